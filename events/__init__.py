@@ -1,0 +1,63 @@
+"""The contract between functions: every event type, typed. Schemas and the catalogue page are made from here."""
+
+from events.cloudevent import BadEvent, CloudEvent
+from events.conversation import ConversationCreated, MemberAdded, MemberRemoved
+from events.delivery import DeliveryRequested, EchoReceived, ReceiptReported, StatusReported
+from events.envelope import Event, EventData, derived_id, from_cloudevent
+from events.message import (
+    MessageAccepted,
+    MessageDelivered,
+    MessageFailed,
+    MessageRead,
+    MessageReceived,
+    MessageSendRequested,
+    MessageSent,
+)
+from events.timer import TimerTicked
+
+CATALOGUE: dict[str, type[EventData]] = {
+    model.TYPE: model
+    for model in (
+        MessageSendRequested,
+        MessageAccepted,
+        MessageReceived,
+        DeliveryRequested,
+        StatusReported,
+        EchoReceived,
+        ReceiptReported,
+        MessageSent,
+        MessageDelivered,
+        MessageRead,
+        MessageFailed,
+        ConversationCreated,
+        MemberAdded,
+        MemberRemoved,
+        TimerTicked,
+    )
+}
+"""Type name to model, in the order of a message's life."""
+
+__all__ = [
+    "CATALOGUE",
+    "BadEvent",
+    "CloudEvent",
+    "ConversationCreated",
+    "DeliveryRequested",
+    "EchoReceived",
+    "Event",
+    "EventData",
+    "MemberAdded",
+    "MemberRemoved",
+    "MessageAccepted",
+    "MessageDelivered",
+    "MessageFailed",
+    "MessageRead",
+    "MessageReceived",
+    "MessageSendRequested",
+    "MessageSent",
+    "ReceiptReported",
+    "StatusReported",
+    "TimerTicked",
+    "derived_id",
+    "from_cloudevent",
+]

@@ -1,0 +1,46 @@
+"""What functions need of the world, as protocols; docstrings state the obligations, contracts test them."""
+
+from dataclasses import dataclass
+
+from shared.ports.cache import Cache
+from shared.ports.channels import Channels
+from shared.ports.clock import Clock, Ids
+from shared.ports.event_log import EventLog
+from shared.ports.event_sink import EventSink
+from shared.ports.fan_out import FanOut
+from shared.ports.outbox import Outbox
+from shared.ports.tables import Tables
+from shared.ports.vault import PasswordHasher, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What ``new(ports)`` of a function takes its fields from; the runtime fills it."""
+
+    clock: Clock
+    ids: Ids
+    tables: Tables
+    outbox: Outbox
+    sink: EventSink
+    log: EventLog
+    cache: Cache
+    fan_out: FanOut
+    vault: Vault
+    hasher: PasswordHasher
+    channels: Channels
+
+
+__all__ = [
+    "Cache",
+    "Channels",
+    "Clock",
+    "EventLog",
+    "EventSink",
+    "FanOut",
+    "Ids",
+    "Outbox",
+    "PasswordHasher",
+    "Ports",
+    "Tables",
+    "Vault",
+]

@@ -1,0 +1,165 @@
+"""
+A channel: how messages reach people at one provider, and what the provider tells us (C4).
+
+A channel is one module, found by the entry point group ``chat4all.channels``; its life is
+
+    1. ``Channel(config, http)``   no side effects; ``config`` was checked by ``Channel.Config``
+    2. ``connect()``               asks the provider whether the account works
+    3. ``send_message`` / ``send_file``  once per call: retrying is deliver's business
+    4. ``on_webhook_event``        verifies, then parses: signature first, always (C7)
+
+It retries nothing, logs nothing, keeps no state. It raises Rejected, Busy or Unknown (shared.domain.errors).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Protocol
+
+import httpx
+from pydantic import BaseModel
+
+from events.vocabulary import Payload, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What a provider takes, as data, so that splitting, links and dry runs are generic (channels.md 2.1).
+
+    ``text`` counts characters, or bytes of UTF-8 when ``text_in_bytes``; ``media`` is bytes by media type.
+    ``uncertain_wait`` is how long a lost answer is left to its correlator before the call is made again.
+    """
+
+    text: int
+    uncertain_wait: timedelta
+    text_in_bytes: bool = False
+    caption: int = 0
+    media: Mapping[str, int] = field(default_factory=dict)
+    delivered_receipts: bool = True
+    read_receipts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to one address. ``delivery_id`` is our correlator; ``payload`` is text or media."""
+
+    delivery_id: str
+    address: str
+    payload: Payload
+    reply_to: str | None = None  # provider's id of the message that this one answers
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider took it. ``address`` is its canonical form of the recipient when it differs (wa_id)."""
+
+    provider_message_id: str
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A provider's call as it came: header names in lower case, the raw body, the query."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A customer wrote. ``address`` names them at the provider, ``account_id`` names us there."""
+
+    account_id: str
+    address: str
+    provider_message_id: str
+    payload: Payload
+    at: datetime
+    display_name: str | None = None
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundStatus:
+    """The provider reports about something we sent; ``delivery_id`` when our correlator came back."""
+
+    account_id: str
+    provider_message_id: str
+    status: Status
+    at: datetime
+    delivery_id: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundEcho:
+    """The provider shows us a message that our account sent (Instagram: the only correlator)."""
+
+    account_id: str
+    address: str
+    provider_message_id: str
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The provider verifies the webhook's address; ``answer`` goes back as text/plain."""
+
+    answer: str
+
+
+Inbound = InboundMessage | InboundStatus | InboundEcho | Challenge
+
+
+class Channel(Protocol):
+    name: ClassVar[str]
+    limits: ClassVar[Limits]
+    Config: ClassVar[type[BaseModel]]
+    """Settings and secrets of one account; secrets are SecretStr, unknown fields are refused. The field that
+    verifies webhooks is named by ``webhook_secret_field``; an account cannot be enabled without it."""
+    webhook_secret_field: ClassVar[str]
+
+    def __init__(self, config: Any, http: httpx.AsyncClient) -> None: ...
+
+    @staticmethod
+    def check_address(identifier: str) -> str:
+        """
+        The canonical form of a person's identifier on this channel (E.164 for WhatsApp, an IGSID or @name …).
+
+        Raises:
+            Invalid: it is none; the detail says what one looks like.
+        """
+        ...
+
+    async def connect(self) -> str:
+        """
+        Ask the provider whether the account works; one line for people.
+
+        Raises:
+            ChannelError: it does not, or the provider could not be asked.
+        """
+        ...
+
+    async def send_message(self, outgoing: Outgoing) -> Receipt:
+        """
+        Raises:
+            Rejected, Busy, Unknown: see shared.domain.errors; exactly one call to the provider was made.
+        """
+        ...
+
+    async def send_file(self, outgoing: Outgoing) -> Receipt:
+        """The same for a payload of media by reference."""
+        ...
+
+    def on_webhook_event(self, request: WebhookRequest) -> list[Inbound]:
+        """
+        What the provider says, after its signature held over the raw body.
+
+        Raises:
+            Unauthenticated: no signature, or one that does not hold; nothing was parsed.
+            Invalid: signed, but not what this provider sends.
+        """
+        ...

@@ -1,0 +1,52 @@
+"""What the broker keeps of the events: for operators who look back, and for those who follow live (CLI)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from events import CloudEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """``offset`` grows with every event of the log; it has gaps after a trim."""
+
+    offset: int
+    event: CloudEvent
+
+
+class EventLog(Protocol):
+    async def read(self, *, after: int, limit: int, wait: float = 0) -> Sequence[LoggedEvent]:
+        """Events with a greater offset, oldest first; waits up to ``wait`` seconds for the first one."""
+        ...
+
+    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
+        """The newest events, oldest of them first."""
+        ...
+
+    async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
+        """The kept events whose traceparent has this trace id, oldest first."""
+        ...
+
+
+class RecordLog(Protocol):
+    """What the trigger runner consumes: the same log, and how far each consumer group has come."""
+
+    async def read(self, *, after: int, limit: int, wait: float = 0) -> Sequence[LoggedEvent]:
+        """As EventLog.read; the newest records come from memory, without touching the disk."""
+        ...
+
+    async def head(self) -> int:
+        """The offset of the newest event, 0 when there was never one."""
+        ...
+
+    async def committed(self, group: str) -> int | None:
+        """Where the consumer group goes on: everything up to this offset is done. None: never seen."""
+        ...
+
+    async def commit(self, group: str, offset: int) -> None:
+        """
+        Keep the group's offset; it never goes back. It may be lost in a crash: the events after the last
+        kept one are delivered again.
+        """
+        ...
