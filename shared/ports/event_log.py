@@ -36,6 +36,15 @@ class RecordLog(Protocol):
         """As EventLog.read; the newest records come from memory, without touching the disk."""
         ...
 
+    async def append(self, *cloudevents: CloudEvent) -> None:
+        """
+        Add events as they are, of any type: what a subscriber replied with, what an integration published.
+
+        Raises:
+            Unavailable: some may not have been taken; append all again.
+        """
+        ...
+
     async def head(self) -> int:
         """The offset of the newest event, 0 when there was never one."""
         ...
