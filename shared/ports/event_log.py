@@ -28,6 +28,10 @@ class EventLog(Protocol):
         """The kept events whose traceparent has this trace id, oldest first."""
         ...
 
+    async def about(self, message_id: str, *, limit: int) -> Sequence[LoggedEvent]:
+        """The kept events whose attributes name the message, oldest first."""
+        ...
+
 
 class RecordLog(Protocol):
     """What the trigger runner consumes: the same log, and how far each consumer group has come."""

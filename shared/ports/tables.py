@@ -37,6 +37,8 @@ class Table:
     clustering: Mapping[str, Type] = field(default_factory=dict)
     columns: Mapping[str, Type] = field(default_factory=dict)
     conditional: bool = False
+    expiring: bool = False
+    """Whether rows may be given a TTL; elsewhere a ttl is a TypeError."""
 
     @property
     def key(self) -> tuple[str, ...]:
