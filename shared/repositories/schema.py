@@ -7,7 +7,7 @@ platform's own tenant "-", which no tenant can be named.
 
 from shared.ports.tables import Table, Type
 from shared.repositories.identity_schema import IDENTITY_TABLES
-from shared.repositories.outbox_schema import OUTBOX
+from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 
 PLATFORM = "-"
 """The tenant of rows that are nobody's; names of tenants start with a letter or a digit."""
@@ -198,5 +198,6 @@ TABLES: tuple[Table, ...] = (
     DUE,
     PARKED,
     OUTBOX,
+    OUTBOX_SWEPT,
     *IDENTITY_TABLES,
 )
