@@ -141,7 +141,7 @@ class MemoryTables:
                 raise TypeError(f"{put.table.name} is judged by compare-and-set, and never written plainly")
             partition, clustering, row = _fit(put.table, put.row)
             lost = await self._reach("put", put.table)
-            self._partition(put.table, partition).store(clustering, row, self._expiry(put.ttl))
+            self._partition(put.table, partition).store(clustering, row, self._expiry(put.table, put.ttl))
             await self._answer("put", put.table, lost)
 
     async def put_if_absent(self, table: Table, *rows: Row, ttl: int | None = None) -> list[Row]:
@@ -158,7 +158,7 @@ class MemoryTables:
         ]
         if not in_the_way:
             for _, clustering, row in fitted:
-                stored.store(clustering, row, self._expiry(ttl))
+                stored.store(clustering, row, self._expiry(table, ttl))
         await self._answer("put_if_absent", table, lost, conditional=True)
         return in_the_way
 
@@ -175,7 +175,8 @@ class MemoryTables:
         found = stored.find(clustering, self._clock.now())
         holds = found is not None and all(found[name] == value for name, value in wanted.items())
         if found is not None and holds:
-            stored.store(clustering, {**found, **new}, self._expiry(ttl))
+            expires_at = stored.rows[clustering].expires_at if ttl is None else self._expiry(table, ttl)
+            stored.store(clustering, {**found, **new}, expires_at)
         await self._answer("update_if", table, lost, conditional=True)
         return holds
 
@@ -209,8 +210,12 @@ class MemoryTables:
     def _partition(self, table: Table, partition: tuple[Value, ...]) -> _Partition:
         return self._partitions.setdefault((table.name, *partition), _Partition())
 
-    def _expiry(self, ttl: int | None) -> datetime | None:
-        return None if ttl is None else self._clock.now() + timedelta(seconds=ttl)
+    def _expiry(self, table: Table, ttl: int | None) -> datetime | None:
+        if ttl is None:
+            return None
+        if not table.expiring:
+            raise TypeError(f"rows of {table.name} do not expire")
+        return self._clock.now() + timedelta(seconds=ttl)
 
 
 def _require_conditional(table: Table) -> None:
