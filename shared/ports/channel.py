@@ -70,7 +70,12 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """A customer wrote. ``address`` names them at the provider, ``account_id`` names us there."""
+    """
+    A customer wrote. ``address`` names them at the provider, ``account_id`` names us there.
+
+    ``other_addresses`` name the same person too, best first: WhatsApp gives a user id and, often, a phone
+    number; whoever is linked to any of them wrote this.
+    """
 
     account_id: str
     address: str
@@ -79,6 +84,7 @@ class InboundMessage:
     at: datetime
     display_name: str | None = None
     reply_to: str | None = None
+    other_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,9 @@ class Channel(Protocol):
     """Settings and secrets of one account; secrets are SecretStr, unknown fields are refused. The field that
     verifies webhooks is named by ``webhook_secret_field``; an account cannot be enabled without it."""
     webhook_secret_field: ClassVar[str]
+    uncertain_wait: timedelta
+    """How long this account's lost answers are left to their correlator: ``limits.uncertain_wait``, unless the
+    account's settings say otherwise (demos and tests are in a hurry)."""
 
     def __init__(self, config: Any, http: httpx.AsyncClient) -> None: ...
 
