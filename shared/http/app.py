@@ -1,0 +1,82 @@
+"""The FastAPI application that any set of the functions' routers makes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from shared.domain.errors import Chat4AllError
+from shared.http.authenticator import Authenticator
+from shared.http.idempotency import Idempotency
+from shared.http.middleware import MAX_BODY, Authentication, Border
+from shared.http.problems import problem_response
+from shared.ports import Clock, Vault
+from shared.repositories.idempotency import IdempotencyKeys
+
+DESCRIPTION = """
+One API that carries messages between people on every channel.
+
+**Versions**: the version is the first part of the path. Inside `/v1` we only add: optional request fields,
+response fields, endpoints, enum members of new features. Anything else becomes `/v2`, and `/v1` stays for at
+least twelve months beside it. Ignore response fields that you do not know.
+
+**Errors** are `application/problem+json` (RFC 9457). **Repeating**: `Idempotency-Key` works on every POST;
+messages have their `message_id`.
+"""
+
+_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own spans cost more than the request (python.md 7); we trace at the border."""
+
+
+def build_app(
+    routers: Iterable[APIRouter],
+    *,
+    authenticator: Authenticator,
+    idempotency_keys: IdempotencyKeys,
+    vault: Vault,
+    clock: Clock,
+    version: str = "0.1.0",
+    max_body: int = MAX_BODY,
+    lifespan: Any = None,
+) -> FastAPI:
+    """
+    An ASGI application with the routers, ``/docs`` and ``/openapi.json``.
+
+    Everything under /v1 needs a token, whether its route asks for the caller or not.
+    """
+    app = FastAPI(
+        title="Chat4All",
+        version=version,
+        description=DESCRIPTION,
+        telemetry=_TELEMETRY,
+        lifespan=lifespan,
+        redoc_url=None,
+        exception_handlers=_HANDLERS,
+        middleware=[
+            Middleware(Border, max_body=max_body),
+            Middleware(Authentication, authenticator=authenticator),
+            Middleware(Idempotency, keys=idempotency_keys, vault=vault, clock=clock),
+        ],
+    )
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    status, headers, body = problem_response(
+        error, instance=request.scope["path"], trace_id=request.scope["state"]["trace_id"]
+    )
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+_HANDLERS: dict[Any, Any] = {
+    Chat4AllError: _problem,
+    RequestValidationError: _problem,
+    HTTPException: _problem,
+}

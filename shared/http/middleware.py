@@ -1,0 +1,142 @@
+"""
+What happens to every request before a route sees it, as pure ASGI, outermost first:
+
+    Border          trace, size limit, and the last resort: no exception leaves as anything but a problem
+    Authentication  /v1 is closed: whoever has no valid token gets no further, not even with a body
+    Idempotency     the same Idempotency-Key twice is one request (``shared.http.idempotency``)
+"""
+
+import logging
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.domain.errors import Chat4AllError, TooLarge
+from shared.http.authenticator import Authenticator
+from shared.http.problems import problem_response
+from shared.http.trace import child_of
+
+MAX_BODY = 10 * 1024 * 1024
+_LOG = logging.getLogger("chat4all.http")
+
+OPEN_UNDER_V1 = ("/v1/inbound/",)
+"""Paths whose callers prove themselves otherwise: providers sign their webhooks."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+async def send_problem(error: Exception, scope: Scope, send: Send) -> None:
+    status, headers, body = problem_response(
+        error, instance=scope["path"], trace_id=scope["state"]["trace_id"]
+    )
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Border:
+    """
+    Puts ``traceparent`` and ``trace_id`` into ``scope["state"]`` and answers with the traceparent.
+
+    A body larger than ``max_body`` bytes is 413 whether its length was announced or not.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY) -> None:
+        self._app, self._max_body = app, max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _LimitedBody(receive, self._max_body)
+        response = _Response(send, _trace(scope), body)
+        try:
+            length = header(scope, b"content-length")
+            if length is not None and length.isdigit() and int(length) > self._max_body:
+                raise body.too_large()
+            await self._app(scope, body, response)
+        except Exception as error:
+            if response.started:
+                raise
+            if body.exceeded is None and not isinstance(error, Chat4AllError):
+                _LOG.exception("%s %s failed", scope["method"], scope["path"])
+            await send_problem(body.exceeded or error, scope, response.anyway)
+        else:
+            if body.exceeded is not None and not response.started:
+                await send_problem(body.exceeded, scope, response.anyway)
+
+
+class _LimitedBody:
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit, self._seen = receive, limit, 0
+        self.exceeded: TooLarge | None = None
+
+    def too_large(self) -> TooLarge:
+        return TooLarge(f"a request body may have {self._limit:,} bytes; files go by POST /v1/files/initiate")
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            if self._seen > self._limit:
+                self.exceeded = self.too_large()
+                raise self.exceeded
+        return message
+
+
+class _Response:
+    """What the app says about a body that was too large is not sent: it only knows that reading failed."""
+
+    def __init__(self, send: Send, traceparent: str, body: _LimitedBody) -> None:
+        self._send, self._traceparent, self._body = send, traceparent.encode("ascii"), body
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if self._body.exceeded is None or self.started:
+            await self.anyway(message)
+
+    async def anyway(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message["headers"] = [*message.get("headers", ()), (b"traceparent", self._traceparent)]
+        await self._send(message)
+
+
+def _trace(scope: Scope) -> str:
+    given = header(scope, b"traceparent")
+    trace = child_of(given.decode("latin-1") if given else None)
+    state: dict[str, Any] = scope.setdefault("state", {})
+    state["traceparent"], state["trace_id"] = trace, trace[3:35]
+    return trace
+
+
+class Authentication:
+    """Puts the ``Caller`` into ``scope["state"]["caller"]`` for every path under /v1."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app, self._authenticator = app, authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_closed(scope["path"]):
+            authorization = header(scope, b"authorization")
+            authenticator = self._authenticator
+            try:
+                caller = authenticator.known(authorization) or await authenticator.authenticate(authorization)
+            except Chat4AllError as error:
+                await send_problem(error, scope, send)
+                return
+            scope["state"]["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+def is_closed(path: str) -> bool:
+    """
+    >>> is_closed("/v1/users"), is_closed("/v1/inbound/acme/whatsapp"), is_closed("/health")
+    (True, False, False)
+    """
+    return path.startswith("/v1/") and not path.startswith(OPEN_UNDER_V1)

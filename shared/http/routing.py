@@ -1,0 +1,145 @@
+"""Building blocks of the functions' routers: strict JSON, callers, models, documented problems."""
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from events.vocabulary import rfc3339
+from shared.http.caller import Caller
+from shared.http.problems import MEDIA_TYPE, TYPES
+
+T = TypeVar("T")
+
+Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+class Body(BaseModel):
+    """A request body: a field that we do not know is refused, for it is a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Answer(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Answer, Generic[T]):
+    items: list[T]
+    next_cursor: str | None = Field(description="Give it back as `cursor`; null on the last page")
+
+
+class FieldProblem(Answer):
+    pointer: str = Field(description="JSON pointer (RFC 6901) into the body", examples=["/payload/text"])
+    detail: str
+
+
+class Problem(Answer):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    trace_id: str
+    errors: list[FieldProblem] | None = None
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        """Strict: NaN, invalid UTF-8, lone surrogates and more than 1024 levels are no JSON (RFC 8259)."""
+        if not hasattr(self, "_json"):
+            self._json = orjson.loads(await self.body())
+        return self._json
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return strict
+
+
+def api_router(tag: str) -> APIRouter:
+    """A router whose bodies are strict JSON; every HTTP face makes its routes on one of these."""
+    return APIRouter(tags=[tag], route_class=_Route)
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="From POST /auth/token")
+
+
+async def current_caller(request: Request, _: Annotated[Any, Depends(_bearer)] = None) -> Caller:
+    """Who calls; the middleware has verified the token before the body was read."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
+
+
+CallerOf = Annotated[Caller, Depends(current_caller)]
+
+
+def scoped(scope: str) -> Any:
+    """For a caller who must have the scope: ``caller: Annotated[Caller, scoped("users")]``."""
+
+    async def check(caller: CallerOf) -> Caller:
+        caller.require(scope)
+        return caller
+
+    return Depends(check)
+
+
+async def acting_user(
+    caller: CallerOf,
+    x_act_as: Annotated[str | None, Header(description="The user that a client token acts for")] = None,
+) -> str:
+    """The user that the call is made for, where no body names one."""
+    return caller.acting_as(x_act_as)
+
+
+ActingUser = Annotated[str, Depends(acting_user)]
+
+_PROBLEMS = {
+    401: ("unauthenticated", "Say who you are"),
+    403: ("forbidden", "You may not do this"),
+    404: ("not-found", "There is no such thing here"),
+    409: ("conflict", "This contradicts what is already there"),
+    413: ("too-large", "The request is larger than allowed"),
+    422: ("invalid", "The request does not fit its schema"),
+    429: ("rate-limited", "Too many requests; come back later"),
+    502: ("rejected", "The provider refused"),
+    503: ("unavailable", "A part of the system cannot be reached; try again"),
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For ``responses=``: these problems, documented with an example each; 401, 422 and 503 always are."""
+    return {status: _documented(status) for status in sorted({401, 422, 503, *statuses})}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    code, title = _PROBLEMS[status]
+    example: dict[str, Any] = {
+        "type": TYPES + code,
+        "title": title,
+        "status": status,
+        "detail": title,
+        "instance": "/v1/…",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    }
+    if status == 422:
+        example["errors"] = [{"pointer": "/field", "detail": "Field required"}]
+    return {
+        "description": title,
+        "model": Problem,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    }
