@@ -1,0 +1,234 @@
+"""
+The outbox over Tables and an EventSink that share no transaction: Cassandra and Kafka (design.md 4).
+
+An entry that says what is promised is written first; then the claims, the puts, the events; then the entry is
+deleted. Whatever stops the sender on the way, the sweeper finds the entry and looks at the claims:
+
+- they stand as the entry has them: the promise was made, and is kept now;
+- other rows stand in their place: the claims were refused, and the entry goes;
+- nothing stands there: the sender died, or is slow and its claims may still land, minutes later. Nothing can
+  make that impossible without taking the place of the claims, so the entry stays as long as there is hope:
+  it is put off for as long as it has existed, doubling until its TTL. An abandoned entry costs some fifteen
+  looks in a week, and only claims that land days after their entry was written would be lost.
+
+So an entry is gone before its claims have landed only when they never can, and no two clocks need to agree:
+a look at the wrong time repeats events, which have the same ids, or puts the entry off.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import orjson
+
+from events import CATALOGUE, BadEvent, Event, from_cloudevent
+from events.cloudevent import from_structured
+from shared.domain.errors import Unanswered, Unavailable
+from shared.ports.clock import Clock, Ids
+from shared.ports.event_sink import EventSink
+from shared.ports.outbox import Acceptance
+from shared.ports.tables import Put, Row, Table, Tables, Type, Value
+from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
+from shared.repositories.schema import PLATFORM
+
+SHARDS = 4
+KEPT = timedelta(days=7)
+_LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
+_MINUTES_AT_ONCE = 60  # that are asked for entries concurrently
+_PAGE = 100
+
+_PYTHON_TYPE = {Type.TEXT: str, Type.INT: int, Type.BOOL: bool, Type.BYTES: bytes, Type.TIME: datetime}
+
+
+class _StoredPut(msgspec.Struct):
+    table: str
+    row: dict[str, Any]
+    ttl: int | None = None
+
+
+class TablesOutbox:
+    """The Outbox port. Claims are rows that nobody changes as long as entries are kept."""
+
+    def __init__(self, tables: Tables, sink: EventSink, clock: Clock, ids: Ids) -> None:
+        self._tables = tables
+        self._sink = sink
+        self._clock = clock
+        self._ids = ids
+
+    async def commit(self, acceptance: Acceptance) -> list[Row]:
+        entry = self._entry(acceptance)
+        await self._tables.put(Put(OUTBOX, entry, ttl=int(KEPT.total_seconds())))
+        try:
+            in_the_way = await self._tables.put_if_absent(acceptance.table, *acceptance.claims)
+        except Unanswered as lost:
+            in_the_way = await self._look(acceptance, lost)
+        except Unavailable:
+            await self._forget(entry)
+            raise
+        if not in_the_way:
+            try:
+                await self._tables.put(*acceptance.puts)
+                await self._sink.emit(*acceptance.events)
+            except Unavailable:
+                return []  # the entry stands, and the sweeper does the rest
+        await self._forget(entry)
+        return in_the_way
+
+    async def _forget(self, entry: Row) -> None:
+        with suppress(Unavailable):  # left behind, it costs the sweeper a look
+            await self._tables.delete(OUTBOX, _key(entry))
+
+    async def _look(self, acceptance: Acceptance, lost: Unanswered) -> list[Row]:
+        """What became of claims without an answer; if nothing stands there they may still be on their way."""
+        try:
+            found = await _standing(self._tables, acceptance.table, acceptance.claims)
+        except Unavailable:
+            raise lost from None
+        if _are_ours(acceptance.table, acceptance.claims, found):
+            return []
+        in_the_way = [row for row in found if row is not None]
+        if not in_the_way:
+            raise lost
+        return in_the_way
+
+    def _entry(self, acceptance: Acceptance) -> Row:
+        entry_id, now = self._ids.uuid(), self._clock.now()
+        return {
+            "tenant": PLATFORM,
+            "minute": _minute(now),
+            "shard": crc32(entry_id.encode()) % SHARDS,
+            "entry_id": entry_id,
+            "owner": acceptance.claims[0][next(iter(acceptance.table.partition))],
+            "table": acceptance.table.name,
+            "claims": msgspec.json.encode(acceptance.claims),
+            "puts": msgspec.json.encode(
+                [_StoredPut(put.table.name, dict(put.row), put.ttl) for put in acceptance.puts]
+            ),
+            "events": orjson.dumps(
+                [orjson.Fragment(event.to_cloudevent().to_structured()) for event in acceptance.events]
+            ),
+            "created_at": now,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    table: Table
+    claims: list[Row]
+    puts: list[Put]
+    events: list[Event[Any]]
+
+
+class OutboxSweeper:
+    """Finishes what senders left behind. Any number may run at the same time: they repeat each other."""
+
+    def __init__(self, tables: Tables, sink: EventSink, clock: Clock, schema: Iterable[Table]) -> None:
+        self._tables = tables
+        self._sink = sink
+        self._clock = clock
+        self._schema = {table.name: table for table in schema}
+
+    async def sweep(self, older_than: timedelta = timedelta(seconds=30), limit: int = 1000) -> int:
+        """
+        Settle entries that are older than ``older_than`` (and up to a minute more); how many were looked at.
+
+        It stops after about ``limit`` of a shard; what is left is there for the next sweep.
+
+        Raises:
+            Unavailable: the store or the broker cannot be reached; nothing is lost, sweep again.
+        """
+        last = _minute(self._clock.now() - older_than) - 1
+        return sum([await self._sweep_shard(shard, last, limit) for shard in range(SHARDS)])
+
+    async def _sweep_shard(self, shard: int, last: int, limit: int) -> int:
+        swept: Mapping[str, Any] | None = await self._tables.get(OUTBOX_SWEPT, (PLATFORM, shard))
+        first = (swept["minute"] if swept else last - KEPT // timedelta(minutes=1)) - _LOOK_BACK
+        looked_at = 0
+        for minute in await self._occupied(shard, first, last):
+            while page := await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), limit=_PAGE):
+                for entry in page:
+                    await self._settle(entry)
+                looked_at += len(page)
+                if looked_at >= limit:
+                    return looked_at
+        await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": last}))
+        return looked_at
+
+    async def _occupied(self, shard: int, first: int, last: int) -> list[int]:
+        """The minutes from ``first`` to ``last`` that hold entries."""
+        occupied: list[int] = []
+        for start in range(first, last + 1, _MINUTES_AT_ONCE):
+            minutes = range(start, min(start + _MINUTES_AT_ONCE, last + 1))
+            places = ((PLATFORM, minute, shard) for minute in minutes)
+            pages = await asyncio.gather(*(self._tables.slice(OUTBOX, place, limit=1) for place in places))
+            occupied += [minute for minute, page in zip(minutes, pages, strict=True) if page]
+        return occupied
+
+    async def _settle(self, entry: Mapping[str, Any]) -> None:
+        promise = self._read(entry)
+        if promise is None:
+            await self._put_off(entry)
+            return
+        found = await _standing(self._tables, promise.table, promise.claims)
+        if _are_ours(promise.table, promise.claims, found):
+            await self._tables.put(*promise.puts)
+            await self._sink.emit(*promise.events)
+        elif all(row is None for row in found):
+            await self._put_off(entry)
+            return
+        await self._tables.delete(OUTBOX, _key(entry))
+
+    async def _put_off(self, entry: Mapping[str, Any]) -> None:
+        """Move the entry to a later minute: its age from now, so that it is twice as old then."""
+        now = self._clock.now()
+        age = max(now - entry["created_at"], timedelta(minutes=1))
+        if age < KEPT:
+            later = {**entry, "minute": _minute(now + age)}
+            await self._tables.put(Put(OUTBOX, later, ttl=int((KEPT - age).total_seconds()) + 1))
+        await self._tables.delete(OUTBOX, _key(entry))
+
+    def _read(self, entry: Mapping[str, Any]) -> _Promise | None:
+        """What the entry promises; None when a newer release wrote it, of tables or events that we lack."""
+        try:
+            table = self._schema[entry["table"]]
+            puts = msgspec.json.decode(entry["puts"], type=list[_StoredPut])
+            events = msgspec.json.decode(entry["events"], type=list[msgspec.Raw])
+            return _Promise(
+                table,
+                [_row(table, row) for row in orjson.loads(entry["claims"])],
+                [Put(self._schema[put.table], _row(self._schema[put.table], put.row), put.ttl) for put in puts],
+                [from_cloudevent(from_structured(bytes(event)), CATALOGUE) for event in events],
+            )
+        except (KeyError, BadEvent):
+            return None
+
+
+async def _standing(tables: Tables, table: Table, claims: Sequence[Row]) -> list[Row | None]:
+    """The rows under the claims' keys now, in their order."""
+    return [await tables.get(table, [row[name] for name in table.key], serial=True) for row in claims]
+
+
+def _are_ours(table: Table, claims: Sequence[Row], found: Sequence[Row | None]) -> bool:
+    empty = dict.fromkeys(table.all_columns)
+    return all({**empty, **claim} == row for claim, row in zip(claims, found, strict=True))
+
+
+def _row(table: Table, members: dict[str, Any]) -> Row:
+    kinds = table.all_columns
+    return {
+        name: None if value is None else msgspec.convert(value, _PYTHON_TYPE[kinds[name]])
+        for name, value in members.items()
+    }
+
+
+def _key(entry: Row) -> tuple[Value, ...]:
+    return tuple(entry[name] for name in OUTBOX.key)
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp()) // 60
