@@ -1,0 +1,115 @@
+"""The Channels port over entry points: an installed package adds a channel, nothing here changes (C4, C5)."""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_args
+
+import httpx
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from events.vocabulary import IN_APP
+from shared.domain.errors import FieldError, Invalid, NotFound, Unavailable
+from shared.ports.channel import Channel
+
+GROUP = "chat4all.channels"
+
+
+class InstalledChannels:
+    """
+    ``http`` is the one client of all channels; the caller closes it. A channel's module is imported when it is
+    first asked for, so that a function that delivers on one does not pay for the others.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, installed: Iterable[EntryPoint] | None = None) -> None:
+        self._http = http
+        self._installed = _by_name(entry_points(group=GROUP) if installed is None else installed)
+        self._loaded: dict[str, type[Channel]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._installed))
+
+    def type_of(self, name: str) -> type[Channel]:
+        """
+        Raises:
+            NotFound: no such channel is installed; the detail names those that are.
+            Unavailable: it is installed and does not load; the detail says why, for whoever installed it.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def open(self, name: str, config: Mapping[str, Any]) -> Channel:
+        """
+        Raises:
+            Invalid: with pointers below /settings or /secrets, as an account is written in api.md.
+            NotFound, Unavailable: as ``type_of``.
+        """
+        channel = self.type_of(name)
+        try:
+            checked = channel.Config.model_validate(dict(config))
+        except ValidationError as error:
+            raise Invalid(errors=_field_errors(channel, error)) from None  # the cause holds the secrets
+        return channel(checked, self._http)
+
+    def _load(self, name: str) -> type[Channel]:
+        if name not in self._installed:
+            raise NotFound(f"no channel {name!r} is installed; there are: {', '.join(self.names()) or 'none'}")
+        entry = self._installed[name]
+        try:
+            channel: type[Channel] = entry.load()
+            fits = channel.name == name and channel.webhook_secret_field in channel.Config.model_fields
+        except Exception as error:
+            raise Unavailable(
+                f"channel {name!r} ({entry.value}) does not load: {type(error).__name__}: {error}"
+            ) from error
+        if not fits:
+            raise Unavailable(
+                f"channel {name!r} ({entry.value}) does not load: its name is {channel.name!r}, its webhook "
+                f"secret {channel.webhook_secret_field!r}; the entry point and Config say otherwise"
+            )
+        return channel
+
+
+def http_client() -> httpx.AsyncClient:
+    """The client that all channels share: connections are kept, and bounded per process."""
+    return httpx.AsyncClient(
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=5.0),
+        headers={"user-agent": "chat4all"},
+    )
+
+
+def secret_fields(channel: type[Channel]) -> frozenset[str]:
+    """The fields of the channel's Config that are secrets: what an account keeps under ``secrets``."""
+    return frozenset(name for name, field in channel.Config.model_fields.items() if _is_secret(field))
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in (field.annotation, *get_args(field.annotation)) or any(
+        SecretStr in get_args(part) for part in get_args(field.annotation)
+    )
+
+
+def _by_name(installed: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in installed:
+        if entry.name == IN_APP:
+            raise Unavailable(f"{entry.value} calls itself {IN_APP!r}, which is the in-app channel's name")
+        # The same line may be seen twice when a checkout is both installed and on the path.
+        if entry.name in found and found[entry.name].value != entry.value:
+            raise Unavailable(f"two packages bring channel {entry.name!r}: {found[entry.name].value} and {entry.value}")
+        found[entry.name] = entry
+    return found
+
+
+def _field_errors(channel: type[Channel], error: ValidationError) -> list[FieldError]:
+    secrets = secret_fields(channel)
+    return [
+        {"pointer": _pointer(problem["loc"], secrets), "detail": problem["msg"]}
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _pointer(location: tuple[int | str, ...], secrets: frozenset[str]) -> str:
+    part = "secrets" if location and location[0] in secrets else "settings"
+    return "/".join(["", part, *(str(step).replace("~", "~0").replace("/", "~1") for step in location)])
