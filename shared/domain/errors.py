@@ -108,7 +108,7 @@ class Rejected(ChannelError):
 
 
 class Busy(ChannelError):
-    """``reason``: rate or retry; ``retry_after`` is how long the provider asks us to wait, None when it does not say."""
+    """``reason``: rate or retry; ``retry_after`` is how long the provider asks us to wait, if it says."""
 
     code, title, status = "busy", "The provider asks us to come back later", 503
 

@@ -61,7 +61,6 @@ class Database:
         self._committing = False
         self._full_sync = True
         self._busy_since: float | None = None
-        self._idle: asyncio.Event | None = None
 
     def execute_at_start(self, script: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``script`` now, in one transaction; only before the first ``write``."""
@@ -104,8 +103,7 @@ class Database:
         return done
 
     async def close(self) -> None:
-        while self._jobs or self._committing:
-            await asyncio.sleep(_LINGER)
+        await self.write(lambda connection: None)
         self._thread.shutdown()
         self._reader.close()
         self._writer.close()

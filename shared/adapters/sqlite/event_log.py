@@ -20,8 +20,7 @@ from shared.ports.event_log import LoggedEvent
 
 _TAIL = 4096  # newest events kept in memory, at least; at most twice as many
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS event_log"
-    " (position INTEGER PRIMARY KEY, attributes BLOB NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS event_log (position INTEGER PRIMARY KEY, attributes BLOB NOT NULL, data BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS consumer_groups (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
 )
 _INSERT = "INSERT INTO event_log (attributes, data) VALUES (?, ?)"

@@ -81,7 +81,9 @@ class _Statements:
             where += [f'"{clustering[prefix]}" <= ?'] if until else []
             where += [f"({_EXPIRES} IS NULL OR {_EXPIRES} > ?)"] if self.table.expiring else []
             order = ", ".join(f'"{name}" {"DESC" if reverse else "ASC"}' for name in clustering) or "1"
-            sql = f'SELECT {self._selected} FROM "{self.table.name}" WHERE {" AND ".join(where)} ORDER BY {order} LIMIT ?'
+            sql = (
+                f'SELECT {self._selected} FROM "{self.table.name}" WHERE {" AND ".join(where)} ORDER BY {order} LIMIT ?'
+            )
             self.slices[shape] = sql
         return sql
 
@@ -204,9 +206,7 @@ class SqliteTables:
         if table.expiring:
             conditions.append(f"({_EXPIRES} IS NULL OR {_EXPIRES} > ?)")
             parameters.append(self._now())
-        sql = f'UPDATE "{table.name}" SET {", ".join(assignments)} WHERE ' + " AND ".join(
-            [of.where_key, *conditions]
-        )
+        sql = f'UPDATE "{table.name}" SET {", ".join(assignments)} WHERE ' + " AND ".join([of.where_key, *conditions])
         return await self._database.write(lambda connection: connection.execute(sql, parameters).rowcount == 1)
 
     async def delete(self, table: Table, *keys: Sequence[Value]) -> None:

@@ -1,0 +1,161 @@
+"""
+Mailboxes: what waits for one address in one conversation, in the order of seq (design.md 4).
+
+Rows are added by route and changed by compare-and-set only, so that one process at a time asks the provider.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from shared.domain.mailbox import Item, State
+from shared.ports.tables import Put, Row, Tables
+from shared.repositories.schema import CURSORS, MAILBOX, UNCERTAIN
+
+_PAGE = 50
+_UNCERTAIN_TTL = 7 * 24 * 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    tenant: str
+    channel: str
+    address: str
+    conversation_id: str
+
+    @property
+    def partition(self) -> tuple[str, str, str, str]:
+        return self.tenant, self.channel, self.address, self.conversation_id
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A delivery whose answer was lost, where an echo can find it."""
+
+    delivery_id: str
+    conversation_id: str
+    seq: int
+    text_hash: str
+    since: datetime
+
+
+class Mailboxes:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, mailbox: Mailbox, item: Item) -> None:
+        """Put ``item`` into the mailbox unless it is there."""
+        await self._tables.put_if_absent(MAILBOX, _row(mailbox, item))
+
+    async def get(self, mailbox: Mailbox, seq: int) -> Item | None:
+        row = await self._tables.get(MAILBOX, (*mailbox.partition, seq), serial=True)
+        return None if row is None else _item(row)
+
+    async def lowest_unfinished(self, mailbox: Mailbox) -> Item | None:
+        cursor = await self._cursor(mailbox)
+        start = cursor
+        while True:
+            rows = await self._tables.slice(MAILBOX, mailbox.partition, after=cursor, limit=_PAGE, serial=True)
+            for row in rows:
+                item = _item(row)
+                if not item.finished:
+                    await self._move(mailbox, start, cursor)
+                    return item
+                cursor = item.seq
+            if len(rows) < _PAGE:
+                await self._move(mailbox, start, cursor)
+                return None
+
+    async def change(self, mailbox: Mailbox, before: Item, after: Item) -> bool:
+        """Compare-and-set of the whole row; False when somebody else has changed it."""
+        columns = {name: value for name, value in _columns(before).items() if name in _JUDGED}
+        changes = {name: value for name, value in _columns(after).items() if name in _JUDGED or name == "text_hash"}
+        return await self._tables.update_if(
+            MAILBOX, (*mailbox.partition, before.seq), expected=columns, changes=changes
+        )
+
+    async def doubt(self, mailbox: Mailbox, item: Item, since: datetime) -> None:
+        """Let echoes find the delivery."""
+        row = {
+            "tenant": mailbox.tenant,
+            "channel": mailbox.channel,
+            "address": mailbox.address,
+            "delivery_id": item.delivery_id,
+            "conversation_id": mailbox.conversation_id,
+            "seq": item.seq,
+            "text_hash": item.text_hash,
+            "since": since,
+        }
+        await self._tables.put(Put(UNCERTAIN, row, ttl=_UNCERTAIN_TTL))
+
+    async def in_doubt(self, tenant: str, channel: str, address: str) -> list[InDoubt]:
+        rows = await self._tables.slice(UNCERTAIN, (tenant, channel, address), limit=_PAGE)
+        found = []
+        for row in rows:
+            since = row["since"]
+            assert isinstance(since, datetime)
+            found.append(
+                InDoubt(
+                    str(row["delivery_id"]),
+                    str(row["conversation_id"]),
+                    int(str(row["seq"])),
+                    str(row["text_hash"]),
+                    since,
+                )
+            )
+        return sorted(found, key=lambda doubt: (doubt.since, doubt.seq))
+
+    async def settle(self, mailbox: Mailbox, delivery_id: str) -> None:
+        """The delivery is in doubt no more."""
+        await self._tables.delete(UNCERTAIN, (mailbox.tenant, mailbox.channel, mailbox.address, delivery_id))
+
+    async def _cursor(self, mailbox: Mailbox) -> int:
+        row = await self._tables.get(CURSORS, (mailbox.tenant, mailbox.conversation_id, _reader(mailbox)))
+        return 0 if row is None else int(str(row["seq"]))
+
+    async def _move(self, mailbox: Mailbox, start: int, cursor: int) -> None:
+        if cursor > start:
+            row = {
+                "tenant": mailbox.tenant,
+                "conversation_id": mailbox.conversation_id,
+                "reader": _reader(mailbox),
+                "seq": cursor,
+            }
+            await self._tables.put(Put(CURSORS, row))
+
+
+_JUDGED = ("state", "tries", "attempt", "part", "until")
+
+
+def _reader(mailbox: Mailbox) -> str:
+    return f"mailbox/{mailbox.channel}/{mailbox.address}"
+
+
+def _columns(item: Item) -> Row:
+    return {**asdict(item), "state": str(item.state)}
+
+
+def _row(mailbox: Mailbox, item: Item) -> Row:
+    return {
+        "tenant": mailbox.tenant,
+        "channel": mailbox.channel,
+        "address": mailbox.address,
+        "conversation_id": mailbox.conversation_id,
+        **_columns(item),
+    }
+
+
+def _item(row: Row) -> Item:
+    until = row["until"]
+    assert until is None or isinstance(until, datetime)
+    return Item(
+        seq=int(str(row["seq"])),
+        delivery_id=str(row["delivery_id"]),
+        message_id=str(row["message_id"]),
+        recipient=str(row["recipient"]),
+        state=State(str(row["state"])),
+        tries=int(str(row["tries"])),
+        attempt=int(str(row["attempt"])),
+        part=int(str(row["part"])),
+        until=until,
+        text_hash=None if row["text_hash"] is None else str(row["text_hash"]),
+    )

@@ -1,0 +1,74 @@
+"""Events that the broker gave up, kept with their reason until somebody replays or discards them (C8)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from events import CloudEvent, derived_id
+from events.cloudevent import from_structured
+from shared.ports.tables import Put, Row, Tables
+from shared.repositories.schema import PARKED
+
+KEPT = 30 * 24 * 3600
+"""Seconds that a parked event is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedEvent:
+    """``attempts``: how often it was parked; ``due_at``: when it is replayed by itself, None: only by hand."""
+
+    parked_id: str
+    trigger: str
+    reason: str
+    attempts: int
+    parked_at: datetime
+    due_at: datetime | None
+    event: CloudEvent
+
+
+def parked_id(event: CloudEvent, trigger: str) -> str:
+    """The same event given up by the same trigger again is the same entry."""
+    return derived_id("parked", event.attributes["id"], trigger)
+
+
+class Parked:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def keep(self, tenant: str, parked: ParkedEvent) -> None:
+        row = {
+            "tenant": tenant,
+            "parked_id": parked.parked_id,
+            "trigger": parked.trigger,
+            "reason": parked.reason,
+            "attempts": parked.attempts,
+            "parked_at": parked.parked_at,
+            "due_at": parked.due_at,
+            "event": parked.event.to_structured(),
+        }
+        await self._tables.put(Put(PARKED, row, ttl=KEPT))
+
+    async def get(self, tenant: str, parked_id: str) -> ParkedEvent | None:
+        row = await self._tables.get(PARKED, (tenant, parked_id))
+        return None if row is None else _parked(row)
+
+    async def list(self, tenant: str, *, after: str | None, limit: int) -> list[ParkedEvent]:
+        rows = await self._tables.slice(PARKED, (tenant,), after=after, limit=limit)
+        return [_parked(row) for row in rows]
+
+    async def discard(self, tenant: str, parked_id: str) -> None:
+        await self._tables.delete(PARKED, (tenant, parked_id))
+
+
+def _parked(row: Row) -> ParkedEvent:
+    parked_at, due_at, event = row["parked_at"], row["due_at"], row["event"]
+    assert isinstance(parked_at, datetime) and isinstance(event, bytes)
+    assert due_at is None or isinstance(due_at, datetime)
+    return ParkedEvent(
+        parked_id=str(row["parked_id"]),
+        trigger=str(row["trigger"]),
+        reason=str(row["reason"]),
+        attempts=int(str(row["attempts"])),
+        parked_at=parked_at,
+        due_at=due_at,
+        event=from_structured(event),
+    )
