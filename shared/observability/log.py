@@ -1,0 +1,114 @@
+"""
+One JSON object a line (E9). Messages are constants, facts are fields; never a text, an address or a secret.
+
+    log.info("message accepted", seq=4)       context that was bound goes along
+    with bound(tenant="acme"): ...            binds for this task and what it awaits, for nobody else
+
+Powertools' Logger writes; the formatter is ours because its own costs 33 µs a line, and because only the
+thread_safe_* keys are safe among tasks: the others are shared by the whole process.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import orjson
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.formatter import BasePowertoolsFormatter
+
+SERVICE = "chat4all"
+_NOTHING: Mapping[str, Any] = {}
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("chat4all_log_fields", default=_NOTHING)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(BasePowertoolsFormatter):
+    """timestamp, level, service, message, what is bound in this task, and the fields of the call."""
+
+    def __init__(self, service: str = SERVICE) -> None:
+        super().__init__()
+        self._constant = {"service": service}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "timestamp": _timestamp(record.created),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **self._constant,
+            **_bound.get(),
+        }
+        given = record.__dict__
+        line.update({name: given[name] for name in given if name not in _STANDARD and given[name] is not None})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__qualname__
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+    def append_keys(self, **additional_keys: Any) -> None:
+        """Facts of the whole process; Powertools itself gives ``service`` this way."""
+        self._constant.update({name: value for name, value in additional_keys.items() if value is not None})
+
+    def clear_state(self) -> None:
+        _bound.set(_NOTHING)
+
+    def thread_safe_append_keys(self, **additional_keys: Any) -> None:
+        _bound.set({**_bound.get(), **additional_keys})
+
+    def thread_safe_get_current_keys(self) -> dict[str, Any]:
+        return dict(_bound.get())
+
+    def thread_safe_remove_keys(self, keys: Iterable[str]) -> None:
+        gone = set(keys)
+        _bound.set({name: value for name, value in _bound.get().items() if name not in gone})
+
+    def thread_safe_clear_keys(self) -> None:
+        _bound.set(_NOTHING)
+
+
+log = Logger(service=SERVICE, level="INFO", logger_formatter=JsonFormatter(), stream=sys.stderr)
+"""The platform's logger; ``write_to`` chooses where its lines go."""
+
+
+def write_to(stream: IO[str], *, level: str = "INFO", service: str = SERVICE) -> None:
+    """
+    Send every line there, ours and the libraries'; call once, before the first.
+
+    Libraries' lines come as JSON too, from WARNING on: their INFO says little and may hold addresses.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(service))
+    ours, everybody = logging.getLogger(SERVICE), logging.getLogger()
+    ours.handlers, everybody.handlers = [handler], [handler]
+    ours.propagate = False
+    ours.setLevel(level)
+    everybody.setLevel("WARNING")
+
+
+def bind(**fields: Any) -> None:
+    """Add fields to every later line of this task; a task that handles one event ends with it."""
+    _bound.set({**_bound.get(), **fields})
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Add fields to every line inside."""
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+_second = (0, "")
+
+
+def _timestamp(created: float) -> str:
+    global _second
+    second = int(created)
+    if second != _second[0]:
+        _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{_second[1]}.{int((created - second) * 1000):03d}Z"

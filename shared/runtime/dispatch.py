@@ -1,0 +1,207 @@
+"""
+One event through one Trigger: called, retried, replied to, dead-lettered as the observed Kafka broker does.
+
+Better than the real one in one point: a dead letter whose sink fails is kept and tried again until it is taken.
+"""
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import Awaitable
+from enum import Enum
+from typing import Any
+
+from events.cloudevent import BadEvent, CloudEvent, from_http
+from shared.domain.errors import Unavailable
+from shared.observability import metrics
+from shared.observability.log import log
+from shared.ports.event_log import LoggedEvent, RecordLog
+from shared.runtime.subscriber import Answer, Headers, Subscriber
+from shared.runtime.wiring import Trigger
+
+KEEP_AT_MOST = 60.0
+"""Longest pause, in seconds, between two tries of a dead letter sink that fails."""
+_ERROR_DATA = 1024
+_RETRIED = frozenset((404, 408, 409, 429))
+
+
+class Fate(Enum):
+    DONE = "done"
+    AGAIN = "again"
+    DEAD = "dead"
+    GARBLED = "garbled"  # a 2xx whose body is no event: dead at once, and the answer is not quoted
+
+
+def fate(answer: Answer | None) -> Fate | CloudEvent:
+    """
+    What an answer means to the broker; an event is a reply, to be appended to the log.
+
+    >>> fate(Answer(204)), fate(Answer(200, (), b"OK")), fate(Answer(429)), fate(Answer(302)), fate(None)
+    (<Fate.DONE: 'done'>, <Fate.GARBLED: 'garbled'>, <Fate.AGAIN: 'again'>, <Fate.DEAD: 'dead'>, <Fate.AGAIN: 'again'>)
+    """
+    if answer is None:
+        return Fate.AGAIN
+    status = answer.status
+    if 200 <= status < 300:
+        if not answer.body and not any(name == b"ce-id" for name, _ in answer.headers):
+            return Fate.DONE
+        try:
+            return from_http(answer.headers, answer.body)
+        except BadEvent:
+            return Fate.GARBLED
+    return Fate.AGAIN if status >= 500 or status in _RETRIED else Fate.DEAD
+
+
+class Slots:
+    """How many calls a Trigger makes at once; whoever waited longest gets the next one."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def try_take(self) -> bool:
+        if self._free == 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self) -> None:
+        if self.try_take():
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()
+            raise
+
+    def give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Dispatch:
+    """One Trigger's calls. ``slots`` bounds those under way; an event that pauses before a retry holds none."""
+
+    def __init__(
+        self, trigger: Trigger, subscriber: Subscriber, sink: Subscriber | None, log: RecordLog, *, calls: int
+    ) -> None:
+        self.slots = Slots(calls)
+        self.pausing: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        self._trigger = trigger
+        self._delivery = trigger.delivery
+        self._subscriber = subscriber
+        self._sink = sink
+        self._log = log
+        self._retried = metrics.events_retried.labels(trigger.name)
+        self._dead = metrics.events_dead.labels(trigger.name)
+        self._lost = metrics.events_lost.labels(trigger.name)
+        self._constant: Headers = [
+            (b"prefer", b"reply"),
+            (b"kn-namespace", trigger.namespace.encode()),
+            (b"ce-knativekafkapartition", b"0"),
+        ]
+
+    async def __call__(self, record: LoggedEvent) -> None:
+        """Finish ``record``: when this returns it is done, dead-lettered or lost. Enter with one slot taken."""
+        headers, body = record.event.to_binary()
+        if not body:
+            headers.pop()  # its content-length
+        headers += self._constant
+        headers.append((b"ce-knativekafkaoffset", b"%d" % record.offset))
+        delivery = self._delivery
+        retries = 0
+        while True:
+            try:
+                answer = await self._subscriber.call(headers, body, delivery.timeout)
+            finally:
+                self.slots.give()
+            meant = fate(answer)
+            if meant is Fate.DONE:
+                return
+            if isinstance(meant, CloudEvent):
+                if await self._replied(meant):
+                    return
+                meant = Fate.AGAIN
+            if meant is not Fate.AGAIN or retries == delivery.retry:
+                break
+            retries += 1
+            self._retried.inc()
+            await self._pause(delivery.pause(retries))
+            await self._take()
+        await self._bury(record, headers, body, None if meant is Fate.GARBLED else answer)
+
+    async def _replied(self, reply: CloudEvent) -> bool:
+        try:
+            await self._log.append(reply)
+        except Unavailable as error:
+            log.warning("a reply could not be appended", trigger=self._trigger.name, why=error.detail)
+            return False
+        return True
+
+    async def _bury(self, record: LoggedEvent, headers: Headers, body: bytes, answer: Answer | None) -> None:
+        facts: dict[str, Any] = {
+            "trigger": self._trigger.name,
+            "event_id": record.event.attributes.get("id"),
+            "event_type": record.event.attributes.get("type"),
+            "tenant": record.event.attributes.get("tenant"),
+            "status": answer.status if answer else None,
+        }
+        if self._sink is None:
+            self._lost.inc()
+            log.error("event lost: its Trigger has no dead letter sink", **facts)
+            return
+        self._dead.inc()
+        log.warning("event goes to the dead letter sink", **facts)
+        headers = [*headers, *_error_headers(self._subscriber.address, answer)]
+        tries = 0
+        while True:
+            await self._take()
+            try:
+                answer = await self._sink.call(headers, body, self._delivery.timeout)
+            finally:
+                self.slots.give()
+            meant = fate(answer)
+            if meant is Fate.DONE or (isinstance(meant, CloudEvent) and await self._replied(meant)):
+                return
+            tries += 1
+            pause = self._delivery.pause(min(tries, 20))
+            if tries > self._delivery.retry:
+                pause = min(max(pause, 1.0), KEEP_AT_MOST)
+            log.error("the dead letter sink failed; the event is kept", tries=tries, again_in=pause, **facts)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        await self._aside(asyncio.sleep(seconds))
+
+    async def _take(self) -> None:
+        if not self.slots.try_take():
+            await self._aside(self.slots.take())
+
+    async def _aside(self, waiting: Awaitable[None]) -> None:
+        """Wait between calls, where a stop may cut without interrupting a function."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self.stopping:
+            task.cancel()
+        self.pausing.add(task)
+        try:
+            await waiting
+        finally:
+            self.pausing.discard(task)
+
+
+def _error_headers(address: str, answer: Answer | None) -> Headers:
+    headers: Headers = [(b"ce-knativeerrordest", address.encode())]
+    if answer is not None:
+        headers.append((b"ce-knativeerrorcode", b"%d" % answer.status))
+        if answer.body:
+            headers.append((b"ce-knativeerrordata", base64.b64encode(answer.body[:_ERROR_DATA])))
+    return headers

@@ -1,0 +1,57 @@
+"""Functions by name: the folder functions/<name>/, imported only when asked for (design.md 8, cold start)."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+import functions
+from events import Event, EventData
+from shared.ports import Ports
+from shared.runtime.wiring_error import WiringError
+
+
+class EventFunction(Protocol):
+    """What ``new(ports)`` of a function's func.py makes, when it takes events."""
+
+    accepts: ClassVar[tuple[type[EventData], ...]]
+
+    async def handle(self, event: Event[Any]) -> None: ...
+
+
+def folder_of(name: str) -> str:
+    """
+    >>> folder_of("record-status")
+    'record_status'
+    """
+    return name.replace("-", "_")
+
+
+def names() -> tuple[str, ...]:
+    """Every function there is, by the name of its service, in alphabetical order."""
+    root = Path(functions.__path__[0])
+    return tuple(sorted(path.parent.name.replace("_", "-") for path in root.glob("*/func.py")))
+
+
+def new(name: str, ports: Ports) -> Any:
+    """
+    The function ``name`` over these ports.
+
+    Raises:
+        WiringError: there is none of that name; the text names those that are.
+    """
+    if name not in names():
+        raise WiringError(f"there is no function {name!r}; there are {', '.join(names())}")
+    return import_module(f"functions.{folder_of(name)}.func").new(ports)
+
+
+def new_event_function(name: str, ports: Ports) -> EventFunction:
+    """
+    The same, for one that takes events.
+
+    Raises:
+        WiringError: there is none of that name, or it takes no events.
+    """
+    function = new(name, ports)
+    if not getattr(function, "accepts", ()):
+        raise WiringError(f"function {name!r} takes no events")
+    return cast(EventFunction, function)

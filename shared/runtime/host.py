@@ -1,0 +1,150 @@
+"""
+The host of a function: func-python's contract outside, one typed event inside, one wide log line for each.
+
+The same host is called by our own server, by stock func-python and, without a socket, by the trigger runner.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from events import BadEvent, Event, EventData, TimerTicked, from_cloudevent
+from events.cloudevent import from_http
+from shared.domain.errors import Chat4AllError, Refused
+from shared.observability import metrics, trace
+from shared.observability.log import bind, log
+from shared.ports import Clock
+from shared.runtime.functions import EventFunction
+from shared.runtime.subscriber import Receive, Scope, Send
+from shared.runtime.verdict import Verdict, judge
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes; the real broker takes no more either."""
+
+PING = "dev.knative.sources.ping"
+"""A PingSource cannot choose its event's type, so on Knative a tick comes under this one."""
+
+_TOO_LARGE = 413
+_METHOD_NOT_ALLOWED = 405
+
+
+class FunctionHost:
+    """``name`` is the service's, as it stands in logs and metrics."""
+
+    def __init__(self, name: str, function: EventFunction, clock: Clock) -> None:
+        self._name = name
+        self._function = function
+        self._clock = clock
+        known: Iterable[type[EventData]] = function.accepts
+        self._catalogue: dict[str, type[EventData]] = {model.TYPE: model for model in known}
+        if TimerTicked in function.accepts:
+            self._catalogue[PING] = TimerTicked
+        self._seconds = metrics.handle_seconds.labels(name)
+        self._age = metrics.event_age_seconds.labels(name)
+        self._verdicts = {verdict: metrics.events_handled.labels(name, verdict.name.lower()) for verdict in Verdict}
+        self._answers: dict[Verdict, dict[str, Any]] = {
+            verdict: {"type": "http.response.start", "status": verdict.value, "headers": []} for verdict in Verdict
+        }
+
+    def start(self, cfg: Mapping[str, str]) -> None:
+        """Nothing to open: the ports were given."""
+
+    def stop(self) -> None:
+        """Nothing to close."""
+
+    def alive(self) -> tuple[bool, str]:
+        return True, "alive"
+
+    def ready(self) -> tuple[bool, str]:
+        return True, self._name
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request: answers 204, 503 or 422 with an empty body, 405 to anything but a POST, 413 over 1 MiB."""
+        if scope["method"] != "POST":
+            headers = [(b"allow", b"POST")]
+            await send({"type": "http.response.start", "status": _METHOD_NOT_ALLOWED, "headers": headers})
+            await send(_EMPTY)
+            return
+        message = await receive()
+        body: bytes | None = message.get("body", b"")
+        if message.get("more_body") or message["type"] != "http.request" or len(body or b"") > BODY_LIMIT:
+            body = await _rest(message, receive)
+            if body is None:
+                return  # the caller hung up in the middle: half an event is none
+            if len(body) > BODY_LIMIT:
+                log.warning("event refused: too large", function=self._name, limit=BODY_LIMIT)
+                await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": []})
+                await send(_EMPTY)
+                return
+        verdict = await self._verdict(scope, body or b"")
+        await send(self._answers[verdict])
+        await send(_EMPTY)
+
+    async def _verdict(self, scope: Scope, body: bytes) -> Verdict:
+        try:
+            event = from_cloudevent(from_http(scope["headers"], body), self._catalogue)
+        except BadEvent as error:
+            self._verdicts[Verdict.DEAD].inc()
+            log.warning("not an event for this function", function=self._name, why=str(error))
+            return Verdict.DEAD
+        return await self.attempt(event)
+
+    async def attempt(self, event: Event[Any]) -> Verdict:
+        """Run the function on ``event`` once, in a span of its own. Raises nothing but a cancellation."""
+        span = trace.child(event.traceparent)
+        event = replace(event, traceparent=str(span))
+        data = event.data
+        bind(
+            function=self._name,
+            event_id=event.id,
+            event_type=data.TYPE,
+            tenant=event.tenant,
+            message_id=getattr(data, "message_id", None),
+            conversation_id=getattr(data, "conversation_id", None),
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+        )
+        error: Exception | None = None
+        started = perf_counter()
+        try:
+            await self._function.handle(event)
+        except Exception as caught:  # noqa: BLE001  the one place that catches everything
+            error = caught
+        seconds = perf_counter() - started
+        verdict = judge(error)
+        self._seconds.observe(seconds)
+        self._verdicts[verdict].inc()
+        outcome, ms = verdict.name.lower(), round(seconds * 1000, 2)
+        if error is None:
+            self._age.observe(max((self._clock.now() - event.time).total_seconds(), 0.0))
+            log.info("event handled", outcome=outcome, ms=ms)
+        elif isinstance(error, Chat4AllError | BadEvent):
+            log.warning("event handled", outcome=outcome, ms=ms, why=_why(error))
+        else:
+            log.error("event handled", outcome=outcome, ms=ms, exc_info=error)
+        return verdict
+
+
+_EMPTY: dict[str, Any] = {"type": "http.response.body", "body": b""}
+
+
+def _why(error: Chat4AllError | BadEvent) -> str:
+    # What was refused may quote what somebody wrote; its class says enough.
+    if isinstance(error, Refused):
+        return error.code
+    return f"{error.code}: {error.detail}" if isinstance(error, Chat4AllError) else str(error)
+
+
+async def _rest(message: Any, receive: Receive) -> bytes | None:
+    """The whole body, or the first bytes over the limit; None when the caller hung up."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_LIMIT or not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()

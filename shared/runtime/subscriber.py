@@ -1,0 +1,157 @@
+"""Who a Trigger calls: a function in this process by func-python's contract, or a service by HTTP."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from shared.observability.log import log
+
+if TYPE_CHECKING:
+    import httpx
+
+Headers = list[tuple[bytes, bytes]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Answer(NamedTuple):
+    """Header names in lower case, as ASGI gives them."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes = b""
+
+
+class Subscriber(Protocol):
+    address: str
+    """Its URI: what a dead letter names in ``knativeerrordest``."""
+
+    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+        """
+        POST one event in binary mode and wait for the answer, at most ``within`` seconds, for ever when None.
+
+        None: there was no answer, because it was refused, closed or cut after ``within``. Redirects are answers.
+        """
+        ...
+
+
+class Function(Protocol):
+    """func-python's contract, as far as one request goes."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+_POST: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/",
+    "raw_path": b"/",
+    "root_path": "",
+    "query_string": b"",
+    "client": None,
+    "server": None,
+}
+
+
+class LocalSubscriber:
+    """A function of this process; it is called as its server would, without a socket between."""
+
+    def __init__(self, address: str, function: Function) -> None:
+        self.address = address
+        self._function = function
+
+    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+        exchange = _Exchange(body)
+        cut = None if within is None else _Cut(within)
+        try:
+            await self._function.handle({**_POST, "headers": headers}, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            if cut is None or not cut.swallowed():
+                raise
+            return None
+        except Exception:  # noqa: BLE001  whatever escapes a function is its server's 500
+            log.exception("a function raised through its host", subscriber=self.address)
+            return Answer(500)
+        finally:
+            if cut is not None:
+                cut.timer.cancel()
+        if cut is not None and cut.fired:
+            cut.swallowed()
+            return None
+        return exchange.answer()
+
+
+class _Cut:
+    """Cancels the current task at the timeout; asyncio.timeout does the same at several times the price."""
+
+    __slots__ = ("_task", "fired", "timer")
+
+    def __init__(self, within: float) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
+        self._task = task
+        self.fired = False
+        self.timer = loop.call_later(within, self._fire)
+
+    def _fire(self) -> None:
+        self.fired = True
+        self._task.cancel()
+
+    def swallowed(self) -> bool:
+        """Whether the cancellation was ours alone; then the task goes on."""
+        return self.fired and self._task.uncancel() == 0
+
+
+class _Exchange:
+    __slots__ = ("_body", "_headers", "_parts", "_read", "_status")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._read = False
+        self._status = 0
+        self._headers: Sequence[tuple[bytes, bytes]] = ()
+        self._parts = b""
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self._read:
+            return {"type": "http.disconnect"}
+        self._read = True
+        return {"type": "http.request", "body": self._body, "more_body": False}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = message.get("headers", ())
+        elif message["type"] == "http.response.body":
+            self._parts += message.get("body", b"")
+
+    def answer(self) -> Answer:
+        # A server answers 500 for a function that sent nothing.
+        return Answer(self._status or 500, self._headers, self._parts)
+
+
+class HttpSubscriber:
+    """A service at a URL; ``client`` follows no redirects and sets no timeouts of its own."""
+
+    def __init__(self, address: str, client: "httpx.AsyncClient") -> None:
+        self.address = address
+        self._client = client
+
+    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+        import httpx
+
+        try:
+            async with asyncio.timeout(within):
+                response = await self._client.post(
+                    self.address, headers=headers, content=body, follow_redirects=False, timeout=None
+                )
+        except (TimeoutError, httpx.HTTPError) as error:
+            log.warning("no answer from a subscriber", subscriber=self.address, error=type(error).__name__)
+            return None
+        answer_headers = [(name.lower(), value) for name, value in response.headers.raw]
+        return Answer(response.status_code, answer_headers, response.content)
