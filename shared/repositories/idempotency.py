@@ -82,9 +82,7 @@ class IdempotencyKeys:
         tenant, key = str(row["tenant"]), str(row["key"])
         changes: Row = {name: row[name] for name in ("fingerprint", "started_at", "answer", "released")}
         expected: Row = {name: first[name] for name in ("started_at", "released", "answer")}
-        if await self.tables.update_if(
-            IDEMPOTENCY_KEYS, (tenant, key), expected=expected, changes=changes, ttl=_TTL
-        ):
+        if await self.tables.update_if(IDEMPOTENCY_KEYS, (tenant, key), expected=expected, changes=changes, ttl=_TTL):
             return Claim(tenant, key, at)
         raise _running()
 
@@ -93,6 +91,4 @@ _TTL = int(KEPT_FOR.total_seconds())
 
 
 def _running() -> Conflict:
-    return Conflict(
-        "the first request with this Idempotency-Key is still running", retry_after=timedelta(seconds=1)
-    )
+    return Conflict("the first request with this Idempotency-Key is still running", retry_after=timedelta(seconds=1))
