@@ -1,0 +1,1 @@
+"""The command line: talks to a running platform over HTTP, starts one, and looks a machine over."""

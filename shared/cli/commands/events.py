@@ -1,0 +1,179 @@
+"""The event log: what happened, why, and what is happening now."""
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shared.cli.command import Failed, Session, command
+from shared.cli.platform import Json
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from shared.cli.chain import Link
+
+app = typer.Typer(help="The event log.", no_args_is_help=True)
+
+_WAIT = 10.0  # seconds that one question for new events stays open
+_COLUMNS = ("offset", "time", "type", "subject", "channel", "trace")
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "tail")(tail)
+
+
+Kind = Annotated[str | None, typer.Option("--type", help="Only types that contain this, such as message.delivered.")]
+
+
+def tail(
+    session: Session,
+    since: Annotated[
+        int | None, typer.Option("--since", min=0, help="Begin after this offset (default: with the newest).")
+    ] = None,
+    kind: Kind = None,
+    message: Annotated[str | None, typer.Option("--message", help="Only events of this message.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.", show_default=False)] = None,
+) -> None:
+    """
+    Follow the events live, until Ctrl-C. With --json one object a line.
+    """
+    seen = 0
+    try:
+        for entry in session.platform.log(after=since, wait=_WAIT, message_id=message):
+            if not _wanted(entry, kind):
+                continue
+            session.output.line(entry, lambda entry=entry: _print(session, entry))  # type: ignore[misc]
+            seen += 1
+            if seen == count:
+                return
+    except KeyboardInterrupt:
+        return
+
+
+@command(app, "list")
+def list_events(
+    session: Session,
+    after: Annotated[int | None, typer.Option("--after", min=0, help="Offsets greater than this.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="At most so many.")] = 50,
+    kind: Kind = None,
+) -> None:
+    """The newest events; with --after those that follow an offset."""
+    page = session.platform.get("/v1/events", after=after, limit=limit)
+    page["items"] = [entry for entry in page["items"] if _wanted(entry, kind)]
+    session.output.document(page, lambda: session.output.table(_COLUMNS, [_row(entry) for entry in page["items"]]))
+
+
+@command(app, "show")
+def show(
+    session: Session,
+    any_id: Annotated[str, typer.Argument(metavar="ID", help="An event's id, a message's id or a trace id.")],
+) -> None:
+    """The whole chain that an event belongs to: what brought about what, and how long each step took."""
+    from shared.cli.chain import linked
+
+    entries = chain_of(session, any_id)
+    if not entries:
+        raise Failed(f"no event, message or trace {any_id} in the log (it may have been trimmed)")
+    roots = linked(entries)
+
+    def human() -> None:
+        for root in roots:
+            session.output.console.print(_tree(root))
+
+    session.output.document({"items": [_document(root) for root in roots]}, human)
+
+
+def chain_of(session: Session, any_id: str) -> list[Json]:
+    """Every kept event of the message or trace, and of the traces that these belong to."""
+    from shared.cli.chain import trace_id
+
+    if re.fullmatch(r"[0-9a-f]{32}", any_id):
+        found = list(session.platform.log(trace_id=any_id))
+    else:
+        found = list(session.platform.log(message_id=any_id)) or _with_id(session, any_id)
+    entries = {entry["offset"]: entry for entry in found}
+    messages = {
+        str(data["message_id"]) for entry in found if (data := entry["event"].get("data") or {}).get("message_id")
+    }
+    for trace in {trace for entry in found if (trace := trace_id(entry))} - {any_id}:
+        entries |= {entry["offset"]: entry for entry in session.platform.log(trace_id=trace)}
+    for message in messages - {any_id}:
+        entries |= {entry["offset"]: entry for entry in session.platform.log(message_id=message)}
+    return [entries[offset] for offset in sorted(entries)]
+
+
+def _with_id(session: Session, event_id: str) -> list[Json]:
+    for entry in session.platform.log(after=0):
+        if entry["event"]["id"] == event_id:
+            return [entry]
+    return []
+
+
+def _wanted(entry: Json, kind: str | None) -> bool:
+    return kind is None or kind in entry["event"]["type"]
+
+
+def _short(event: Json) -> str:
+    return str(event["type"]).removeprefix("chat4all.").removesuffix(".v1")
+
+
+def _row(entry: Json) -> tuple[Any, ...]:
+    from shared.cli.chain import trace_id
+
+    event = entry["event"]
+    trace = trace_id(entry)
+    return entry["offset"], event.get("time"), _short(event), event.get("subject"), event.get("channel"), trace
+
+
+def _print(session: Session, entry: Json) -> None:
+    from rich.text import Text
+
+    event = entry["event"]
+    data = event.get("data") or {}
+    facts = " ".join(
+        f"{name}={data[name]}" for name in ("seq", "status", "recipient", "kind", "reason") if data.get(name)
+    )
+    session.output.console.print(
+        Text.assemble(
+            (f"{entry['offset']:>8} ", "dim"),
+            (f"{event.get('time', '')} ", "dim"),
+            (f"{_short(event):<22} ", "bold cyan"),
+            f"{event.get('subject', '')} ",
+            (f"{event.get('channel', '')} ", "magenta"),
+            facts,
+        ),
+        soft_wrap=True,
+    )
+
+
+def _document(link: "Link") -> Json:
+    return {
+        **link.entry,
+        "after_ms": round(link.pause, 3),
+        "effects": [_document(effect) for effect in link.effects],
+    }
+
+
+def _tree(link: "Link") -> "Tree":
+    from rich.tree import Tree
+
+    tree = Tree(_label(link))
+    for effect in link.effects:
+        tree.children.append(_tree(effect))
+    return tree
+
+
+def _label(link: "Link") -> str:
+    from rich.markup import escape
+
+    event = link.entry["event"]
+    data = event.get("data") or {}
+    parts = [
+        f"[bold cyan]{escape(_short(event))}[/bold cyan]",
+        f"[green]+{link.pause:.0f} ms[/green]" if link.pause else escape(str(event.get("time", ""))),
+        escape(str(event.get("channel") or "")),
+        escape(str(data.get("status") or "")),
+        f"[dim]{escape(str(event.get('source', '')))} {escape(str(event['id']))}[/dim]",
+    ]
+    return "  ".join(part for part in parts if part)

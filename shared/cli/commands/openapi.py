@@ -1,0 +1,33 @@
+"""The machine-readable description of the HTTP surface."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.cli.command import Session, command
+
+app = typer.Typer(help="The OpenAPI document.", no_args_is_help=True)
+
+
+@app.callback()
+def openapi() -> None:
+    """The OpenAPI document."""
+
+
+@command(app, "export")
+def export(
+    session: Session,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file (default: stdout).", show_default=False)
+    ] = None,
+) -> None:
+    """Fetch the OpenAPI document of the running platform."""
+    document = session.platform.call("GET", "/openapi.json", anonymous=True).body
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    output.write_text(text, encoding="utf-8")
+    session.output.document({"written": str(output)}, lambda: session.output.say(f"written to {output}"))

@@ -1,0 +1,26 @@
+"""Tenants: made on the machine that holds the data, never over the network."""
+
+from typing import Annotated
+
+import typer
+
+from shared.cli.command import Session, command
+
+app = typer.Typer(help="Tenants of this platform.", no_args_is_help=True)
+
+
+@app.callback()
+def tenants() -> None:
+    """Tenants of this platform."""
+
+
+@command(app, "create")
+def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")]) -> None:
+    """Create a tenant and print a client for it; the secret is shown once and kept in credentials.json."""
+    from shared.runtime.bootstrap import create_tenant
+    from shared.settings import load_settings
+
+    settings = load_settings(data_dir=session.connection.data_dir)
+    client = create_tenant(settings, name)
+    document = {"tenant": name, "client_id": client.client_id, "client_secret": client.client_secret}
+    session.output.document(document, lambda: session.output.facts(document))

@@ -1,0 +1,1 @@
+"""The narrated run: what the platform promises, shown on the platform itself."""

@@ -1,0 +1,222 @@
+"""What can be wrong on a machine before and while the platform runs: one check, one line, one thing to do."""
+
+import shutil
+import socket
+import sqlite3
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.cli.command import START_IT
+from shared.cli.credentials import FILE_NAME
+from shared.cli.platform import PlatformRefused, PlatformUnreachable
+
+if TYPE_CHECKING:
+    from shared.cli.command import Session
+
+_MIB = 1024 * 1024
+_LOW_DISK, _NO_DISK = 1024 * _MIB, 100 * _MIB
+_SKEW = 2.0  # seconds
+_OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``found`` is what was seen; ``advice`` is what to do about it, empty when there is nothing."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def machine(data_dir: Path) -> Iterator[Check]:
+    """What needs no platform."""
+    yield _python()
+    yield _sqlite()
+    yield from _data_dir(data_dir)
+    yield from _databases(data_dir)
+    yield _settings()
+    yield _wiring()
+
+
+def platform(session: "Session", host: str, port: int) -> Iterator[Check]:
+    """What the platform says of itself, when it runs."""
+    from urllib.parse import urlsplit
+
+    address = session.connection.address
+    parts = urlsplit(address)
+    yield _port(parts.hostname or host, parts.port or port)
+    try:
+        live = session.platform.call("GET", "/health/live", anonymous=True)
+    except PlatformUnreachable as error:
+        yield Check("platform", Verdict.WARN, str(error), START_IT)
+        return
+    except PlatformRefused as error:
+        yield Check("platform", Verdict.FAIL, f"{address} answers {error.status}", "is another program there?")
+        return
+    yield Check("platform", Verdict.OK, f"{address} is alive ({live.milliseconds:.0f} ms)")
+    yield _clock(live.headers.get("date"))
+    yield from _ready(session)
+    try:
+        session.platform.token()
+        yield Check("credentials", Verdict.OK, f"the client of tenant {session.platform.client.tenant!r} is known")
+    except PlatformRefused as error:
+        yield Check("credentials", Verdict.FAIL, str(error), "is --data-dir that of the platform which answers here?")
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    return Check("python", Verdict.OK if good else Verdict.FAIL, found, "" if good else "install Python 3.11 or newer")
+
+
+def _sqlite() -> Check:
+    good = sqlite3.sqlite_version_info >= _OLDEST_SQLITE
+    needed = ".".join(map(str, _OLDEST_SQLITE))
+    return Check(
+        "sqlite",
+        Verdict.OK if good else Verdict.FAIL,
+        sqlite3.sqlite_version,
+        "" if good else f"use a Python that is built with SQLite {needed} or newer",
+    )
+
+
+def _data_dir(data_dir: Path) -> Iterator[Check]:
+    there = next(each for each in (data_dir, *data_dir.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        yield Check(
+            "data directory", Verdict.FAIL, f"{there}: {error.strerror}", "make it writable, or choose --data-dir"
+        )
+        return
+    found = str(data_dir) if there == data_dir else f"{data_dir} (made by the first start)"
+    yield Check("data directory", Verdict.OK, found)
+    free = shutil.disk_usage(there).free
+    verdict = Verdict.FAIL if free < _NO_DISK else Verdict.WARN if free < _LOW_DISK else Verdict.OK
+    advice = "" if verdict is Verdict.OK else "make room, or choose a --data-dir on a larger disk"
+    yield Check("free disk", verdict, f"{free // _MIB} MiB", advice)
+    credentials = data_dir / FILE_NAME
+    if credentials.is_file():
+        mode = stat.S_IMODE(credentials.stat().st_mode)
+        tight = mode & 0o077 == 0
+        yield Check(
+            "secrets",
+            Verdict.OK if tight else Verdict.FAIL,
+            f"{credentials.name} has mode {mode:04o}",
+            "" if tight else f"others can read the client's secret: chmod 600 {credentials}",
+        )
+
+
+def _databases(data_dir: Path) -> Iterator[Check]:
+    found = sorted(path for pattern in ("*.db", "*.sqlite", "*.sqlite3") for path in data_dir.glob(pattern))
+    for path in found:
+        began = time.perf_counter()
+        try:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            try:
+                said = "; ".join(str(row[0]) for row in connection.execute("PRAGMA quick_check(3)"))
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            said = str(error)
+        took = (time.perf_counter() - began) * 1000
+        size = path.stat().st_size // _MIB
+        if said == "ok":
+            yield Check("database", Verdict.OK, f"{path.name}: {size} MiB, sound (checked in {took:.0f} ms)")
+        else:
+            yield Check(
+                "database",
+                Verdict.FAIL,
+                f"{path.name}: {said}",
+                "stop the platform, keep a copy of the file, and bring back a backup",
+            )
+
+
+def _settings() -> Check:
+    from shared.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the settings is what this check is for
+        return Check("settings", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
+    return Check("settings", Verdict.OK, f"mode {settings.mode}, port {settings.port}")
+
+
+def _wiring() -> Check:
+    from shared.runtime import wiring
+    from shared.runtime.wiring_error import WiringError
+
+    try:
+        found = wiring.read()
+    except WiringError as error:
+        return Check("wiring", Verdict.FAIL, _one_line(error), "repair the manifest under knative/")
+    return Check("wiring", Verdict.OK, f"{len(found.triggers)} triggers, {len(found.timers)} timers")
+
+
+def _port(host: str, port: int) -> Check:
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return Check("port", Verdict.OK, f"{host}:{port} is taken; who it is, the next line says")
+    except ConnectionRefusedError:
+        return Check("port", Verdict.OK, f"{host}:{port} is free")
+    except OSError as error:
+        return Check("port", Verdict.WARN, f"{host}:{port}: {error}", "is the address right?")
+
+
+def _clock(date: str | None) -> Check:
+    if date is None:
+        return Check("clock", Verdict.WARN, "the platform sent no Date header")
+    # The machine's own clock is what is examined here.
+    skew = time.time() - parsedate_to_datetime(date).timestamp()  # noqa: TID251
+    close = -_SKEW <= skew <= _SKEW + 1  # the header has whole seconds
+    return Check(
+        "clock",
+        Verdict.OK if close else Verdict.WARN,
+        "agrees with the platform's" if close else f"{skew:+.0f} s apart from the platform's",
+        "" if close else "synchronise the clocks (NTP): tokens and webhook signatures depend on them",
+    )
+
+
+def _ready(session: "Session") -> Iterator[Check]:
+    try:
+        body = session.platform.call("GET", "/health/ready", anonymous=True).body
+    except PlatformRefused as error:
+        body = error.problem
+        yield Check("ready", Verdict.FAIL, _one_line(error), "look at the dependency that is down, below")
+    for name, state in _dependencies(body):
+        good = state.get("status") in ("ok", "up", True)
+        latency = state.get("latency_ms")
+        found = str(state.get("status")) + (f" ({latency} ms)" if latency is not None else "")
+        detail = str(state.get("detail") or "") if not good else ""
+        yield Check(f"ready: {name}", Verdict.OK if good else Verdict.FAIL, found, detail)
+
+
+def _dependencies(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    checks = body.get("checks", body.get("dependencies")) if isinstance(body, dict) else None
+    if isinstance(checks, dict):
+        yield from ((name, state) for name, state in checks.items() if isinstance(state, dict))
+    elif isinstance(checks, list):
+        yield from ((str(state.get("name")), state) for state in checks if isinstance(state, dict))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,53 @@
+"""The program ``chat4all``: its commands, in the order in which somebody new meets them."""
+
+import typer
+
+from shared.cli.commands import (
+    channels,
+    conversations,
+    demo,
+    doctor,
+    events,
+    messages,
+    openapi,
+    parked,
+    tenants,
+    tokens,
+    triggers,
+    up,
+    users,
+    version,
+)
+
+app = typer.Typer(
+    name="chat4all",
+    help="One API that carries messages between people on every channel.\n\n"
+    "Exit codes: 0 done; 1 the platform refused; 2 wrong usage; 3 the platform cannot be reached. "
+    "`up` has codes of its own.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (up, demo, tokens, messages, events, triggers, doctor, version):
+    module.register(app)
+for noun, group in (
+    ("users", users.app),
+    ("conversations", conversations.app),
+    ("messages", messages.app),
+    ("events", events.app),
+    ("parked", parked.app),
+    ("channels", channels.app),
+    ("tenants", tenants.app),
+    ("openapi", openapi.app),
+):
+    app.add_typer(group, name=noun)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

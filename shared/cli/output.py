@@ -1,0 +1,112 @@
+"""What goes to the terminal: tables for people, one JSON document for programs, errors on stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STYLES = {
+    "PENDING": "dim",
+    "UNCERTAIN": "yellow",
+    "SENT": "cyan",
+    "DELIVERED": "blue",
+    "READ": "green",
+    "FAILED": "red",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+}
+
+
+@dataclass
+class Output:
+    """With ``as_json`` nothing but JSON reaches stdout, and an error is one JSON object on stderr."""
+
+    as_json: bool = False
+
+    @cached_property
+    def console(self) -> "Console":
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    def document(self, document: Any, human: Callable[[], None]) -> None:
+        """``document`` for programs; ``human`` draws the same for people."""
+        if self.as_json:
+            print(json.dumps(document, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2))
+        else:
+            human()
+
+    def line(self, document: Any, human: Callable[[], None]) -> None:
+        """One of a stream: newline-delimited JSON, or a line for people; seen at once."""
+        if self.as_json:
+            print(json.dumps(document, ensure_ascii=False), flush=True)
+        else:
+            human()
+
+    def say(self, text: str) -> None:
+        """A sentence for people; ``text`` is markup."""
+        if not self.as_json:
+            self.console.print(text)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", empty: str = "none"
+    ) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(Text(shown(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+        if drawn.row_count:
+            self.console.print(drawn)
+        else:
+            self.console.print(f"[dim]{title + ': ' if title else ''}{empty}[/dim]")
+
+    def facts(self, document: dict[str, Any]) -> None:
+        """One object, a line for each field."""
+        self.table(("field", "value"), document.items())
+
+    def error(self, title: str, detail: str = "", errors: Sequence[dict[str, Any]] = (), **more: Any) -> None:
+        if self.as_json:
+            fields = {"title": title, "detail": detail, **({"errors": list(errors)} if errors else {}), **more}
+            print(json.dumps(fields, ensure_ascii=False), file=sys.stderr)
+            return
+        print(f"{title}: {detail}" if detail and detail != title else title, file=sys.stderr)
+        for error in errors:
+            print(f"  {error.get('pointer') or '(body)'}: {error.get('detail', '')}", file=sys.stderr)
+        if more.get("trace_id"):
+            print(f"  trace_id {more['trace_id']}", file=sys.stderr)
+
+
+def shown(value: Any) -> str:
+    """
+    ``value`` in one cell.
+
+    >>> shown(None), shown(True), shown(["a", "b"]), shown({"type": "text", "text": "Olá"})
+    ('', 'yes', 'a, b', 'Olá')
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(shown(item) for item in value)
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": str(kind), **rest}:
+            return f"[{kind}] {rest.get('caption') or rest.get('filename') or rest.get('action') or ''}".strip()
+        case dict():
+            return ", ".join(f"{name}={shown(item)}" for name, item in value.items())
+        case float():
+            return f"{value:.1f}"
+        case _:
+            return str(value)

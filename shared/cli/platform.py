@@ -1,0 +1,223 @@
+"""One tenant's view of a running platform, over its public HTTP surface only."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from shared.cli.credentials import Client
+
+if TYPE_CHECKING:
+    import httpx
+
+Json = dict[str, Any]
+
+_PAGE = 200
+_PATIENCE = 65  # seconds: a rate limit's window is a minute
+
+
+class PlatformRefused(Exception):
+    """The platform answered, and the answer is no. ``problem`` is its RFC 9457 document."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        self.status = status
+        self.problem = problem
+
+
+class PlatformUnreachable(Exception):
+    """Nobody answered at ``url``; the text says why and what to do."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"no answer from {url}: {why}")
+        self.url = url
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    milliseconds: float
+
+
+@dataclass
+class Platform:
+    """
+    Asks for a token when the first call needs one. ``transport`` stands in for the network in tests, ``sleep``
+    for the time that a rate limit takes.
+    """
+
+    client: Client
+    transport: "httpx.BaseTransport | None" = None
+    timeout: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+    _token: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def _http(self) -> "httpx.Client":
+        import httpx
+
+        return httpx.Client(
+            base_url=self.client.url,
+            transport=self.transport,
+            timeout=httpx.Timeout(self.timeout, connect=5.0),
+            headers={"User-Agent": "chat4all-cli"},
+        )
+
+    def close(self) -> None:
+        if "_http" in self.__dict__:
+            self._http.close()
+
+    def token(self) -> Json:
+        """
+        A fresh access token for the tenant's client.
+
+        Raises:
+            PlatformRefused: the platform does not know the client.
+            PlatformUnreachable: nobody answers.
+        """
+        credentials = {"client_id": self.client.client_id, "client_secret": self.client.client_secret}
+        answer: Json = self.call("POST", "/auth/token", credentials, anonymous=True).body
+        return answer
+
+    def get(self, path: str, *, act_as: str | None = None, **params: Any) -> Any:
+        return self.call("GET", path, act_as=act_as, params=params).body
+
+    def post(self, path: str, body: Any = None, *, act_as: str | None = None) -> Any:
+        return self.call("POST", path, body, act_as=act_as).body
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        act_as: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        anonymous: bool = False,
+        timeout: float | None = None,
+    ) -> Answer:
+        """
+        One request. Parameters that are None are left out; a rate limit is waited for, up to a minute.
+
+        Raises:
+            PlatformRefused: any answer from 300 on.
+            PlatformUnreachable: no answer.
+        """
+        import httpx
+
+        headers = {} if anonymous else {"Authorization": f"Bearer {self._bearer()}"}
+        if act_as:
+            headers["X-Act-As"] = act_as
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        limit = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+        while True:
+            began = time.perf_counter()
+            try:
+                response = self._http.request(method, path, json=body, params=given, headers=headers, timeout=limit)
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                raise PlatformUnreachable(self.client.url, str(error) or type(error).__name__) from None
+            elapsed = (time.perf_counter() - began) * 1000
+            content = _content(response)
+            if response.is_success:
+                return Answer(response.status_code, response.headers, content, elapsed)
+            pause = _pause(response)
+            if pause is None:
+                raise PlatformRefused(response.status_code, _problem(response, content))
+            print(f"rate limit reached: going on in {pause} s", file=sys.stderr)
+            self.sleep(pause)
+
+    def items(self, path: str, *, limit: int, act_as: str | None = None, **params: Any) -> Json:
+        """
+        Up to ``limit`` items of a list, over as many pages as it takes, in the shape of one page:
+        {"items": […], "next_cursor": … or None}.
+        """
+        items: list[Any] = []
+        cursor: str | None = None
+        while True:
+            size = min(limit - len(items), _PAGE)
+            page = self.get(path, act_as=act_as, limit=size, cursor=cursor, **params)
+            items += page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor or not page["items"] or len(items) >= limit:
+                return {"items": items, "next_cursor": cursor}
+
+    def log(
+        self,
+        *,
+        after: int | None = None,
+        wait: float = 0,
+        limit: int = _PAGE,
+        message_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> Iterator[Json]:
+        """
+        Entries {"offset", "event"} of the event log: those kept now and, while ``wait`` seconds are given for
+        each question, for ever those that come.
+        """
+        while True:
+            page = self.call(
+                "GET",
+                "/v1/events",
+                params={
+                    "after": after,
+                    "limit": limit,
+                    "wait": wait or None,
+                    "message_id": message_id,
+                    "trace_id": trace_id,
+                },
+                timeout=self.timeout + wait,
+            ).body
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if cursor is not None:
+                after = int(cursor)
+            elif page["items"]:
+                after = page["items"][-1]["offset"]
+            if not wait and (cursor is None or not page["items"]):
+                return
+
+    def _bearer(self) -> str:
+        if self._token is None:
+            self._token = self.token()["access_token"]
+        return self._token
+
+
+def _pause(response: "httpx.Response") -> int | None:
+    """Seconds after which a rate limit lets us go on; None when it is something else, or too long to wait."""
+    asked = response.headers.get("Retry-After", "")
+    if response.status_code != 429 or not asked.isdigit() or int(asked) > _PATIENCE:
+        return None
+    return max(int(asked), 1)
+
+
+def segment(text: str) -> str:
+    """
+    ``text`` as one segment of a path.
+
+    >>> segment("instagram:@bruno/1")
+    'instagram%3A%40bruno%2F1'
+    """
+    return quote(text, safe="")
+
+
+def _content(response: "httpx.Response") -> Any:
+    if not response.content:
+        return None
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return response.text
+
+
+def _problem(response: "httpx.Response", content: Any) -> Json:
+    if isinstance(content, dict) and ("title" in content or "detail" in content):
+        return content
+    title = f"HTTP {response.status_code} {response.reason_phrase}".strip()
+    text = content if isinstance(content, str) else json.dumps(content) if content is not None else ""
+    return {"status": response.status_code, "title": title, "detail": text[:500]}

@@ -1,0 +1,510 @@
+"""
+The command line as people and scripts use it: exit codes, --json, messages (issue 3, item 8; E8).
+
+The platform is a fake HTTP application behind httpx's transport; the demo runs against the real one in
+tests/flow.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from events import DeliveryRequested, Event, MessageAccepted, StatusReported
+from events.vocabulary import Status, Text
+from shared.cli import reference
+from shared.cli.credentials import Client, NoCredentials, find_client
+from shared.cli.main import app
+from shared.cli.platform import Platform, PlatformRefused
+
+MESSAGE = "7c8d76f1-0000-4000-8000-000000000001"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def _item(seq: int) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "message_id": MESSAGE,
+        "from": "ana",
+        "channels": ["chat4all"],
+        "payload": {"type": "text", "text": "Olá [bold]!"},
+        "created_at": "2026-11-21T03:14:08.056Z",
+        "status": "READ",
+    }
+
+
+def _chain() -> list[dict[str, Any]]:
+    """The entries of one message that went to WhatsApp; the report comes in with a request of its own."""
+    from datetime import UTC, datetime, timedelta
+
+    at = datetime(2026, 11, 21, 3, 14, 8, tzinfo=UTC)
+    accepted = Event(
+        id=MESSAGE,
+        source="/functions/send",
+        tenant="demo",
+        time=at,
+        traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
+        data=MessageAccepted(
+            message_id=MESSAGE,
+            conversation_id="c1",
+            seq=1,
+            sender="ana",
+            payload=Text(text="Olá"),
+            created_at=at,
+        ),
+    )
+    requested = accepted.caused(
+        DeliveryRequested(
+            conversation_id="c1", channel="whatsapp", address="+5511987650001", message_id=MESSAGE, seq=1
+        ),
+        source="/functions/route",
+        at=at + timedelta(milliseconds=5),
+    )
+    reported = requested.caused(
+        StatusReported(
+            channel="whatsapp",
+            status=Status.SENT,
+            at=at,
+            source="/functions/deliver",
+            conversation_id="c1",
+            message_id=MESSAGE,
+            recipient="bruno",
+            delivery_id="d1",
+        ),
+        source="/functions/deliver",
+        at=at + timedelta(milliseconds=47),
+    )
+    events: list[Event[Any]] = [accepted, requested, reported]
+    return [
+        {"offset": offset, "event": json.loads(event.to_cloudevent().to_structured())}
+        for offset, event in enumerate(events, start=1)
+    ]
+
+
+ANSWERS: dict[str, Any] = {
+    "POST /auth/token": {"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600, "scope": "all"},
+    "POST /v1/users/ana/tokens": {"access_token": "anas", "token_type": "bearer", "expires_in": 60},
+    "POST /v1/users": {"user_id": "ana", "display_name": "Ana"},
+    "GET /v1/users": {"items": [{"user_id": "ana", "display_name": "Ana"}], "next_cursor": None},
+    "GET /v1/users/ana": {"user_id": "ana", "display_name": "Ana"},
+    "GET /v1/users/ana/channels": {
+        "items": [{"channel": "whatsapp", "identifier": "+5511987650001", "is_active": True}],
+        "next_cursor": None,
+    },
+    "POST /v1/users/ana/channels": {"channel": "whatsapp", "identifier": "+5511987650001", "is_active": True},
+    "POST /v1/conversations": {"conversation_id": "c1", "type": "private", "members": ["ana", "bruno"]},
+    "GET /v1/conversations": {
+        "items": [
+            {
+                "conversation_id": "c1",
+                "type": "private",
+                "members": ["ana", "bruno"],
+                "unread_count": 1,
+                "last_message": {"seq": 1, "from": "ana", "preview": "Olá", "sent_at": "2026-11-21T03:14:08Z"},
+            }
+        ],
+        "next_cursor": None,
+    },
+    "GET /v1/conversations/c1": {"conversation_id": "c1", "type": "private", "members": ["ana", "bruno"]},
+    "GET /v1/conversations/c1/messages": {"items": [_item(1)], "next_cursor": None},
+    "POST /v1/messages": {"status": "accepted", "message_id": MESSAGE, "conversation_id": "c1", "seq": 1},
+    f"GET /v1/messages/{MESSAGE}": {
+        **_item(1),
+        "deliveries": [{"recipient": "bruno", "channel": "chat4all", "status": "READ"}],
+    },
+    f"GET /v1/messages/{MESSAGE}/status": {"status": "DELIVERED"},
+    f"GET /v1/messages/{MESSAGE}/status/history": {
+        "items": [
+            {
+                "status": "SENT",
+                "timestamp": "2026-11-21T03:14:08.056Z",
+                "source": "/functions/send",
+                "recipient": "bruno",
+                "channel": "chat4all",
+            }
+        ]
+    },
+    "GET /v1/parked": {
+        "items": [
+            {
+                "parked_id": "p1",
+                "trigger": "route",
+                "reason": "503",
+                "attempts": 4,
+                "parked_at": "2026-11-21T03:14:08Z",
+                "due_at": None,
+                "event": {"type": "chat4all.message.accepted.v1"},
+            }
+        ],
+        "next_cursor": None,
+    },
+    "POST /v1/parked/p1/replay": None,
+    "DELETE /v1/parked/p1": None,
+    "GET /v1/triggers": {
+        "items": [
+            {
+                "name": "route",
+                "filter": {"type": "chat4all.message.accepted.v1"},
+                "function": "route",
+                "delivery": {"retry": 3},
+                "offset": 10,
+                "lag": 0,
+                "in_flight": 0,
+            }
+        ]
+    },
+    "GET /v1/channels": {
+        "items": [{"name": "whatsapp", "configured": True, "breaker": "closed", "capabilities": {"text": True}}],
+        "next_cursor": None,
+    },
+    "GET /v1/channels/whatsapp/accounts": {
+        "items": [{"account_id": "1", "enabled": True, "settings": {"phone_number_id": "1"}}],
+        "next_cursor": None,
+    },
+    "POST /v1/channels/whatsapp/accounts/1/check": {"ok": True, "detail": "Loja +55 11 98765-0001"},
+    "GET /openapi.json": {"openapi": "3.1.0", "paths": {}},
+}
+
+
+def healthy(request: httpx.Request) -> httpx.Response:
+    if request.url.path == "/v1/events":
+        chain = _chain()
+        wanted = request.url.params
+        if "event" not in wanted and wanted.get("trace_id", TRACE) != TRACE:
+            chain = []
+        if wanted.get("message_id", MESSAGE) != MESSAGE:
+            chain = []
+        after = int(wanted.get("after", 0))
+        items = [entry for entry in chain if entry["offset"] > after]
+        cursor = str(items[-1]["offset"]) if items else None
+        return httpx.Response(200, json={"items": items, "next_cursor": cursor})
+    key = f"{request.method} {request.url.path}"
+    if key not in ANSWERS:
+        return httpx.Response(404, json={"title": "There is no such thing here", "status": 404, "detail": key})
+    answer = ANSWERS[key]
+    return httpx.Response(204) if answer is None else httpx.Response(200, json=answer)
+
+
+def invoke(*arguments: str, handler: Handler = healthy, data_dir: Path | None = None) -> Result:
+    client = ["--client-id", "c", "--client-secret", "s3cr3t"] if data_dir is None else ["--data-dir", str(data_dir)]
+    transport = httpx.MockTransport(handler)
+    return CliRunner().invoke(app, [*arguments, *client], obj=transport)
+
+
+EVERY_QUESTION = [
+    ("token",),
+    ("token", "--user", "ana"),
+    ("users", "create", "ana", "--name", "Ana"),
+    ("users", "list"),
+    ("users", "show", "ana"),
+    ("users", "link", "ana", "whatsapp", "+5511987650001"),
+    ("conversations", "create", "ana", "bruno"),
+    ("conversations", "list", "--as", "ana"),
+    ("conversations", "show", "c1", "--as", "ana"),
+    ("conversations", "members", "c1", "--as", "ana"),
+    ("send", "c1", "Olá", "--from", "ana"),
+    ("send", "c1", "Olá", "--from", "ana", "--wait-for", "delivered"),
+    ("messages", "list", "c1", "--as", "ana"),
+    ("messages", "show", MESSAGE, "--as", "ana"),
+    ("events", "list"),
+    ("events", "show", MESSAGE),
+    ("events", "show", TRACE),
+    ("tail", "--count", "1"),
+    ("parked", "list"),
+    ("parked", "replay", "p1"),
+    ("parked", "replay", "--all"),
+    ("parked", "discard", "p1"),
+    ("triggers",),
+    ("channels", "list"),
+    ("channels", "accounts", "whatsapp"),
+    ("channels", "check", "whatsapp", "1"),
+    ("openapi", "export"),
+]
+
+
+@pytest.mark.parametrize("arguments", EVERY_QUESTION, ids=" ".join)
+def test_json_is_the_only_thing_on_stdout(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    json.loads(result.stdout)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", EVERY_QUESTION, ids=" ".join)
+def test_people_get_an_answer_without_a_secret_in_it(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip()
+    assert "s3cr3t" not in result.output
+
+
+def test_what_a_user_wrote_is_no_markup() -> None:
+    assert "Olá [bold]!" in invoke("messages", "list", "c1", "--as", "ana").stdout
+
+
+def _refusing(request: httpx.Request) -> httpx.Response:
+    if request.url.path == "/auth/token":
+        return healthy(request)
+    problem = {
+        "type": "https://chat4all.dev/problems/invalid",
+        "title": "The request does not fit its schema",
+        "status": 422,
+        "detail": "/user_id: too long",
+        "trace_id": TRACE,
+        "errors": [{"pointer": "/user_id", "detail": "too long"}],
+    }
+    return httpx.Response(422, json=problem, headers={"content-type": "application/problem+json"})
+
+
+def test_a_refusal_is_exit_code_1_and_says_title_detail_and_each_error() -> None:
+    result = invoke("users", "create", "ana", handler=_refusing)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "The request does not fit its schema" in result.stderr
+    assert "/user_id: too long" in result.stderr
+    assert TRACE in result.stderr
+
+
+def test_a_refusal_with_json_is_one_object_on_stderr() -> None:
+    result = invoke("users", "create", "ana", "--json", handler=_refusing)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert json.loads(result.stderr)["errors"] == [{"pointer": "/user_id", "detail": "too long"}]
+
+
+def test_an_answer_that_is_no_problem_document_is_shown_all_the_same() -> None:
+    result = invoke("users", "list", handler=lambda request: httpx.Response(502, text="<html>bad gateway"))
+    assert result.exit_code == 1
+    assert "502" in result.stderr
+    assert "bad gateway" in result.stderr
+
+
+def test_no_answer_is_exit_code_3_and_says_how_to_start_the_platform() -> None:
+    def nobody(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    result = invoke("users", "list", handler=nobody)
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "scripts/up" in result.stderr
+
+
+def test_without_credentials_it_says_where_they_should_be(tmp_path: Path) -> None:
+    result = invoke("users", "list", data_dir=tmp_path)
+    assert result.exit_code == 3
+    assert "credentials.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "create"),
+        ("nonsense",),
+        ("parked", "replay"),
+        ("parked", "replay", "p1", "--all"),
+        ("token", "--ttl", "5"),
+        ("send", "c1", "Olá"),
+        ("send", "c1", "Olá", "--from", "ana", "--wait-for", "eaten"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_waiting_for_a_message_that_fails_is_exit_code_1() -> None:
+    def failing(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/status"):
+            return httpx.Response(200, json={"status": "FAILED"})
+        return healthy(request)
+
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", handler=failing)
+    assert result.exit_code == 1
+    assert "FAILED" in result.stderr
+
+
+def test_waiting_ends_at_its_deadline() -> None:
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", "--timeout", "0")
+    assert result.exit_code == 1
+    assert "DELIVERED" in result.stderr
+
+
+def test_a_replayed_message_is_said_to_be_one() -> None:
+    def known(request: httpx.Request) -> httpx.Response:
+        answer = healthy(request)
+        answer.headers["Idempotent-Replayed"] = "true"
+        return answer
+
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--message-id", MESSAGE, "--json", handler=known)
+    assert json.loads(result.stdout)["idempotent_replayed"] is True
+
+
+def test_tail_gives_one_object_a_line() -> None:
+    lines = invoke("tail", "--since", "0", "--count", "3", "--json").stdout.splitlines()
+    assert [json.loads(line)["offset"] for line in lines] == [1, 2, 3]
+
+
+def test_tail_shows_only_the_types_that_are_wanted() -> None:
+    lines = invoke("tail", "--since", "0", "--type", "status", "--count", "1", "--json").stdout.splitlines()
+    assert [json.loads(line)["offset"] for line in lines] == [3]
+
+
+@pytest.mark.parametrize("any_id", [MESSAGE, TRACE, _chain()[2]["event"]["id"]])
+def test_the_chain_of_an_event_is_a_tree_of_causes_with_the_time_of_each_step(any_id: str) -> None:
+    (root,) = json.loads(invoke("events", "show", any_id, "--json").stdout)["items"]
+    (requested,) = root["effects"]
+    (reported,) = requested["effects"]
+    assert [root["offset"], requested["offset"], reported["offset"]] == [1, 2, 3]
+    assert [requested["after_ms"], reported["after_ms"]] == [5.0, 42.0]
+
+
+def test_an_unknown_event_is_exit_code_1() -> None:
+    result = invoke("events", "show", "7c8d76f1-0000-4000-8000-00000000ffff")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+
+
+def test_replaying_all_goes_on_when_one_is_gone_meanwhile() -> None:
+    def gone(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/replay"):
+            return httpx.Response(404, json={"title": "There is no such thing here", "status": 404})
+        return healthy(request)
+
+    result = invoke("parked", "replay", "--all", "--json", handler=gone)
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"replayed": []})
+
+
+def test_an_account_that_does_not_work_is_exit_code_1() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/check"):
+            return httpx.Response(200, json={"ok": False, "detail": "token expired"})
+        return healthy(request)
+
+    result = invoke("channels", "check", "whatsapp", "1", handler=broken)
+    assert result.exit_code == 1
+    assert "token expired" in result.stderr
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:
+    answers = iter([httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(200, json={"items": []})])
+    slept: list[float] = []
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        return healthy(request) if request.url.path == "/auth/token" else next(answers)
+
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(limited), sleep=slept.append)
+    assert platform.get("/v1/users") == {"items": []}
+    assert slept == [7]
+    platform.close()
+
+
+def test_a_rate_limit_that_asks_for_hours_is_a_refusal() -> None:
+    def limited(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "7200"})
+
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(limited))
+    with pytest.raises(PlatformRefused):
+        platform.get("/v1/users")
+    platform.close()
+
+
+def test_lists_are_read_over_as_many_pages_as_it_takes() -> None:
+    def pages(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return healthy(request)
+        at = int(request.url.params.get("cursor", 0))
+        size = int(request.url.params["limit"])
+        items = [{"user_id": f"u{n}"} for n in range(at, min(at + size, 450))]
+        following = str(at + size) if at + size < 450 else None
+        return httpx.Response(200, json={"items": items, "next_cursor": following})
+
+    result = invoke("users", "list", "--limit", "1000", "--json", handler=pages)
+    assert len(json.loads(result.stdout)["items"]) == 450
+
+
+def _credentials(data_dir: Path, **tenants: str) -> None:
+    content = {
+        "url": "http://127.0.0.1:8081",
+        "tenants": {name: {"client_id": f"id-{name}", "client_secret": secret} for name, secret in tenants.items()},
+    }
+    (data_dir / "credentials.json").write_text(json.dumps(content))
+
+
+def _found(data_dir: Path, **given: str) -> Client:
+    chosen: dict[str, str | None] = dict.fromkeys(("url", "tenant", "client_id", "client_secret"))
+    return find_client(data_dir, **(chosen | given))
+
+
+def test_credentials_come_from_the_file_of_the_first_start(tmp_path: Path) -> None:
+    _credentials(tmp_path, acme="a", demo="d")
+    assert _found(tmp_path) == Client("http://127.0.0.1:8081", "demo", "id-demo", "d")
+    assert _found(tmp_path, tenant="acme").client_id == "id-acme"
+    assert _found(tmp_path, url="http://other/").url == "http://other"
+
+
+def test_what_is_given_wins_over_the_file(tmp_path: Path) -> None:
+    _credentials(tmp_path, demo="d")
+    assert _found(tmp_path, client_id="mine", client_secret="s").client_id == "mine"
+
+
+def test_an_unknown_tenant_is_said_with_those_that_are_known(tmp_path: Path) -> None:
+    _credentials(tmp_path, demo="d")
+    with pytest.raises(NoCredentials, match="demo"):
+        _found(tmp_path, tenant="acme")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{nonsense", '{"tenants": {"demo": 3}}', '{"tenants": [1]}', '{"url": 3}']
+)
+def test_a_broken_credentials_file_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "credentials.json").write_text(content)
+    result = invoke("users", "list", data_dir=tmp_path)
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_half_a_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoCredentials, match="together"):
+        _found(tmp_path, client_id="mine")
+
+
+def test_a_client_never_shows_its_secret() -> None:
+    assert "s3cr3t" not in repr(Client("http://x", "demo", "c", "s3cr3t"))
+    assert "s3cr3t" not in repr(Platform(Client("http://x", "demo", "c", "s3cr3t")))
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    children = getattr(command, "commands", None) or {}
+    if not children:
+        yield path
+    for name, child in children.items():
+        yield from _commands(child, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(_commands(get_command(app))), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert f"## `chat4all {' '.join(path)}`" in reference.page()
+
+
+def test_the_reference_page_is_that_of_the_commands() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run python -m shared.cli.reference"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "httpx fastapi pydantic rich orjson events"
+    code = f"import sys, shared.cli.main; print([name for name in {heavy.split()!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
