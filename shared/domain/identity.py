@@ -93,18 +93,6 @@ def shard_of(user_id: str) -> int:
     return crc32(user_id.encode("utf-8", "surrogatepass")) % USER_SHARDS
 
 
-def merged(metadata: Mapping[str, str], patch: Mapping[str, str | None] | None) -> dict[str, str]:
-    """
-    RFC 7396: null removes a key, and null for the whole removes all.
-
-    >>> merged({"a": "1", "b": "2"}, {"a": None, "c": "3"})
-    {'b': '2', 'c': '3'}
-    """
-    if patch is None:
-        return {}
-    return {key: value for key, value in {**metadata, **patch}.items() if value is not None}
-
-
 def key_thumbprint(jwk: Mapping[str, str]) -> str:
     """The id of an elliptic curve key: the SHA-256 of its required members (RFC 7638)."""
     required = {name: jwk[name] for name in ("crv", "kty", "x", "y")}

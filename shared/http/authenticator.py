@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from shared.domain.errors import Unauthenticated
 from shared.http.access_token import MAX_LENGTH, Claims, bad_token, key_id, read
 from shared.http.caller import Caller
-from shared.ports import Clock
+from shared.ports import Clock, Ports
+from shared.repositories.clients import Clients
+from shared.repositories.signing_keys import SigningKeys
+from shared.repositories.users import Users
 
 REVOKED_WITHIN = timedelta(seconds=5)
 REMEMBERED = 20_000
@@ -45,11 +48,18 @@ class _Remembered:
 class Authenticator:
     """One per process; it remembers at most ``REMEMBERED`` tokens."""
 
-    def __init__(
-        self, *, clock: Clock, keys: VerificationKeys, clients: ClientEpochs, users: KnownUsers
-    ) -> None:
+    def __init__(self, *, clock: Clock, keys: VerificationKeys, clients: ClientEpochs, users: KnownUsers) -> None:
         self._clock, self._keys, self._clients, self._users = clock, keys, clients, users
         self._tokens: OrderedDict[bytes, _Remembered] = OrderedDict()
+
+    @classmethod
+    def of(cls, ports: Ports) -> "Authenticator":
+        return cls(
+            clock=ports.clock,
+            keys=SigningKeys(ports.tables, ports.vault, ports.clock),
+            clients=Clients(ports.tables, ports.clock, ports.hasher),
+            users=Users(ports.tables, ports.clock),
+        )
 
     def known(self, authorization: bytes | None) -> Caller | None:
         """The caller if the token was verified moments ago; None means: ask ``authenticate``."""

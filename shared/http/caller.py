@@ -27,9 +27,7 @@ class Caller:
                 return self.user_id
             raise Forbidden(f"this token acts only as {self.user_id!r}; leave the user out or name that one")
         if not user_id:
-            raise Invalid(
-                "say for which user: a client token needs the header X-Act-As (or `from` in a message)"
-            )
+            raise Invalid("say for which user: a client token needs the header X-Act-As (or `from` in a message)")
         return user_id
 
     def require(self, scope: str) -> None:

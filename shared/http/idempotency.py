@@ -82,9 +82,7 @@ class _Captured:
         self.messages.append(message)
 
     def packed(self) -> bytes:
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in self.messages[0]["headers"]
-        ]
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.messages[0]["headers"]]
         body = b"".join(message.get("body", b"") for message in self.messages[1:])
         return orjson.dumps([self.status, headers, body.decode("latin-1")])
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.domain.errors import Chat4AllError, TooLarge
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
-from shared.http.trace import child_of
+from shared.observability.trace import child
 
 MAX_BODY = 10 * 1024 * 1024
 _LOG = logging.getLogger("chat4all.http")
@@ -32,9 +32,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 async def send_problem(error: Exception, scope: Scope, send: Send) -> None:
-    status, headers, body = problem_response(
-        error, instance=scope["path"], trace_id=scope["state"]["trace_id"]
-    )
+    status, headers, body = problem_response(error, instance=scope["path"], trace_id=scope["state"]["trace_id"])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -109,10 +107,10 @@ class _Response:
 
 def _trace(scope: Scope) -> str:
     given = header(scope, b"traceparent")
-    trace = child_of(given.decode("latin-1") if given else None)
+    trace = child(given.decode("latin-1") if given else None)
     state: dict[str, Any] = scope.setdefault("state", {})
-    state["traceparent"], state["trace_id"] = trace, trace[3:35]
-    return trace
+    state["traceparent"], state["trace_id"] = str(trace), trace.trace_id
+    return str(trace)
 
 
 class Authentication:

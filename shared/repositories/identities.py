@@ -25,7 +25,7 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
+class Owner:
     """``user_id`` is None between the two steps of giving an identifier up."""
 
     tenant: str
@@ -42,10 +42,9 @@ class _Owner:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
+    """Who is known by what; ``IdentityLinks`` changes it."""
+
     tables: Tables
-    users: Users
-    clock: Clock
-    ids: Ids
 
     async def of(self, tenant: str, user_id: str) -> list[Identity]:
         """All identities of the user, active or not, by channel and identifier."""
@@ -54,8 +53,28 @@ class Identities:
 
     async def owner(self, tenant: str, channel: str, identifier: str) -> str | None:
         """The user who is linked to the identifier."""
-        owner = await self._owner(tenant, channel, identifier)
-        return owner.user_id if owner is not None and await self._confirmed(owner) else None
+        owner = await self.holder(tenant, channel, identifier)
+        return owner.user_id if owner is not None and await self.confirms(owner) else None
+
+    async def holder(self, tenant: str, channel: str, identifier: str) -> Owner | None:
+        """The owner row, confirmed or not."""
+        row = await self.tables.get(IDENTITY_OWNERS, (tenant, channel, identifier), serial=True)
+        return None if row is None else msgspec.convert(row, Owner)
+
+    async def confirms(self, holder: Owner) -> bool:
+        """Whether the list of the row's user says the same."""
+        if holder.user_id is None:
+            return False
+        key = (holder.tenant, holder.user_id, holder.channel, holder.identifier)
+        return await self.tables.get(IDENTITIES, key) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLinks:
+    identities: Identities
+    users: Users
+    clock: Clock
+    ids: Ids
 
     async def link(
         self, tenant: str, user_id: str, channel: str, identifier: str, *, is_active: bool = True
@@ -69,16 +88,16 @@ class Identities:
         """
         if not await self.users.exists(tenant, user_id):
             raise no_such_user(user_id)
-        before = await self.of(tenant, user_id)
+        before = await self.identities.of(tenant, user_id)
         known = next((one for one in before if (one.channel, one.identifier) == (channel, identifier)), None)
         if known is None and len(before) >= MAX_PER_USER:
             raise Conflict(f"a user has at most {MAX_PER_USER} identities; remove one first")
         now = self.clock.now()
-        await self._claim(_Owner(tenant, channel, identifier, user_id, now, contact=False))
+        await self._claim(Owner(tenant, channel, identifier, user_id, now, contact=False))
         identity = Identity(user_id, channel, identifier, is_active, known.linked_at if known else now)
         await self._list(tenant, identity)
         # Whoever took the identifier over, or erased the user, while this was under way, wins.
-        owner = await self._owner(tenant, channel, identifier)
+        owner = await self.identities.holder(tenant, channel, identifier)
         if owner is None or owner.user_id != user_id or not await self.users.exists(tenant, user_id):
             await self.unlink(tenant, user_id, channel, identifier)
             raise Conflict(f"{channel} {identifier} was linked or removed at the same moment; try again")
@@ -87,16 +106,16 @@ class Identities:
     async def unlink(self, tenant: str, user_id: str, channel: str, identifier: str) -> bool:
         """Whether the user was linked to it."""
         key = (tenant, user_id, channel, identifier)
-        linked = await self.tables.get(IDENTITIES, key) is not None
-        await self.tables.delete(IDENTITIES, key)
-        owner = await self._owner(tenant, channel, identifier)
+        linked = await self.identities.tables.get(IDENTITIES, key) is not None
+        await self.identities.tables.delete(IDENTITIES, key)
+        owner = await self.identities.holder(tenant, channel, identifier)
         if owner is not None and owner.user_id == user_id:
             await self._release(owner)
         return linked
 
     async def unlink_all(self, tenant: str, user_id: str) -> int:
         """How many there were."""
-        identities = await self.of(tenant, user_id)
+        identities = await self.identities.of(tenant, user_id)
         for identity in identities:
             await self.unlink(tenant, user_id, identity.channel, identity.identifier)
         return len(identities)
@@ -109,13 +128,13 @@ class Identities:
             Unavailable: the identifier is just changing hands; try again.
         """
         for _ in range(_ATTEMPTS):
-            owner = await self._owner(tenant, channel, identifier)
+            owner = await self.identities.holder(tenant, channel, identifier)
             if owner is not None and owner.user_id is not None:
-                if await self._confirmed(owner):
+                if await self.identities.confirms(owner):
                     return owner.user_id
                 if owner.contact and await self._finish_contact(owner, display_name):
                     return owner.user_id
-            fresh = _Owner(tenant, channel, identifier, f"contact-{self.ids.uuid()}", self.clock.now(), contact=True)
+            fresh = Owner(tenant, channel, identifier, f"contact-{self.ids.uuid()}", self.clock.now(), contact=True)
             try:
                 await self._claim(fresh)
             except Conflict:
@@ -124,7 +143,7 @@ class Identities:
                 return fresh.user_id
         raise Unavailable(f"an identifier on {channel} is just changing hands", retry_after=UNCONFIRMED_FOR / 10)
 
-    async def _finish_contact(self, owner: _Owner, display_name: str | None) -> bool:
+    async def _finish_contact(self, owner: Owner, display_name: str | None) -> bool:
         """False when the contact was erased: the person who writes again is a new one to us."""
         assert owner.user_id is not None
         now = self.clock.now()
@@ -140,7 +159,7 @@ class Identities:
         await self._list(owner.tenant, identity)
         return True
 
-    async def _claim(self, wanted: _Owner) -> None:
+    async def _claim(self, wanted: Owner) -> None:
         row: Row = {
             "tenant": wanted.tenant,
             "channel": wanted.channel,
@@ -149,18 +168,18 @@ class Identities:
             "claimed_at": wanted.claimed_at,
             "contact": wanted.contact,
         }
-        there = await self.tables.put_if_absent(IDENTITY_OWNERS, row)
+        there = await self.identities.tables.put_if_absent(IDENTITY_OWNERS, row)
         if not there:
             return
-        holder = msgspec.convert(there[0], _Owner)
+        holder = msgspec.convert(there[0], Owner)
         if holder.user_id == wanted.user_id:
             return
-        if await self._confirmed(holder):
+        if await self.identities.confirms(holder):
             raise Conflict(
                 f"{wanted.channel} {wanted.identifier} is linked to the user {holder.user_id!r}; remove that first"
             )
         stale = wanted.claimed_at - holder.claimed_at >= UNCONFIRMED_FOR
-        if not stale or not await self.tables.update_if(
+        if not stale or not await self.identities.tables.update_if(
             IDENTITY_OWNERS,
             wanted.key,
             expected={"user_id": holder.user_id, "claimed_at": holder.claimed_at},
@@ -168,25 +187,15 @@ class Identities:
         ):
             raise Conflict(f"{wanted.channel} {wanted.identifier} is just changing hands; try again in a minute")
 
-    async def _release(self, owner: _Owner) -> None:
-        if await self.tables.update_if(
+    async def _release(self, owner: Owner) -> None:
+        if await self.identities.tables.update_if(
             IDENTITY_OWNERS,
             owner.key,
             expected={"user_id": owner.user_id, "claimed_at": owner.claimed_at},
             changes={"user_id": None, "claimed_at": self.clock.now()},
         ):
             # Nobody can have claimed it since: a released row is left alone for a minute.
-            await self.tables.delete(IDENTITY_OWNERS, owner.key)
-
-    async def _owner(self, tenant: str, channel: str, identifier: str) -> _Owner | None:
-        row = await self.tables.get(IDENTITY_OWNERS, (tenant, channel, identifier), serial=True)
-        return None if row is None else msgspec.convert(row, _Owner)
-
-    async def _confirmed(self, owner: _Owner) -> bool:
-        if owner.user_id is None:
-            return False
-        key = (owner.tenant, owner.user_id, owner.channel, owner.identifier)
-        return await self.tables.get(IDENTITIES, key) is not None
+            await self.identities.tables.delete(IDENTITY_OWNERS, owner.key)
 
     async def _list(self, tenant: str, identity: Identity) -> None:
         row: Row = {
@@ -197,4 +206,4 @@ class Identities:
             "is_active": identity.is_active,
             "linked_at": identity.linked_at,
         }
-        await self.tables.put(Put(IDENTITIES, row))
+        await self.identities.tables.put(Put(IDENTITIES, row))

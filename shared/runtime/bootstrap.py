@@ -1,0 +1,53 @@
+"""The first rows of an installation: a tenant, and a client that may do everything in it."""
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from shared.domain.errors import Conflict
+from shared.ports import Ports
+from shared.repositories.clients import Clients
+from shared.repositories.tenants import Tenants
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Shown once; we keep only a hash of the secret."""
+
+    tenant: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+async def create_tenant(ports: Ports, name: str) -> Credentials:
+    """
+    A new tenant with its first client, whose secret is generated.
+
+    Raises:
+        Invalid: the name is none.
+        Conflict: there is a tenant of this name.
+    """
+    await Tenants(ports.tables, ports.clock).create(name)
+    credentials = Credentials(name, f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(32))
+    await _clients(ports).create(name, credentials.client_id, credentials.client_secret)
+    return credentials
+
+
+async def ensure_client(ports: Ports, tenant: str, client_id: str, client_secret: str) -> Credentials:
+    """
+    The tenant, made when it is not there, with this client and this secret, whatever they were before.
+
+    Raises:
+        Invalid: the tenant's name is none.
+        Conflict: the client_id belongs to another tenant.
+    """
+    tenants = Tenants(ports.tables, ports.clock)
+    if await tenants.get(tenant) is None:
+        with suppress(Conflict):  # another process that starts at the same moment made it
+            await tenants.create(tenant)
+    await _clients(ports).ensure(tenant, client_id, client_secret)
+    return Credentials(tenant, client_id, client_secret)
+
+
+def _clients(ports: Ports) -> Clients:
+    return Clients(ports.tables, ports.clock, ports.hasher)
