@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 import functions
-from events import Event, EventData
+from events import CloudEvent, Event, EventData
 from shared.ports import Ports
 from shared.runtime.wiring_error import WiringError
 
@@ -16,6 +16,14 @@ class EventFunction(Protocol):
     accepts: ClassVar[tuple[type[EventData], ...]]
 
     async def handle(self, event: Event[Any]) -> None: ...
+
+
+class AnyEventFunction(Protocol):
+    """One that takes every event as it is, extensions included: it accepts no type in particular."""
+
+    accepts: ClassVar[tuple[()]]
+
+    async def handle(self, event: CloudEvent) -> None: ...
 
 
 def folder_of(name: str) -> str:
@@ -44,7 +52,7 @@ def new(name: str, ports: Ports) -> Any:
     return import_module(f"functions.{folder_of(name)}.func").new(ports)
 
 
-def new_event_function(name: str, ports: Ports) -> EventFunction:
+def new_event_function(name: str, ports: Ports) -> EventFunction | AnyEventFunction:
     """
     The same, for one that takes events.
 
@@ -52,6 +60,6 @@ def new_event_function(name: str, ports: Ports) -> EventFunction:
         WiringError: there is none of that name, or it takes no events.
     """
     function = new(name, ports)
-    if not getattr(function, "accepts", ()):
+    if not hasattr(function, "accepts"):
         raise WiringError(f"function {name!r} takes no events")
-    return cast(EventFunction, function)
+    return cast(EventFunction | AnyEventFunction, function)

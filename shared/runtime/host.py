@@ -4,18 +4,18 @@ The host of a function: func-python's contract outside, one typed event inside, 
 The same host is called by our own server, by stock func-python and, without a socket, by the trigger runner.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from events import BadEvent, Event, EventData, TimerTicked, from_cloudevent
+from events import BadEvent, CloudEvent, Event, EventData, TimerTicked, from_cloudevent
 from events.cloudevent import from_http
 from shared.domain.errors import Chat4AllError, Refused
 from shared.observability import metrics, trace
 from shared.observability.log import bind, log
 from shared.ports import Clock
-from shared.runtime.functions import EventFunction
+from shared.runtime.functions import AnyEventFunction, EventFunction
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.verdict import Verdict, judge
 
@@ -32,12 +32,11 @@ _METHOD_NOT_ALLOWED = 405
 class FunctionHost:
     """``name`` is the service's, as it stands in logs and metrics."""
 
-    def __init__(self, name: str, function: EventFunction, clock: Clock) -> None:
+    def __init__(self, name: str, function: EventFunction | AnyEventFunction, clock: Clock) -> None:
         self._name = name
-        self._function = function
+        self._handle: Callable[[Any], Awaitable[None]] = function.handle
         self._clock = clock
-        known: Iterable[type[EventData]] = function.accepts
-        self._catalogue: dict[str, type[EventData]] = {model.TYPE: model for model in known}
+        self._catalogue: dict[str, type[EventData]] = {model.TYPE: model for model in function.accepts}
         if TimerTicked in function.accepts:
             self._catalogue[PING] = TimerTicked
         self._seconds = metrics.handle_seconds.labels(name)
@@ -83,32 +82,34 @@ class FunctionHost:
 
     async def _verdict(self, scope: Scope, body: bytes) -> Verdict:
         try:
-            event = from_cloudevent(from_http(scope["headers"], body), self._catalogue)
+            cloudevent = from_http(scope["headers"], body)
+            span = trace.child(cloudevent.attributes.get("traceparent"))
+            event: Event[Any] | CloudEvent = cloudevent
+            if self._catalogue:
+                event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
         except BadEvent as error:
             self._verdicts[Verdict.DEAD].inc()
             log.warning("not an event for this function", function=self._name, why=str(error))
             return Verdict.DEAD
-        return await self.attempt(event)
-
-    async def attempt(self, event: Event[Any]) -> Verdict:
-        """Run the function on ``event`` once, in a span of its own. Raises nothing but a cancellation."""
-        span = trace.child(event.traceparent)
-        event = replace(event, traceparent=str(span))
         data = event.data
         bind(
             function=self._name,
-            event_id=event.id,
-            event_type=data.TYPE,
-            tenant=event.tenant,
+            event_id=cloudevent.attributes["id"],
+            event_type=cloudevent.attributes["type"],
+            tenant=cloudevent.attributes.get("tenant"),
             message_id=getattr(data, "message_id", None),
             conversation_id=getattr(data, "conversation_id", None),
             trace_id=span.trace_id,
             span_id=span.span_id,
         )
+        return await self._attempt(event)
+
+    async def _attempt(self, event: Event[Any] | CloudEvent) -> Verdict:
+        """Run the function on ``event`` once; one log line. Raises nothing but a cancellation."""
         error: Exception | None = None
         started = perf_counter()
         try:
-            await self._function.handle(event)
+            await self._handle(event)
         except Exception as caught:  # noqa: BLE001  the one place that catches everything
             error = caught
         seconds = perf_counter() - started
@@ -117,7 +118,8 @@ class FunctionHost:
         self._verdicts[verdict].inc()
         outcome, ms = verdict.name.lower(), round(seconds * 1000, 2)
         if error is None:
-            self._age.observe(max((self._clock.now() - event.time).total_seconds(), 0.0))
+            if isinstance(event, Event):
+                self._age.observe(max((self._clock.now() - event.time).total_seconds(), 0.0))
             log.info("event handled", outcome=outcome, ms=ms)
         elif isinstance(error, Chat4AllError | BadEvent):
             log.warning("event handled", outcome=outcome, ms=ms, why=_why(error))
