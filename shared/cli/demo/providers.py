@@ -1,43 +1,45 @@
-"""The two providers of the demo: their accounts at the simulators, and what their users write and see."""
+"""The two providers of the demo: the tenant's account at each simulator, and what the users there write and see."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cli.command import Session
-from shared.cli.platform import Json, segment
-
-_SECRETS = {
-    "access_token": "demo-access-token",
-    "app_secret": "demo-app-secret",
-    "verify_token": "demo-verify-token",
-}
-"""Of the simulators, which guard nothing; a real account has its own."""
+from shared.cli.command import Failed, Session
+from shared.cli.platform import Json, PlatformRefused, segment
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """
-    ``address`` is the demo's user there; its last digits ask the simulator to deliver and to read
-    (channels.md 3.7). ``settings`` are those of the account beside the simulator's address.
-    """
+    """``address`` is the demo's user there; its last digits ask the simulator to deliver and read (channels.md 3.7)."""
 
     channel: str
-    account_id: str
     address: str
-    settings: Mapping[str, str]
+    name: str
 
-    def open_account(self, session: Session) -> None:
-        """The tenant's account, pointed at the simulator, and the simulator's webhook pointed at the tenant."""
-        client = session.platform.client
-        session.platform.call(
-            "PUT",
-            f"/v1/channels/{self.channel}/accounts/{segment(self.account_id)}",
-            {
-                "settings": {**self.settings, "api": f"{client.url}/simulators/{self.channel}"},
-                "secrets": _SECRETS,
-                "enabled": True,
-            },
+    def check_account(self, session: Session) -> None:
+        """
+        The simulator runs, and the tenant has an account there; the platform's start made it.
+
+        Raises:
+            Failed: one of the two is missing.
+        """
+        try:
+            self._control(session, "GET", "state")
+        except PlatformRefused:
+            raise Failed(
+                f"no {self.channel} simulator here: start the platform with CHAT4ALL_SIMULATORS=true"
+            ) from None
+        accounts: list[Json] = session.platform.items(f"/v1/channels/{self.channel}/accounts", limit=200)["items"]
+        here = f"/simulators/{self.channel}"
+        for account in accounts:
+            if account["enabled"] and str(account["settings"].get("api", "")).endswith(here):
+                path = f"/v1/channels/{self.channel}/accounts/{segment(account['account_id'])}/check"
+                checked = session.platform.post(path)
+                if not checked["ok"]:
+                    raise Failed(f"{self.channel} account {account['account_id']}: {checked['detail']}")
+                return
+        raise Failed(
+            f"tenant {session.platform.client.tenant!r} has no account at the {self.channel} simulator; "
+            "the tenant of the first start has"
         )
 
     def is_me(self, identity: Json) -> bool:
@@ -45,17 +47,18 @@ class Provider:
 
     def write(self, session: Session, text: str) -> None:
         """The demo's user writes to the tenant's account."""
-        self._control(session, "POST", "inbound", {"from": self.address, "text": text})
+        body = {"from": self.address, "text": text, "name": self.name}
+        self._control(session, "POST", "inbound", body)
 
     def count(self, session: Session, text: str) -> int:
         """How often the demo's user sees ``text``."""
-        sent = self._control(session, "GET", "sent")
-        return sum(each.get("text") == text for each in sent["items"])
+        shown = self._control(session, "GET", "sent", to=self.address)["items"]
+        return sum(each["text"] == text for each in shown)
 
-    def _control(self, session: Session, method: str, what: str, body: Any = None) -> Any:
+    def _control(self, session: Session, method: str, what: str, body: Any = None, **params: str) -> Any:
         path = f"/simulators/{self.channel}/_sim/{what}"
-        return session.platform.call(method, path, body, anonymous=True).body
+        return session.platform.call(method, path, body, anonymous=True, params=params).body
 
 
-WHATSAPP = Provider("whatsapp", "100000000000001", "+5511987650001", {"phone_number_id": "100000000000001"})
-INSTAGRAM = Provider("instagram", "17841400000000001", "17841499990001", {"account_id": "17841400000000001"})
+WHATSAPP = Provider("whatsapp", "+5511987650001", "Carla")
+INSTAGRAM = Provider("instagram", "17841499990001", "Bruno")
