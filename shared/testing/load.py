@@ -72,7 +72,7 @@ def percentile(ascending: Sequence[float], part: float) -> float:
 class MessageIds:
     """Version 4 UUIDs from a seed, at a fraction of uuid4's cost."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
         self._random = random.Random(seed)
 
     def __call__(self) -> str:

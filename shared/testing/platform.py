@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from shared.testing.http1 import Client
 
@@ -120,9 +121,11 @@ class Platform:
     ready: str = "/health/ready"
     process: Process | None = None
 
-    async def start(self, *, patience: float = 30.0, wait: bool = True, **settings: str) -> float:
+    async def start(
+        self, settings: Mapping[str, str] = MappingProxyType({}), *, patience: float = 30.0, wait: bool = True
+    ) -> float:
         """
-        Start it, and the seconds until it was ready; ``settings`` join the environment.
+        Start it, and the seconds until it was ready; ``settings`` hold for this start only.
 
         Raises:
             DidNotStart: it ended, or was not ready after ``patience`` seconds.

@@ -67,11 +67,12 @@ class Tenant:
         for some in _slices(user_ids, 16):
             await asyncio.gather(*(self.must("POST", "/v1/users", {"user_id": user}) for user in some))
 
-    async def create_conversation(self, members: Sequence[str]) -> str:
-        kind = "private" if len(members) == 2 else "group"
-        answer = await self.must("POST", "/v1/conversations", {"type": kind, "members": list(members)})
-        conversation: str = answer["conversation_id"]
-        return conversation
+    async def create_conversation(self, members: Sequence[str], *, conversation_id: str | None = None) -> str:
+        body: dict[str, Any] = {"type": "private" if len(members) == 2 else "group", "members": list(members)}
+        if conversation_id is not None:
+            body["conversation_id"] = conversation_id
+        created: str = (await self.must("POST", "/v1/conversations", body))["conversation_id"]
+        return created
 
     def sending(
         self,

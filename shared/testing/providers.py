@@ -1,0 +1,189 @@
+"""
+The providers' side of a campaign: simulators that outlive the platform, people behind them, and what these got.
+
+One simulator process a tenant. Each person is in a private conversation with an agent of ours: what the agent
+writes must reach them through the provider, what they write must appear in that conversation.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from shared.testing.campaign import Campaign, Room
+from shared.testing.history import Delivered, Inbound, Target, now
+from shared.testing.http1 import Client
+from shared.testing.platform import DidNotStart, Process, free_port
+from shared.testing.tenant import Tenant
+
+INSTALLED = ("instagram", "whatsapp")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """
+    Somebody at a provider; the end of ``address`` says how the simulator treats them (shared.simulators.stage).
+    ``{}`` in it is a digit of the tenant. ``pause`` is between two messages to them.
+    """
+
+    user_id: str
+    channel: str
+    address: str
+    pause: float
+
+
+PEOPLE = (
+    Person("wa-usual", "whatsapp", "+551198765{}101", 0.1),
+    Person("wa-silent", "whatsapp", "+55119876{}0002", 0.1),
+    Person("wa-cut", "whatsapp", "+55119876{}0007", 0.5),
+    Person("wa-thrice", "whatsapp", "+55119876{}0008", 0.2),
+    Person("wa-early", "whatsapp", "+55119876{}0009", 0.2),
+    Person("wa-broken", "whatsapp", "+55119876{}0006", 1.0),
+    Person("ig-usual", "instagram", "178414000{}0101", 0.1),
+    Person("ig-cut", "instagram", "178414000{}0007", 0.5),
+)
+
+
+@dataclass(slots=True)
+class Simulators:
+    """The simulators of one tenant, as a process of their own."""
+
+    tenant: str
+    platform_port: int
+    output: Path
+    port: int = field(default_factory=free_port)
+    process: Process | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Start them; the accounts that the tenant must enter, by channel."""
+        self.process = Process(
+            [
+                sys.executable, "-m", "shared.simulators", "--port", str(self.port), "--tenant", self.tenant,
+                "--callback-base", f"http://127.0.0.1:{self.platform_port}", "--key", f"key of {self.tenant}",
+                "--pace", "0.05",
+            ],
+            self.output,
+        )  # fmt: skip
+        await self.process.start()
+        client = Client(self.port, connections=1)
+        until = now() + 20
+        try:
+            while (await client.call("GET", "/")).status != 200:
+                if now() > until or not self.process.running:
+                    raise DidNotStart(self.process.tail())
+                await asyncio.sleep(0.02)
+        finally:
+            client.close()
+        accounts: dict[str, Any] = json.loads(self.output.read_text().splitlines()[0])
+        return accounts
+
+    async def kill(self) -> None:
+        if self.process is not None:
+            await self.process.kill()
+
+
+@dataclass(slots=True)
+class Providers:
+    """``open`` before the campaign, ``write`` beside it, ``collect`` after it has come to rest, ``close`` last."""
+
+    platform_port: int
+    directory: Path
+    people: Sequence[Person] = PEOPLE
+    simulators: dict[str, Simulators] = field(default_factory=dict)
+    clients: dict[str, Client] = field(default_factory=dict)
+    rooms: list[Room] = field(default_factory=list)
+
+    async def open(self, tenants: Sequence[Tenant]) -> list[Room]:
+        for number, tenant in enumerate(tenants):
+            simulators = Simulators(tenant.name, self.platform_port, self.directory / f"simulators-{tenant.name}.log")
+            self.simulators[tenant.name] = simulators
+            accounts = await simulators.start()
+            self.clients[tenant.name] = Client(simulators.port, connections=8)
+            for channel in sorted({person.channel for person in self.people}):
+                await self._enter(tenant, channel, accounts[channel])
+            for person in self.people:
+                account = accounts[person.channel]["account_id"]
+                self.rooms.append(await self._open_room(tenant, person, str(number + 3), account))
+        return self.rooms
+
+    async def _enter(self, tenant: Tenant, channel: str, account: dict[str, Any]) -> None:
+        path = f"/v1/channels/{channel}/accounts/{quote(account['account_id'])}"
+        await tenant.must(
+            "PUT", path, {"settings": account["settings"], "secrets": account["secrets"], "enabled": True}
+        )
+
+    async def _open_room(self, tenant: Tenant, person: Person, digit: str, account: str) -> Room:
+        address = person.address.format(digit)
+        agent = f"agent-of-{person.user_id}"
+        await tenant.add_users([agent, person.user_id])
+        await tenant.must(
+            "POST", f"/v1/users/{person.user_id}/channels", {"channel": person.channel, "identifier": address}
+        )
+        members = (agent, person.user_id)
+        conversation = await tenant.create_conversation(members)
+        await tenant.must(
+            "POST",
+            "/v1/routing-rules",
+            {
+                "match": {"channel": person.channel, "account_id": account, "from": address},
+                "action": {"type": "conversation", "conversation_id": conversation},
+            },
+        )
+        target = Target(person.user_id, person.channel, address)
+        return Room(tenant, conversation, members, (agent,), targets=(target,), pause=person.pause)
+
+    async def write(self, campaign: Campaign) -> None:
+        """The people answer, one after another, each some of it twice: providers repeat their webhooks."""
+        n = 0
+        while not campaign.stopping:
+            for room in self.rooms:
+                n += 1
+                target = room.targets[0]
+                text = f"canary-{room.tenant.name} {target.address} writes {n}"
+                sent = now()
+                answer = await self.clients[room.tenant.name].call(
+                    "POST",
+                    f"/{target.channel}/_sim/inbound",
+                    {"from": target.address, "text": text, "times": 1 + n % 3 // 2},
+                )
+                campaign.history.append(
+                    Inbound(
+                        tenant=room.tenant.name,
+                        conversation=room.conversation,
+                        channel=target.channel,
+                        address=target.address,
+                        provider_message_id=text,
+                        text=text,
+                        sent=sent,
+                        answered=now(),
+                        status=200 if answer.status == 202 else answer.status,
+                    )
+                )
+            await asyncio.sleep(0.4)
+
+    async def pending(self) -> int:
+        """Webhooks that the platform has not taken yet."""
+        pending = 0
+        for client in self.clients.values():
+            for channel in {person.channel for person in self.people}:
+                pending += (await client.call("GET", f"/{channel}/_sim/state")).json()["callbacks"]["pending"]
+        return pending
+
+    async def collect(self, campaign: Campaign) -> None:
+        """What the people were shown, into the history."""
+        for client in self.clients.values():
+            for channel in sorted({person.channel for person in self.people}):
+                shown = (await client.call("GET", f"/{channel}/_sim/sent?since=0")).json()["items"]
+                campaign.history.extend(
+                    Delivered(channel, one["to"], one["text"], one["message_id"], one["n"]) for one in shown
+                )
+
+    async def close(self) -> None:
+        for client in self.clients.values():
+            client.close()
+        for simulators in self.simulators.values():
+            await simulators.kill()
