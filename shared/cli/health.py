@@ -56,13 +56,13 @@ def machine(data_dir: Path) -> Iterator[Check]:
     yield _wiring()
 
 
-def platform(session: "Session", host: str, port: int) -> Iterator[Check]:
+def platform(session: "Session") -> Iterator[Check]:
     """What the platform says of itself, when it runs."""
     from urllib.parse import urlsplit
 
     address = session.connection.address
     parts = urlsplit(address)
-    yield _port(parts.hostname or host, parts.port or port)
+    yield _port(parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80))
     try:
         live = session.platform.call("GET", "/health/live", anonymous=True)
     except PlatformUnreachable as error:

@@ -21,7 +21,7 @@ def doctor(session: Session) -> None:
 
     checks = list(machine(session.connection.data_dir))
     try:
-        checks += platform(session, "127.0.0.1", 8080)
+        checks += platform(session)
     except NoCredentials as missing:
         checks.append(Check("platform", Verdict.WARN, "not asked: nobody to act as", str(missing)))
 
