@@ -1,7 +1,7 @@
 """A function that answers as it was told, and remembers when and with what it was called."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from events import CloudEvent
@@ -30,10 +30,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """``seconds`` pass before the answer."""
+    """``seconds`` pass before the answer, which is empty."""
 
     seconds: float
-    answer: Answer = Answer(204)
+    status: int = 204
 
 
 class Scripted:
@@ -56,7 +56,7 @@ class Scripted:
         try:
             if isinstance(answer, Slow):
                 await asyncio.sleep(answer.seconds)
-                answer = answer.answer
+                answer = Answer(answer.status)
         except asyncio.CancelledError:
             self.cut += 1
             raise
@@ -97,7 +97,3 @@ def local(functions: Mapping[str, Scripted], *others: tuple[str, Subscriber]) ->
         for name, function in functions.items()
     }
     return subscribers | dict(others)
-
-
-def ids(calls: Iterable[Call]) -> list[str]:
-    return [call.id for call in calls]
