@@ -3,12 +3,13 @@ The simulators as a process of their own, which lives on while the platform is k
 
     python -m shared.simulators --port 9090 --callback-base http://127.0.0.1:8080
 
-Prints one line of JSON when it is ready to listen: the accounts to enter, by channel. They hold the simulators'
+Prints one line of JSON once its socket listens: the accounts to enter, by channel. They hold the simulators'
 secrets, which open nothing but the simulators and the demo account's webhook.
 """
 
 import argparse
 import json
+import socket
 import sys
 
 import uvicorn
@@ -19,7 +20,7 @@ from shared.simulators.app import Simulators
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.simulators", description="Simulated providers")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9090)
+    parser.add_argument("--port", type=int, default=9090, help="0 takes a free one")
     parser.add_argument("--callback-base", default="http://127.0.0.1:8080", help="where the platform listens")
     parser.add_argument("--tenant", default="demo")
     parser.add_argument("--key", help="secret that the accounts' secrets are derived from; made up when left out")
@@ -35,9 +36,15 @@ def main() -> None:
         late=given.late,
         uncertain_wait=given.uncertain_wait,
     )
-    sys.stdout.write(json.dumps(simulators.accounts(f"http://{given.host}:{given.port}")) + "\n")
+    try:
+        listening = socket.create_server((given.host, given.port), backlog=2048)
+    except OSError as error:
+        sys.exit(f"cannot listen on {given.host}:{given.port}: {error.strerror}")
+    port = listening.getsockname()[1]
+    sys.stdout.write(json.dumps(simulators.accounts(f"http://{given.host}:{port}")) + "\n")
     sys.stdout.flush()
-    uvicorn.run(simulators.app, host=given.host, port=given.port, log_level="warning", access_log=False)
+    server = uvicorn.Server(uvicorn.Config(simulators.app, log_level="critical", access_log=False))
+    server.run(sockets=[listening])
 
 
 if __name__ == "__main__":
