@@ -11,7 +11,7 @@ from shared.runtime.wiring_error import WiringError
 
 
 class EventFunction(Protocol):
-    """What ``new(ports)`` of a function's func.py makes, when it takes events."""
+    """What ``new(ports)`` of a function's func.py makes, when it takes events; accepting () it takes none."""
 
     accepts: ClassVar[tuple[type[EventData], ...]]
 
@@ -19,9 +19,9 @@ class EventFunction(Protocol):
 
 
 class AnyEventFunction(Protocol):
-    """One that takes every event as it is, extensions included: it accepts no type in particular."""
+    """One that takes every event as it is, extensions included: dead letters are of any type."""
 
-    accepts: ClassVar[tuple[()]]
+    accepts: ClassVar[tuple[type[CloudEvent]]]
 
     async def handle(self, event: CloudEvent) -> None: ...
 
@@ -60,6 +60,6 @@ def new_event_function(name: str, ports: Ports) -> EventFunction | AnyEventFunct
         WiringError: there is none of that name, or it takes no events.
     """
     function = new(name, ports)
-    if not hasattr(function, "accepts"):
+    if not getattr(function, "accepts", ()):
         raise WiringError(f"function {name!r} takes no events")
     return cast(EventFunction | AnyEventFunction, function)

@@ -36,7 +36,10 @@ class FunctionHost:
         self._name = name
         self._handle: Callable[[Any], Awaitable[None]] = function.handle
         self._clock = clock
-        self._catalogue: dict[str, type[EventData]] = {model.TYPE: model for model in function.accepts}
+        self._catalogue: dict[str, type[EventData]] = {
+            model.TYPE: model for model in function.accepts if issubclass(model, EventData)
+        }
+        self._takes_all = CloudEvent in function.accepts
         if TimerTicked in function.accepts:
             self._catalogue[PING] = TimerTicked
         self._seconds = metrics.handle_seconds.labels(name)
@@ -85,7 +88,7 @@ class FunctionHost:
             cloudevent = from_http(scope["headers"], body)
             span = trace.child(cloudevent.attributes.get("traceparent"))
             event: Event[Any] | CloudEvent = cloudevent
-            if self._catalogue:
+            if not self._takes_all:
                 event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
         except BadEvent as error:
             self._verdicts[Verdict.DEAD].inc()

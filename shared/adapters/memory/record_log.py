@@ -47,6 +47,10 @@ class MemoryRecordLog:
         )
         return list(islice(found, limit))
 
+    async def about(self, message_id: str, *, limit: int) -> Sequence[LoggedEvent]:
+        found = (record for record in self.records if message_id in record.event.attributes.values())
+        return list(islice(found, limit))
+
     async def head(self) -> int:
         return len(self.records)
 
