@@ -56,9 +56,7 @@ class _Partition:
             return None
         return stored.row
 
-    def store(
-        self, clustering: tuple[Value, ...], row: dict[str, Value], expires_at: datetime | None
-    ) -> None:
+    def store(self, clustering: tuple[Value, ...], row: dict[str, Value], expires_at: datetime | None) -> None:
         if clustering not in self.rows:
             insort(self.order, clustering)
         self.rows[clustering] = _Stored(row, expires_at)
@@ -68,9 +66,7 @@ class _Partition:
             del self.order[bisect_left(self.order, clustering)]
 
     def range(self, prefix: tuple[Value, ...], after: Value, until: Value) -> list[tuple[Value, ...]]:
-        start = (
-            self._edge(bisect_left, prefix) if after is None else self._edge(bisect_right, (*prefix, after))
-        )
+        start = self._edge(bisect_left, prefix) if after is None else self._edge(bisect_right, (*prefix, after))
         stop = self._edge(bisect_right, prefix if until is None else (*prefix, until))
         return self.order[start:stop]
 
@@ -84,9 +80,7 @@ class MemoryTables:
     plain write to a conditional table and a conditional write to a plain one.
     """
 
-    def __init__(
-        self, clock: Clock, *, checkpoint: Checkpoint = _go_on, fault: FaultHook = _no_fault
-    ) -> None:
+    def __init__(self, clock: Clock, *, checkpoint: Checkpoint = _go_on, fault: FaultHook = _no_fault) -> None:
         self._clock = clock
         self.checkpoint = checkpoint
         self.fault = fault
@@ -114,9 +108,7 @@ class MemoryTables:
     ) -> list[Row]:
         place = _key_values(table.partition, partition)
         if len(place) != len(table.partition):
-            raise TypeError(
-                f"{table.name}: a partition is named by {tuple(table.partition)}, not {partition!r}"
-            )
+            raise TypeError(f"{table.name}: a partition is named by {tuple(table.partition)}, not {partition!r}")
         fixed = _key_values(table.clustering, prefix)
         bounds = [bound for bound in (after, until) if bound is not None]
         for bound in bounds:
@@ -203,9 +195,7 @@ class MemoryTables:
     async def _answer(self, method: str, table: Table, lost: bool, *, conditional: bool = False) -> None:
         await self.checkpoint()
         if lost:
-            raise (Unanswered if conditional else Unavailable)(
-                f"the answer to {method} of {table.name} was lost"
-            )
+            raise (Unanswered if conditional else Unavailable)(f"the answer to {method} of {table.name} was lost")
 
     def _partition(self, table: Table, partition: tuple[Value, ...]) -> _Partition:
         return self._partitions.setdefault((table.name, *partition), _Partition())
@@ -240,19 +230,14 @@ def _fit(table: Table, row: Row) -> tuple[tuple[Value, ...], tuple[Value, ...], 
 def _columns(table: Table, values: Row) -> dict[str, Value]:
     if unknown := values.keys() - table.columns.keys():
         raise TypeError(f"{table.name} has no columns {sorted(unknown)} outside its key")
-    return {
-        name: None if value is None else _typed(table.columns[name], value, name)
-        for name, value in values.items()
-    }
+    return {name: None if value is None else _typed(table.columns[name], value, name) for name, value in values.items()}
 
 
 def _key_values(columns: Mapping[str, Type], values: Iterable[Value]) -> tuple[Value, ...]:
     given = tuple(values)
     if len(given) > len(columns):
         raise TypeError(f"{given!r} are more values than the columns {tuple(columns)}")
-    return tuple(
-        _typed(kind, value, name) for (name, kind), value in zip(columns.items(), given, strict=False)
-    )
+    return tuple(_typed(kind, value, name) for (name, kind), value in zip(columns.items(), given, strict=False))
 
 
 def _typed(kind: Type, value: Value, name: str) -> Value:

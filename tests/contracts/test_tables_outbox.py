@@ -1,0 +1,312 @@
+"""
+The outbox without a common transaction, with every call to the store or the broker failing in turn, and with a
+crash at every step (A3, E1): the event is emitted at least once if the claims stand, and never if they do not.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from events import CATALOGUE, from_cloudevent
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.ids import CountedIds
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.adapters.tables_outbox import SHARDS, OutboxSweeper, TablesOutbox
+from shared.domain.errors import Unanswered, Unavailable
+from shared.ports.tables import Put
+from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
+from shared.repositories.schema import PLATFORM
+from shared.testing.contracts.outbox import SCHEMA, an_acceptance, standing
+
+
+class Crash(BaseException):
+    """The process dies here; nothing that catches errors catches it."""
+
+
+class World:
+    """A store and a broker that outlive the senders and sweepers that use them."""
+
+    def __init__(self):
+        self.clock = SettableClock()
+        self.tables = MemoryTables(self.clock)
+        self.log = MemoryRecordLog()
+        self.broker_is_up = True
+        self.ids = CountedIds()
+        self.outbox = TablesOutbox(self.tables, self, self.clock, self.ids)
+        self.sweeper = OutboxSweeper(self.tables, self, self.clock, SCHEMA)
+
+    async def has_swept(self):
+        """As in a system that has been running: the week before needs no look."""
+        minute = int(self.clock.now().timestamp()) // 60 - 2
+        await self.tables.put(
+            *(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minute}) for shard in range(SHARDS))
+        )
+        return self
+
+    async def emit(self, *events):
+        await self.tables.checkpoint()
+        if not self.broker_is_up:
+            raise Unavailable("the broker is down")
+        await self.log.emit(*events)
+        await self.tables.checkpoint()
+
+    def emitted(self):
+        return [from_cloudevent(record.event, CATALOGUE) for record in self.log.records]
+
+    async def entries(self):
+        now = int(self.clock.now().timestamp()) // 60
+        places = ((PLATFORM, now + minute, shard) for minute in range(-15_000, 15_000) for shard in range(SHARDS))
+        return sum([len(await self.tables.slice(OUTBOX, place, limit=100)) for place in places])
+
+    async def sweep(self, after=timedelta(minutes=5)):
+        self.clock.advance(after)
+        return await self.sweeper.sweep()
+
+    def crash_at(self, n):
+        """From now on die at the n-th step; False once there are fewer steps than that."""
+        self.steps = 0
+
+        async def checkpoint():
+            self.steps += 1
+            if self.steps == n:
+                raise Crash
+
+        self.tables.checkpoint = checkpoint
+
+    def fail_at(self, n, fault):
+        self.calls = 0
+
+        def hook(method, table):
+            self.calls += 1
+            return fault if self.calls == n else None
+
+        self.tables.fault = hook
+
+    def heal(self):
+        async def go_on():
+            pass
+
+        self.tables.checkpoint = go_on
+        self.tables.fault = lambda method, table: None
+        self.broker_is_up = True
+
+
+async def check(world, acceptance):
+    """The promise holds: all of it stands and its event was emitted, or none of it and it was not."""
+    stands = await standing(world.tables, acceptance)
+    assert stands in ([True] * 4, [False] * 4)
+    assert {event.id for event in world.emitted()} == ({acceptance.events[0].id} if stands[0] else set())
+    assert all(event == acceptance.events[0] for event in world.emitted())
+    return stands[0]
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_whichever_call_fails_the_event_is_emitted_if_and_only_if_the_claims_stand(fault):
+    n, failed = 0, True
+    while failed:
+        n += 1
+        world, acceptance = await World().has_swept(), an_acceptance()
+        world.fail_at(n, fault)
+        try:
+            answer = await world.outbox.commit(acceptance)
+        except Unanswered:
+            answer = "unanswered"
+        except Unavailable:
+            answer = "unavailable"
+        failed = world.calls >= n
+        world.heal()
+        await world.sweep()
+        stands = await check(world, acceptance)
+        if answer == "unavailable":
+            assert not stands
+        if answer == []:
+            assert stands
+    assert n > 5
+
+
+async def test_whenever_the_sender_dies_the_sweeper_finishes_what_it_promised():
+    n, died, outcomes = 0, True, []
+    while died:
+        n += 1
+        world, acceptance = await World().has_swept(), an_acceptance()
+        world.crash_at(n)
+        try:
+            await world.outbox.commit(acceptance)
+            died = False
+        except Crash:
+            pass
+        world.heal()
+        await world.sweep()
+        outcomes.append(await check(world, acceptance))
+    assert outcomes == sorted(outcomes), "before the claims nothing stands, after them everything"
+    assert set(outcomes) == {True, False}
+
+
+async def test_whenever_the_sweeper_dies_another_sweep_finishes():
+    n, died = 0, True
+    while died:
+        n += 1
+        world, acceptance = await World().has_swept(), an_acceptance()
+        world.broker_is_up = False
+        assert await world.outbox.commit(acceptance) == []
+        world.heal()
+        world.clock.advance(timedelta(minutes=5))
+        world.crash_at(n)
+        try:
+            await world.sweeper.sweep()
+            died = False
+        except Crash:
+            pass
+        world.heal()
+        await world.sweep()
+        assert await check(world, acceptance)
+        assert await world.sweep() == 0
+
+
+async def test_sending_lives_through_an_outage_of_the_broker():
+    world, acceptances = await World().has_swept(), [an_acceptance(f"m{n}", number=n) for n in range(1, 31)]
+    world.broker_is_up = False
+    for acceptance in acceptances:
+        assert await world.outbox.commit(acceptance) == []
+        world.clock.advance(10)
+    world.clock.advance(600)
+    with pytest.raises(Unavailable):
+        await world.sweeper.sweep()
+    assert world.emitted() == []
+    world.broker_is_up = True
+    assert await world.sweep() == 30
+    assert {event.id for event in world.emitted()} == {one.events[0].id for one in acceptances}
+    assert await world.sweep() == 0
+
+
+async def test_claims_that_land_after_the_sweeper_has_looked_for_them_are_handed_over_all_the_same():
+    world, acceptance = await World().has_swept(), an_acceptance()
+    paused, go_on = asyncio.Event(), asyncio.Event()
+    write_claims = world.tables.put_if_absent
+
+    async def write_claims_late(*arguments):
+        paused.set()
+        await go_on.wait()
+        await write_claims(*arguments)
+        raise Crash
+
+    world.tables.put_if_absent = write_claims_late
+    sender = asyncio.ensure_future(world.outbox.commit(acceptance))
+    await paused.wait()
+    for _ in range(12):
+        await world.sweep()  # for an hour there are no claims
+    assert world.emitted() == []
+    go_on.set()
+    with pytest.raises(Crash):
+        await sender
+    for _ in range(30):
+        await world.sweep()
+    assert await check(world, acceptance)
+
+
+async def test_an_abandoned_entry_is_looked_at_a_few_times_and_then_gone():
+    world = await World().has_swept()
+    world.crash_at(3)  # the entry stands, the claims were not tried
+    with pytest.raises(Crash):
+        await world.outbox.commit(an_acceptance())
+    world.heal()
+    assert await world.entries() == 1
+    looks = sum([await world.sweep(timedelta(hours=1)) for _ in range(24 * 8)])
+    assert 5 <= looks <= 15
+    assert await world.entries() == 0
+    assert world.emitted() == []
+
+
+async def test_a_refusal_leaves_nothing_behind():
+    world = await World().has_swept()
+    await world.outbox.commit(an_acceptance("m1"))
+    assert await world.outbox.commit(an_acceptance("m2")) != []
+    assert await world.entries() == 0
+
+
+async def test_the_entry_of_a_refused_sender_that_died_is_dropped():
+    world, winner, loser = await World().has_swept(), an_acceptance("m1"), an_acceptance("m2")
+    await world.outbox.commit(winner)
+    world.crash_at(5)  # the entry and the refused claims were written, and not yet tidied up
+    with pytest.raises(Crash):
+        await world.outbox.commit(loser)
+    world.heal()
+    assert await world.entries() == 1
+    assert await world.sweep() == 1
+    assert await world.entries() == 0
+    assert [event.id for event in world.emitted()] == [winner.events[0].id]
+
+
+async def test_an_entry_of_a_newer_release_waits_for_a_sweeper_that_knows_its_tables():
+    world, acceptance = await World().has_swept(), an_acceptance()
+    world.broker_is_up = False
+    await world.outbox.commit(acceptance)
+    world.broker_is_up = True
+    older_release = OutboxSweeper(world.tables, world, world.clock, ())
+    world.clock.advance(300)
+    assert await older_release.sweep() == 1
+    assert world.emitted() == []
+    await world.sweep(timedelta(minutes=20))
+    assert await check(world, acceptance)
+
+
+async def test_a_young_entry_is_left_to_its_sender():
+    world = await World().has_swept()
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    assert await world.sweep(timedelta(seconds=20)) == 0
+
+
+async def test_a_limit_leaves_the_rest_to_the_next_sweep():
+    world = await World().has_swept()
+    world.broker_is_up = False
+    for n in range(1, 41):
+        await world.outbox.commit(an_acceptance(f"m{n}", number=n))
+    world.broker_is_up = True
+    world.clock.advance(300)
+    looked_at = []
+    while not looked_at or looked_at[-1]:
+        looked_at.append(await world.sweeper.sweep(limit=1))
+    assert sum(looked_at) == 40
+    assert len({event.id for event in world.emitted()}) == 40
+
+
+async def test_entries_of_clocks_that_are_minutes_behind_are_found():
+    world = await World().has_swept()
+    await world.sweep()
+    late = SettableClock(world.clock.now() - timedelta(minutes=8))
+    world.broker_is_up = False
+    await TablesOutbox(world.tables, world, late, world.ids).commit(an_acceptance())
+    world.broker_is_up = True
+    assert await world.sweep() == 1
+    assert len(world.emitted()) == 1
+
+
+async def test_the_sweeper_goes_on_from_where_it_stopped():
+    world = await World().has_swept()
+    await world.sweep()
+    minute = (await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0)))["minute"]
+    reads = 0
+
+    def count(method, table):
+        nonlocal reads
+        reads += table is OUTBOX
+        return None
+
+    world.tables.fault = count
+    await world.sweep(timedelta(minutes=1))
+    assert (await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0)))["minute"] == minute + 1
+    assert reads < 100
+
+
+async def test_the_first_sweep_of_all_catches_up_with_the_week_before():
+    world = World()
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    world.broker_is_up = True
+    world.clock.advance(timedelta(days=6))
+    for _ in range(12):
+        await world.sweeper.sweep()
+    assert len(world.emitted()) == 1
