@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem+json: one shape, whoever raised them, FastAPI or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -32,7 +32,7 @@ def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple
     errors: Sequence[FieldError] = ()
     match error:
         case RequestValidationError():
-            return problem_response(_invalid(error), instance=instance, trace_id=trace_id)
+            return problem_response(invalid(error.errors()), instance=instance, trace_id=trace_id)
         case HTTPException():
             status, title = error.status_code, HTTPStatus(error.status_code).phrase
             code = _CODES.get(status, title.lower().replace(" ", "-"))
@@ -74,8 +74,9 @@ def pointer(location: Sequence[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
-def _invalid(error: RequestValidationError) -> Invalid:
-    return Invalid(errors=[_field_error(one) for one in error.errors()])
+def invalid(errors: Iterable[Any]) -> Invalid:
+    """What pydantic found, ``loc`` beginning with body, query, path or header, as our error."""
+    return Invalid(errors=[_field_error(one) for one in errors])
 
 
 def _field_error(error: dict[str, Any]) -> FieldError:
