@@ -13,7 +13,7 @@ from shared.adapters.sqlite.event_log import SqliteEventLog
 from shared.adapters.sqlite.outbox import SqliteOutbox
 from shared.adapters.sqlite.tables import SqliteTables
 from shared.adapters.tables_outbox import TablesOutbox
-from shared.testing.contracts.outbox import SCHEMA, House, OutboxContract
+from shared.testing.contracts.outbox import SCHEMA, House, OutboxContract, an_acceptance, standing
 
 
 async def _events(log):
@@ -36,3 +36,13 @@ class TestSqlite(OutboxContract):
         tables, log = SqliteTables(database, SettableClock(), SCHEMA), SqliteEventLog(database, path)
         yield House(SqliteOutbox(database, tables, log), tables, lambda: _events(log))
         await database.close()
+
+    async def test_what_was_accepted_is_there_after_a_restart(self, house, tmp_path):
+        acceptance = an_acceptance()
+        await house.outbox.commit(acceptance)
+        reopened = Database(tmp_path / "chat4all.db")
+        tables = SqliteTables(reopened, SettableClock(), SCHEMA)
+        log = SqliteEventLog(reopened, tmp_path / "chat4all.db")
+        assert await standing(tables, acceptance) == [True] * 4
+        assert [event.attributes["id"] for event in await _events(log)] == [acceptance.events[0].id]
+        await reopened.close()

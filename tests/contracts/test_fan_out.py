@@ -1,0 +1,14 @@
+"""The FanOut contract over every way we reach open sockets (A8)."""
+
+import pytest
+
+from shared.adapters.memory.fan_out import MemoryFanOut
+from shared.testing.contracts.fan_out import FanOutContract
+
+
+class TestMemory(FanOutContract):
+    capacity = 20
+
+    @pytest.fixture
+    async def fan_out(self):
+        yield MemoryFanOut(capacity=self.capacity)
