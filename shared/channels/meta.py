@@ -48,7 +48,9 @@ class MetaConfig(BaseModel):
     app_secret: Token = Field(description="Secret of the app that signs the webhooks")
     verify_token: Token = Field(description="What you typed as verify token when you set up the webhook")
     api_version: str = Field("v26.0", pattern=r"^v[0-9]{1,3}\.[0-9]{1,2}$", description="Graph API version")
-    timeout_seconds: float = Field(10.0, gt=0, le=60, description="For each step of a call; a call takes two at most")
+    timeout_seconds: float = Field(
+        10.0, gt=0, le=12, description="For each step of a call; a whole call takes twice that at most"
+    )  # twice 12 s is less than the 30 s for which deliver leases a mailbox
     uncertain_wait_seconds: float | None = Field(
         None, ge=0, le=86_400, description="How long a lost answer is waited for; the provider's own when left out"
     )

@@ -31,7 +31,7 @@ from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unauthen
 from shared.ports.channel import Channel, Outgoing, WebhookRequest
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
