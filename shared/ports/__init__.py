@@ -9,6 +9,7 @@ from shared.ports.event_log import EventLog
 from shared.ports.event_sink import EventSink
 from shared.ports.fan_out import FanOut
 from shared.ports.outbox import Outbox
+from shared.ports.sweeper import Sweeper
 from shared.ports.tables import Tables
 from shared.ports.vault import PasswordHasher, Vault
 
@@ -28,6 +29,7 @@ class Ports:
     vault: Vault
     hasher: PasswordHasher
     channels: Channels
+    sweeper: Sweeper
 
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Outbox",
     "PasswordHasher",
     "Ports",
+    "Sweeper",
     "Tables",
     "Vault",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from events import Event
+from events import CloudEvent, Event
 
 
 class EventSink(Protocol):
@@ -13,4 +13,8 @@ class EventSink(Protocol):
         Raises:
             Unavailable: some may not have been taken; emit all again, their ids are the same.
         """
+        ...
+
+    async def append(self, *events: CloudEvent) -> None:
+        """The same for events that are on the wire already: a replay, a wake-up that was kept."""
         ...

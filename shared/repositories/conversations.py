@@ -1,5 +1,7 @@
 """Conversations and who is in them (A2 to A5)."""
 
+from datetime import datetime
+
 import msgspec
 
 from shared.domain.conversation import Conversation, pair_of
@@ -85,6 +87,18 @@ class Conversations:
         """User ids in alphabetical order."""
         rows = await self._tables.slice(MEMBERS, (tenant, conversation_id), limit=_MANY)
         return [str(row["user_id"]) for row in rows]
+
+    async def roster(self, tenant: str, conversation_id: str) -> dict[str, datetime]:
+        """The members and when each joined."""
+        rows = await self._tables.slice(MEMBERS, (tenant, conversation_id), limit=_MANY)
+        return {str(row["user_id"]): row["joined_at"] for row in rows}  # type: ignore[misc]
+
+    async def erase_user(self, tenant: str, user_id: str) -> int:
+        """Take the user out of every conversation (LGPD art. 18); how many there were."""
+        conversations = await self.of_user(tenant, user_id)
+        for conversation_id in conversations:
+            await self.remove(tenant, conversation_id, user_id)
+        return len(conversations)
 
     async def of_user(self, tenant: str, user_id: str, *, after: str | None = None, limit: int = _MANY) -> list[str]:
         """Ids of the conversations that the user is in, in the order of the ids."""

@@ -77,7 +77,7 @@ class Deliveries:
     async def know_provider_message(
         self, tenant: str, channel: str, provider_message_id: str, known: ProviderMessage
     ) -> None:
-        row = {
+        row: Row = {
             "tenant": tenant,
             "channel": channel,
             "provider_message_id": provider_message_id,

@@ -7,13 +7,12 @@ of a minute, so that nothing scans what is far off; redrive walks the buckets fr
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zlib import crc32
 
-from events import CATALOGUE, CloudEvent, Event, from_cloudevent
+from events import CloudEvent
 from events.cloudevent import from_structured
 from shared.ports.clock import Clock
-from shared.ports.tables import Put, Tables
+from shared.ports.tables import Put, Row, Tables
 from shared.repositories.schema import CURSORS, DUE, PLATFORM
 
 SHARDS = 4
@@ -36,8 +35,8 @@ class DueList:
         self._tables = tables
         self._clock = clock
 
-    async def add(self, event: Event[Any], at: datetime, *, kind: str) -> None:
-        """Emit ``event`` again at ``at`` or soon after; the same event and time is one entry."""
+    async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> None:
+        """Have ``wake`` handed over at ``at`` or soon after; the same id and time is one entry."""
         at = max(at, self._clock.now())
         await self._tables.put(
             Put(
@@ -45,12 +44,12 @@ class DueList:
                 {
                     "tenant": PLATFORM,
                     "minute": _minute(at),
-                    "shard": crc32(event.id.encode()) % SHARDS,
+                    "shard": crc32(due_id.encode()) % SHARDS,
                     "at": at,
-                    "due_id": event.id,
+                    "due_id": due_id,
                     "kind": kind,
-                    "owner": event.tenant,
-                    "wake": event.to_cloudevent().to_structured(),
+                    "owner": tenant,
+                    "wake": wake.to_structured(),
                 },
             )
         )
@@ -82,7 +81,7 @@ class DueList:
         """Everything that was due is woken: the next walk starts here."""
         minute = _minute(self._clock.now()) - _MARGIN
         if minute > await self._cursor():
-            row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
+            row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
             await self._tables.put(Put(CURSORS, row))
 
     async def _cursor(self) -> int:
@@ -90,14 +89,6 @@ class DueList:
         if row is None:
             return _minute(self._clock.now() - timedelta(minutes=_MARGIN))
         return int(str(row["seq"]))
-
-
-def event_of(entry: DueEntry) -> Event[Any]:
-    """
-    Raises:
-        BadEvent: the entry holds none of our events (an older release wrote it).
-    """
-    return from_cloudevent(entry.wake, CATALOGUE)
 
 
 def _minute(at: datetime) -> int:

@@ -1,9 +1,10 @@
 """
 Which user is known by which identifier on which channel; one user per identifier in a tenant (C2).
 
-Two rows: the owner's (tenant, channel, identifier) -> user, which decides, and the user's own list. The owner
-row is written first and removed last. So a crash can only leave an owner row that the user's list does not
-confirm; after a minute it may be taken over. A contact's is finished by whoever comes next.
+Two rows: the owner's (tenant, channel, identifier) -> user, which decides, and one in the user's own list. The
+list's row is there, unconfirmed, before the owner's is written and until it is removed: an erasure finds every
+identifier, whatever crashed before. An owner's row that no confirmed row stands for is what a crash leaves;
+after a minute it may be taken over. A contact's is finished by whoever comes next.
 """
 
 from dataclasses import dataclass
@@ -48,8 +49,12 @@ class Identities:
 
     async def of(self, tenant: str, user_id: str) -> list[Identity]:
         """All identities of the user, active or not, by channel and identifier."""
-        rows = await self.tables.slice(IDENTITIES, (tenant, user_id), limit=MAX_PER_USER + 1)
-        return [msgspec.convert(row, Identity) for row in rows]
+        rows = await self.rows(tenant, user_id)
+        return [msgspec.convert(row, Identity) for row in rows if row["confirmed"]]
+
+    async def rows(self, tenant: str, user_id: str) -> list[Row]:
+        """Also those that are being linked or removed."""
+        return await self.tables.slice(IDENTITIES, (tenant, user_id), limit=2 * MAX_PER_USER)
 
     async def owner(self, tenant: str, channel: str, identifier: str) -> str | None:
         """The user who is linked to the identifier."""
@@ -66,7 +71,8 @@ class Identities:
         if holder.user_id is None:
             return False
         key = (holder.tenant, holder.user_id, holder.channel, holder.identifier)
-        return await self.tables.get(IDENTITIES, key) is not None
+        row = await self.tables.get(IDENTITIES, key)
+        return row is not None and bool(row["confirmed"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +94,21 @@ class IdentityLinks:
         """
         if not await self.users.exists(tenant, user_id):
             raise no_such_user(user_id)
-        before = await self.identities.of(tenant, user_id)
+        rows = await self.identities.rows(tenant, user_id)
+        before = [msgspec.convert(row, Identity) for row in rows if row["confirmed"]]
         known = next((one for one in before if (one.channel, one.identifier) == (channel, identifier)), None)
-        if known is None and len(before) >= MAX_PER_USER:
+        if known is None and len(rows) >= MAX_PER_USER:
             raise Conflict(f"a user has at most {MAX_PER_USER} identities; remove one first")
         now = self.clock.now()
-        await self._claim(Owner(tenant, channel, identifier, user_id, now, contact=False))
         identity = Identity(user_id, channel, identifier, is_active, known.linked_at if known else now)
-        await self._list(tenant, identity)
+        if known is None:
+            await self._list(tenant, identity, confirmed=False)
+        try:
+            await self._claim(Owner(tenant, channel, identifier, user_id, now, contact=False))
+        except Conflict:
+            await self.identities.tables.delete(IDENTITIES, (tenant, user_id, channel, identifier))
+            raise
+        await self._list(tenant, identity, confirmed=True)
         # Whoever took the identifier over, or erased the user, while this was under way, wins.
         owner = await self.identities.holder(tenant, channel, identifier)
         if owner is None or owner.user_id != user_id or not await self.users.exists(tenant, user_id):
@@ -106,19 +119,23 @@ class IdentityLinks:
     async def unlink(self, tenant: str, user_id: str, channel: str, identifier: str) -> bool:
         """Whether the user was linked to it."""
         key = (tenant, user_id, channel, identifier)
-        linked = await self.identities.tables.get(IDENTITIES, key) is not None
-        await self.identities.tables.delete(IDENTITIES, key)
+        row = await self.identities.tables.get(IDENTITIES, key)
+        if row is not None:
+            await self.identities.tables.put(Put(IDENTITIES, {**row, "confirmed": False}))
         owner = await self.identities.holder(tenant, channel, identifier)
         if owner is not None and owner.user_id == user_id:
             await self._release(owner)
-        return linked
+        await self.identities.tables.delete(IDENTITIES, key)
+        return row is not None
 
     async def unlink_all(self, tenant: str, user_id: str) -> int:
         """How many there were."""
-        identities = await self.identities.of(tenant, user_id)
-        for identity in identities:
-            await self.unlink(tenant, user_id, identity.channel, identity.identifier)
-        return len(identities)
+        removed = 0
+        while rows := await self.identities.rows(tenant, user_id):
+            for row in rows:
+                await self.unlink(tenant, user_id, str(row["channel"]), str(row["identifier"]))
+            removed += len(rows)
+        return removed
 
     async def ensure_contact(self, tenant: str, channel: str, identifier: str, display_name: str | None = None) -> str:
         """
@@ -148,15 +165,17 @@ class IdentityLinks:
         assert owner.user_id is not None
         now = self.clock.now()
         name = display_name[:MAX_DISPLAY_NAME] if display_name else None
+        identity = Identity(owner.user_id, owner.channel, owner.identifier, True, owner.claimed_at)
+        await self._list(owner.tenant, identity, confirmed=False)
         try:
             await self.users.create(
                 owner.tenant, User(owner.user_id, now, now, display_name=name, contact_of=owner.channel)
             )
         except Conflict:
             if not await self.users.exists(owner.tenant, owner.user_id):
+                await self.unlink(owner.tenant, owner.user_id, owner.channel, owner.identifier)
                 return False
-        identity = Identity(owner.user_id, owner.channel, owner.identifier, True, owner.claimed_at)
-        await self._list(owner.tenant, identity)
+        await self._list(owner.tenant, identity, confirmed=True)
         return True
 
     async def _claim(self, wanted: Owner) -> None:
@@ -197,7 +216,7 @@ class IdentityLinks:
             # Nobody can have claimed it since: a released row is left alone for a minute.
             await self.identities.tables.delete(IDENTITY_OWNERS, owner.key)
 
-    async def _list(self, tenant: str, identity: Identity) -> None:
+    async def _list(self, tenant: str, identity: Identity, *, confirmed: bool) -> None:
         row: Row = {
             "tenant": tenant,
             "user_id": identity.user_id,
@@ -205,5 +224,6 @@ class IdentityLinks:
             "identifier": identity.identifier,
             "is_active": identity.is_active,
             "linked_at": identity.linked_at,
+            "confirmed": confirmed,
         }
         await self.identities.tables.put(Put(IDENTITIES, row))

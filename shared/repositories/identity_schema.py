@@ -60,7 +60,11 @@ IDENTITIES = Table(
     "identities",
     partition={"tenant": Type.TEXT, "user_id": Type.TEXT},
     clustering={"channel": Type.TEXT, "identifier": Type.TEXT},
-    columns={"is_active": Type.BOOL, "linked_at": Type.TIME},
+    columns={
+        "is_active": Type.BOOL,
+        "linked_at": Type.TIME,
+        "confirmed": Type.BOOL,  # False while it is being linked or removed
+    },
 )
 IDENTITY_OWNERS = Table(
     "identity_owners",

@@ -9,10 +9,12 @@ from datetime import datetime
 
 from shared.domain.mailbox import Item, State
 from shared.ports.tables import Put, Row, Tables
-from shared.repositories.schema import CURSORS, MAILBOX, UNCERTAIN
+from shared.repositories.cursors import Cursors
+from shared.repositories.schema import ECHOES, LAST_ACCOUNTS, MAILBOX, UNCERTAIN
 
 _PAGE = 50
 _UNCERTAIN_TTL = 7 * 24 * 3600  # seconds
+_ECHO_TTL = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class InDoubt:
 class Mailboxes:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._cursors = Cursors(tables)
 
     async def add(self, mailbox: Mailbox, item: Item) -> None:
         """Put ``item`` into the mailbox unless it is there."""
@@ -75,7 +78,7 @@ class Mailboxes:
 
     async def doubt(self, mailbox: Mailbox, item: Item, since: datetime) -> None:
         """Let echoes find the delivery."""
-        row = {
+        row: Row = {
             "tenant": mailbox.tenant,
             "channel": mailbox.channel,
             "address": mailbox.address,
@@ -108,19 +111,42 @@ class Mailboxes:
         """The delivery is in doubt no more."""
         await self._tables.delete(UNCERTAIN, (mailbox.tenant, mailbox.channel, mailbox.address, delivery_id))
 
+    async def keep_echo(
+        self, tenant: str, channel: str, address: str, provider_message_id: str, text_hash: str, at: datetime
+    ) -> None:
+        """Keep an echo that nobody is in doubt about yet."""
+        row: Row = {
+            "tenant": tenant,
+            "channel": channel,
+            "address": address,
+            "provider_message_id": provider_message_id,
+            "text_hash": text_hash,
+            "at": at,
+        }
+        await self._tables.put(Put(ECHOES, row, ttl=_ECHO_TTL))
+
+    async def echoes(self, mailbox: Mailbox, text_hash: str) -> list[str]:
+        """Provider's ids of kept echoes with this text, oldest first."""
+        rows = await self._tables.slice(ECHOES, (mailbox.tenant, mailbox.channel, mailbox.address), limit=_PAGE)
+        matching = [row for row in rows if row["text_hash"] == text_hash]
+        return [str(row["provider_message_id"]) for row in sorted(matching, key=lambda row: str(row["at"]))]
+
+    async def wrote_to(self, tenant: str, channel: str, address: str, account_id: str) -> None:
+        """Somebody wrote to this account of ours."""
+        row: Row = {"tenant": tenant, "channel": channel, "address": address, "account_id": account_id}
+        if await self.last_account(tenant, channel, address) != account_id:
+            await self._tables.put(Put(LAST_ACCOUNTS, row))
+
+    async def last_account(self, tenant: str, channel: str, address: str) -> str | None:
+        row = await self._tables.get(LAST_ACCOUNTS, (tenant, channel, address))
+        return None if row is None else str(row["account_id"])
+
     async def _cursor(self, mailbox: Mailbox) -> int:
-        row = await self._tables.get(CURSORS, (mailbox.tenant, mailbox.conversation_id, _reader(mailbox)))
-        return 0 if row is None else int(str(row["seq"]))
+        return await self._cursors.get(mailbox.tenant, mailbox.conversation_id, _reader(mailbox))
 
     async def _move(self, mailbox: Mailbox, start: int, cursor: int) -> None:
         if cursor > start:
-            row = {
-                "tenant": mailbox.tenant,
-                "conversation_id": mailbox.conversation_id,
-                "reader": _reader(mailbox),
-                "seq": cursor,
-            }
-            await self._tables.put(Put(CURSORS, row))
+            await self._cursors.move(mailbox.tenant, mailbox.conversation_id, _reader(mailbox), cursor)
 
 
 _JUDGED = ("state", "tries", "attempt", "part", "until")

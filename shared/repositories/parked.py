@@ -1,6 +1,6 @@
 """Events that the broker gave up, kept with their reason until somebody replays or discards them (C8)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from events import CloudEvent, derived_id
@@ -10,6 +10,9 @@ from shared.repositories.schema import PARKED
 
 KEPT = 30 * 24 * 3600
 """Seconds that a parked event is kept."""
+
+WATCHED = 24 * 3600
+"""Seconds that a replayed event is remembered: parked again in that time, its attempts count on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class ParkedEvent:
     parked_at: datetime
     due_at: datetime | None
     event: CloudEvent
+    replayed_at: datetime | None = None
 
 
 def parked_id(event: CloudEvent, trigger: str) -> str:
@@ -35,7 +39,7 @@ class Parked:
         self._tables = tables
 
     async def keep(self, tenant: str, parked: ParkedEvent) -> None:
-        row = {
+        row: Row = {
             "tenant": tenant,
             "parked_id": parked.parked_id,
             "trigger": parked.trigger,
@@ -43,26 +47,39 @@ class Parked:
             "attempts": parked.attempts,
             "parked_at": parked.parked_at,
             "due_at": parked.due_at,
+            "replayed_at": parked.replayed_at,
             "event": parked.event.to_structured(),
         }
-        await self._tables.put(Put(PARKED, row, ttl=KEPT))
+        await self._tables.put(Put(PARKED, row, ttl=KEPT if parked.replayed_at is None else WATCHED))
 
     async def get(self, tenant: str, parked_id: str) -> ParkedEvent | None:
         row = await self._tables.get(PARKED, (tenant, parked_id))
         return None if row is None else _parked(row)
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> list[ParkedEvent]:
-        rows = await self._tables.slice(PARKED, (tenant,), after=after, limit=limit)
-        return [_parked(row) for row in rows]
+        """Events that are parked now, in the order of their ids."""
+        found: list[ParkedEvent] = []
+        while len(found) < limit:
+            rows = await self._tables.slice(PARKED, (tenant,), after=after, limit=limit)
+            found += [parked for row in rows if (parked := _parked(row)).replayed_at is None]
+            if len(rows) < limit:
+                break
+            after = str(rows[-1]["parked_id"])
+        return found[:limit]
+
+    async def replayed(self, tenant: str, parked: ParkedEvent, at: datetime) -> None:
+        """It was handed over again; remembered for a day, in case it comes back."""
+        await self.keep(tenant, replace(parked, replayed_at=at, due_at=None))
 
     async def discard(self, tenant: str, parked_id: str) -> None:
         await self._tables.delete(PARKED, (tenant, parked_id))
 
 
 def _parked(row: Row) -> ParkedEvent:
-    parked_at, due_at, event = row["parked_at"], row["due_at"], row["event"]
+    parked_at, due_at, replayed_at, event = row["parked_at"], row["due_at"], row["replayed_at"], row["event"]
     assert isinstance(parked_at, datetime) and isinstance(event, bytes)
     assert due_at is None or isinstance(due_at, datetime)
+    assert replayed_at is None or isinstance(replayed_at, datetime)
     return ParkedEvent(
         parked_id=str(row["parked_id"]),
         trigger=str(row["trigger"]),
@@ -71,4 +88,5 @@ def _parked(row: Row) -> ParkedEvent:
         parked_at=parked_at,
         due_at=due_at,
         event=from_structured(event),
+        replayed_at=replayed_at,
     )

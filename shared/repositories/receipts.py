@@ -5,8 +5,9 @@ from datetime import datetime
 
 from events.vocabulary import IN_APP, ReceiptKind, Status
 from shared.domain.status import Report
-from shared.ports.tables import Put, Tables
-from shared.repositories.schema import CURSORS, RECEIPTS
+from shared.ports.tables import Put, Row, Tables
+from shared.repositories.cursors import Cursors
+from shared.repositories.schema import RECEIPTS
 
 _STATUS = {ReceiptKind.DELIVERED: Status.DELIVERED, ReceiptKind.READ: Status.READ}
 _COVERING = 20  # range rows looked at to find the one that covers a seq
@@ -21,11 +22,11 @@ class Range:
 class Receipts:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._cursors = Cursors(tables)
 
     async def cursor(self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind) -> int:
         """Everything up to this seq is acknowledged; it may be low, never too high."""
-        row = await self._tables.get(CURSORS, (tenant, conversation_id, f"{kind}/{user_id}"))
-        return 0 if row is None else int(str(row["seq"]))
+        return await self._cursors.get(tenant, conversation_id, f"{kind}/{user_id}")
 
     async def up_to(
         self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind, seq: int, at: datetime
@@ -36,7 +37,7 @@ class Receipts:
             return None
         new = Range(cursor + 1, seq)
         await self._keep(tenant, conversation_id, user_id, kind, new, at)
-        await self._move(tenant, conversation_id, user_id, kind, seq)
+        await self._cursors.move(tenant, conversation_id, f"{kind}/{user_id}", seq)
         return new
 
     async def one(
@@ -50,7 +51,7 @@ class Receipts:
         new = Range(seq, seq)
         await self._keep(tenant, conversation_id, user_id, kind, new, at)
         if seq == cursor + 1:
-            await self._move(tenant, conversation_id, user_id, kind, seq)
+            await self._cursors.move(tenant, conversation_id, f"{kind}/{user_id}", seq)
         return new
 
     async def reported(self, tenant: str, conversation_id: str, user_id: str, seq: int) -> list[Report]:
@@ -67,10 +68,14 @@ class Receipts:
                 found.append(Report(recipient=user_id, channel=IN_APP, status=status, at=at, source="client"))
         return found
 
+    async def is_read(self, tenant: str, conversation_id: str, user_id: str, seq: int) -> bool:
+        reports = await self.reported(tenant, conversation_id, user_id, seq)
+        return any(report.status is Status.READ for report in reports)
+
     async def _keep(
         self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind, new: Range, at: datetime
     ) -> None:
-        row = {
+        row: Row = {
             "tenant": tenant,
             "conversation_id": conversation_id,
             "user_id": user_id,
@@ -80,7 +85,3 @@ class Receipts:
             "at": at,
         }
         await self._tables.put(Put(RECEIPTS, row))
-
-    async def _move(self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind, seq: int) -> None:
-        row = {"tenant": tenant, "conversation_id": conversation_id, "reader": f"{kind}/{user_id}", "seq": seq}
-        await self._tables.put(Put(CURSORS, row))

@@ -156,6 +156,22 @@ UNCERTAIN = Table(
 )
 """Deliveries whose answer was lost, by address: where an echo looks for its delivery (channels.md 3.0)."""
 
+ECHOES = Table(
+    "echoes",
+    partition={**_TENANT, "channel": Type.TEXT, "address": Type.TEXT},
+    clustering={"provider_message_id": Type.TEXT},
+    columns={"text_hash": Type.TEXT, "at": Type.TIME},
+    expiring=True,
+)
+"""Echoes that no delivery in doubt was found for yet: theirs may still be on its way to doubt."""
+
+LAST_ACCOUNTS = Table(
+    "last_accounts",
+    partition={**_TENANT, "channel": Type.TEXT, "address": Type.TEXT},
+    columns={"account_id": Type.TEXT},
+)
+"""The account of ours that somebody wrote to last: answers leave by the same one."""
+
 DUE = Table(
     "due",
     partition={**_TENANT, "minute": Type.INT, "shard": Type.INT},
@@ -173,7 +189,8 @@ PARKED = Table(
         "reason": Type.TEXT,
         "attempts": Type.INT,
         "parked_at": Type.TIME,
-        "due_at": Type.TIME,
+        "due_at": Type.TIME,  # replayed by itself then; None: only by hand
+        "replayed_at": Type.TIME,  # None: it is parked now
         "event": Type.BYTES,  # structured CloudEvent
     },
     expiring=True,
@@ -195,6 +212,8 @@ TABLES: tuple[Table, ...] = (
     PROVIDER_MESSAGES,
     MAILBOX,
     UNCERTAIN,
+    ECHOES,
+    LAST_ACCOUNTS,
     DUE,
     PARKED,
     OUTBOX,

@@ -1,0 +1,349 @@
+"""
+deliver: what waits in a mailbox goes to its provider, one call at a time and in order (C4, C8).
+
+Takes chat4all.delivery.requested.v1, a wake-up; emits chat4all.status.reported.v1.
+
+The mailbox protocol of design.md 4: take the lowest unfinished row by compare-and-set, call the provider once,
+record the outcome, go on until none is left. A promise to come back later is written to the due list before it
+is made. What is known of a call is recorded before the row moves on, so that a crash forgets nothing; a call
+whose answer nobody has is left to its correlator.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+
+from events import DeliveryRequested, Event, EventData, MessageAccepted, StatusReported
+from events.vocabulary import Media, Payload, Status, Text
+from shared.domain import breaker as breakers
+from shared.domain import mailbox as rules
+from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavailable, Unknown
+from shared.domain.mailbox import Call, Doubt, Item, Leave, State
+from shared.domain.status import Report
+from shared.domain.text import split
+from shared.observability import metrics
+from shared.ports import Cache, Channels, Clock, EventSink, Ports
+from shared.ports.channel import Channel, Limits, Outgoing, Receipt
+from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
+from shared.repositories.deliveries import Deliveries, ProviderMessage
+from shared.repositories.due import DueList
+from shared.repositories.mailboxes import Mailbox, Mailboxes
+from shared.repositories.timeline import EXPIRED, Timeline
+
+SOURCE = "/functions/deliver"
+LEASE = timedelta(seconds=30)
+"""How long one provider call may take; longer than any channel's time-out."""
+_BREAKER_TTL = 3600.0  # seconds
+_NO_ACCOUNT = "no_account"
+_EXPIRED = "expired"
+
+
+def parts_of(payload: Payload, limits: Limits) -> list[Payload]:
+    """The payload in the pieces that the channel takes, in order."""
+    match payload:
+        case Text(text=text):
+            return [Text(text=piece) for piece in split(text, limits.text, in_bytes=limits.text_in_bytes)]
+        case Media(caption=str(caption)) if len(caption) > limits.caption:
+            pieces = split(caption, limits.text, in_bytes=limits.text_in_bytes)
+            return [msgspec.structs.replace(payload, caption=None), *(Text(text=piece) for piece in pieces)]
+        case _:
+            return [payload]
+
+
+def text_hash(payload: Payload) -> str:
+    """What an echo of the payload is matched by: hex SHA-256 of its text."""
+    text = payload.text if isinstance(payload, Text) else ""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def decide(item: Item, outcome: Receipt | ChannelError, now: datetime, *, parts: int, wait: timedelta) -> Item:
+    """The mailbox row after the provider's answer, or after none; ``wait`` is left to a correlator."""
+    if isinstance(outcome, Receipt):
+        return rules.sent(item, parts)
+    return rules.not_sent(item, outcome, now, uncertain_wait=wait, text_hash=item.text_hash or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    accepts: ClassVar[tuple[type[EventData], ...]] = (DeliveryRequested,)
+
+    clock: Clock
+    cache: Cache
+    sink: EventSink
+    channels: Channels
+    accounts: ChannelAccounts
+    timeline: Timeline
+    deliveries: Deliveries
+    mailboxes: Mailboxes
+    due: DueList
+
+    async def handle(self, event: Event[DeliveryRequested]) -> None:
+        woken = event.data
+        mailbox = Mailbox(event.tenant, woken.channel, woken.address, woken.conversation_id)
+        while (item := await self.mailboxes.lowest_unfinished(mailbox)) is not None:
+            if not await self._go_on(event, mailbox, item):
+                return
+
+    async def _go_on(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> bool:
+        """One step with the head of the mailbox; whether to look for the next one."""
+        account = await self._account(mailbox)
+        if account is None:
+            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
+        channel = self.channels.open(mailbox.channel, account.config)
+        now = self.clock.now()
+        match rules.next_step(item, now, lease=LEASE, uncertain_wait=channel.uncertain_wait):
+            case Leave():
+                return False
+            case Doubt(item=doubtful):
+                return await self._doubt(event, mailbox, item, doubtful)
+            case Call(item=taken):
+                message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
+                if message is None:
+                    raise Unavailable("the message of a mailbox row cannot be read now")
+                if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
+                    return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
+                return await self._call(event, mailbox, item, taken, message, account, channel)
+
+    async def _call(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        item: Item,
+        taken: Item,
+        message: MessageAccepted,
+        account: ChannelAccount,
+        channel: Channel,
+    ) -> bool:
+        parts = parts_of(message.payload, channel.limits)
+        part = parts[min(item.part, len(parts) - 1)]
+        taken = replace(taken, text_hash=text_hash(part))
+        breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
+        opens_at = await self._blocked_until(breaker_key)
+        if opens_at is not None:
+            waiting = replace(item, state=State.WAITING, until=opens_at)
+            await self._wake_at(event, mailbox, waiting)
+            await self.mailboxes.change(mailbox, item, waiting)
+            return False
+        await self._wake_at(event, mailbox, taken)
+        if not await self.mailboxes.change(mailbox, item, taken):
+            return True
+        outcome = await self._ask(mailbox, taken, part, message, channel)
+        await self._remember_health(breaker_key, outcome)
+        if isinstance(outcome, Unknown):
+            outcome = await self._echoed(mailbox, taken) or outcome
+        after = decide(taken, outcome, self.clock.now(), parts=len(parts), wait=channel.uncertain_wait)
+        return await self._record(event, mailbox, taken, after, outcome, last=len(parts) == after.part)
+
+    async def _ask(
+        self, mailbox: Mailbox, item: Item, part: Payload, message: MessageAccepted, channel: Channel
+    ) -> Receipt | ChannelError:
+        """The one call to the provider."""
+        outgoing = Outgoing(
+            delivery_id=correlator(item),
+            address=mailbox.address,
+            payload=part,
+            reply_to=await self._answered(mailbox, message, item) if item.part == 0 else None,
+        )
+        send = channel.send_message if isinstance(part, Text) else channel.send_file
+        try:
+            outcome: Receipt | ChannelError = await send(outgoing)
+        except Rejected as error:
+            # A broken account is nobody's message's fault: it waits until somebody mends the account.
+            outcome = Busy(error.reason, error.detail) if error.reason == "auth_broken" else error
+        except ChannelError as error:
+            outcome = error
+        except Invalid as error:
+            outcome = Rejected("bad_content", error.detail)
+        metrics.delivery(mailbox.channel, _label(outcome))
+        return outcome
+
+    async def _record(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        taken: Item,
+        after: Item,
+        outcome: Receipt | ChannelError,
+        *,
+        last: bool,
+    ) -> bool:
+        provider_message_id = outcome.provider_message_id if isinstance(outcome, Receipt) else ""
+        if provider_message_id:
+            known = ProviderMessage(taken.delivery_id, taken.attempt, last)
+            await self.deliveries.know_provider_message(mailbox.tenant, mailbox.channel, provider_message_id, known)
+        if after.finished:
+            reason = outcome.reason if isinstance(outcome, ChannelError) else None
+            return await self._finish(event, mailbox, taken, after, reason, provider_message_id)
+        if after.state is State.UNCERTAIN:
+            await self.mailboxes.doubt(mailbox, after, self.clock.now())
+            await self._report(event, mailbox, after, Status.UNCERTAIN, "uncertain")
+        if after.until is not None:
+            await self._wake_at(event, mailbox, after)
+        await self.mailboxes.change(mailbox, taken, after)
+        return after.state is State.PENDING
+
+    async def _finish(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        before: Item,
+        after: Item,
+        reason: str | None,
+        provider_message_id: str = "",
+    ) -> bool:
+        """Report first, then move the row: a crash between the two reports once more, under the same id."""
+        status = Status.SENT if after.state is State.SENT else Status.FAILED
+        await self._report(event, mailbox, after, status, reason, provider_message_id)
+        if await self.mailboxes.change(mailbox, before, after) and before.text_hash is not None:
+            await self.mailboxes.settle(mailbox, after.delivery_id)
+        return True
+
+    async def _doubt(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item) -> bool:
+        """Whoever was sending died. If the answer was recorded before, it counts; else wait for a correlator."""
+        reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
+        mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
+        if any(one.status in (Status.SENT, Status.DELIVERED, Status.READ) for one in mine):
+            await self.mailboxes.change(mailbox, item, replace(item, state=State.SENT, until=None))
+            return True
+        echo = await self._echoed(mailbox, item)
+        if echo is not None:
+            known = ProviderMessage(item.delivery_id, item.attempt, last_part=True)
+            await self.deliveries.know_provider_message(
+                mailbox.tenant, mailbox.channel, echo.provider_message_id, known
+            )
+            sent = replace(item, state=State.SENT, until=None)
+            return await self._finish(event, mailbox, item, sent, None, echo.provider_message_id)
+        await self._wake_at(event, mailbox, doubtful)
+        if await self.mailboxes.change(mailbox, item, doubtful):
+            await self.mailboxes.doubt(mailbox, doubtful, self.clock.now())
+            await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
+        return False
+
+    async def _echoed(self, mailbox: Mailbox, item: Item) -> Receipt | None:
+        """An echo of this text that came before we knew of our doubt, and that is no other delivery's."""
+        for provider_message_id in await self.mailboxes.echoes(mailbox, item.text_hash or ""):
+            if not await self.deliveries.of_provider_message(mailbox.tenant, mailbox.channel, provider_message_id):
+                return Receipt(provider_message_id)
+        return None
+
+    async def _account(self, mailbox: Mailbox) -> ChannelAccount | None:
+        """The account that the recipient wrote to last, else the first that is enabled."""
+        enabled = await self.accounts.for_channel(mailbox.tenant, mailbox.channel)
+        last = await self.mailboxes.last_account(mailbox.tenant, mailbox.channel, mailbox.address)
+        return next((one for one in enabled if one.account_id == last), enabled[0] if enabled else None)
+
+    async def _answered(self, mailbox: Mailbox, message: MessageAccepted, item: Item) -> str | None:
+        """The provider's id of the message that this one answers, when it has one on this channel."""
+        if message.reply_to is None:
+            return None
+        answered = await self.timeline.find(mailbox.tenant, message.reply_to)
+        if answered is not None and answered.origin == mailbox.channel:
+            return answered.metadata.get("provider_message_id")
+        reports = await self.deliveries.reports(mailbox.tenant, message.reply_to)
+        mine = (one for one in reports if (one.channel, one.recipient) == (mailbox.channel, item.recipient))
+        return next((one.provider_message_id for one in mine if one.provider_message_id), None)
+
+    async def _report(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        item: Item,
+        status: Status,
+        reason: str | None,
+        provider_message_id: str = "",
+    ) -> None:
+        now = self.clock.now()
+        report = Report(
+            recipient=item.recipient,
+            channel=mailbox.channel,
+            status=status,
+            at=now,
+            source="deliver",
+            attempt=item.attempt,
+            delivery_id=item.delivery_id,
+            provider_message_id=provider_message_id or None,
+            reason=reason,
+        )
+        await self.deliveries.report(mailbox.tenant, item.message_id, report)
+        reported = StatusReported(
+            channel=mailbox.channel,
+            status=status,
+            at=now,
+            source="deliver",
+            conversation_id=mailbox.conversation_id,
+            message_id=item.message_id,
+            recipient=item.recipient,
+            delivery_id=item.delivery_id,
+            provider_message_id=provider_message_id,
+            attempt=item.attempt,
+            reason=reason,
+        )
+        await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=now))
+
+    async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> None:
+        assert item.until is not None
+        wake = DeliveryRequested(
+            conversation_id=mailbox.conversation_id,
+            channel=mailbox.channel,
+            address=mailbox.address,
+            message_id=item.message_id,
+            seq=item.seq,
+            wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
+        )
+        woken = _of_delivery(event, item).caused(wake, source=SOURCE, at=item.until)
+        await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
+
+    async def _blocked_until(self, key: str) -> datetime | None:
+        """When the account's breaker lets a call through; None: now. Half-open lets this one through."""
+        kept = await self.cache.get(key)
+        if kept is None:
+            return None
+        breaker, now = msgspec.json.decode(kept, type=breakers.Breaker), self.clock.now()
+        if breaker.state(now) == "half-open":
+            trying = msgspec.json.encode(breakers.let_through(breaker, now))
+            if await self.cache.replace(key, kept, trying, ttl=_BREAKER_TTL):
+                return None
+            return now + breakers.FIRST_PAUSE
+        return breaker.until
+
+    async def _remember_health(self, key: str, outcome: Receipt | ChannelError) -> None:
+        kept = await self.cache.get(key)
+        breaker = breakers.Breaker() if kept is None else msgspec.json.decode(kept, type=breakers.Breaker)
+        broken = isinstance(outcome, Busy) and outcome.reason == "auth_broken"
+        ill = isinstance(outcome, Unknown) or (isinstance(outcome, Busy) and outcome.reason != "rate")
+        if ill:
+            after = breakers.failed(breaker, self.clock.now(), at_once=broken)
+            await self.cache.put(key, msgspec.json.encode(after), ttl=_BREAKER_TTL)
+        elif kept is not None:
+            await self.cache.delete(key)
+
+
+def correlator(item: Item) -> str:
+    """What comes back with a provider's report: the delivery and the part of its text."""
+    return f"{item.delivery_id}.{item.part}"
+
+
+def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:
+    """The cause of what is reported is the delivery, whichever wake-up it came by."""
+    return replace(event, id=item.delivery_id)
+
+
+def _label(outcome: Receipt | ChannelError) -> str:
+    return "sent" if isinstance(outcome, Receipt) else type(outcome).__name__.lower()
+
+
+def new(ports: Ports) -> Deliver:
+    return Deliver(
+        clock=ports.clock,
+        cache=ports.cache,
+        sink=ports.sink,
+        channels=ports.channels,
+        accounts=ChannelAccounts(ports.tables, ports.vault, ports.clock),
+        timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+        deliveries=Deliveries(ports.tables),
+        mailboxes=Mailboxes(ports.tables),
+        due=DueList(ports.tables, ports.clock),
+    )

@@ -1,0 +1,92 @@
+"""
+events: events come in from integrations, and operators look at those that were.
+
+Takes HTTP (http.py): POST /v1/events, a CloudEvent of a type that may be asked for from outside; emits it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from events import BadEvent, CloudEvent, Event, EventData, MessageSendRequested, from_cloudevent
+from events.vocabulary import rfc3339
+from shared.domain.errors import Invalid
+from shared.ports import Clock, EventLog, EventSink, Ports
+from shared.ports.event_log import LoggedEvent
+
+COMMANDS: dict[str, type[EventData]] = {MessageSendRequested.TYPE: MessageSendRequested}
+"""What may come from outside; everything else is a fact that only our functions state."""
+
+
+def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> Event[MessageSendRequested]:
+    """
+    The event as it goes on: of the caller's tenant, whatever it said itself.
+
+    Raises:
+        Invalid: not a type that may be sent here, or data that breaks its schema.
+    """
+    attributes = {"time": now, "traceparent": traceparent, **cloudevent.attributes, "tenant": tenant}
+    if attributes["type"] not in COMMANDS:
+        raise Invalid(f"events of type {attributes['type']!r} cannot be sent here; use {', '.join(COMMANDS)}")
+    try:
+        event: Event[MessageSendRequested] = from_cloudevent(CloudEvent(attributes, cloudevent.data), COMMANDS)
+    except BadEvent as error:
+        raise Invalid(str(error)) from None
+    return event
+
+
+@dataclass(frozen=True, slots=True)
+class EventDesk:
+    accepts: ClassVar[tuple[type[EventData], ...]] = ()
+
+    clock: Clock
+    sink: EventSink
+    log: EventLog
+
+    async def take(self, tenant: str, cloudevent: CloudEvent, sender: str | None, traceparent: str) -> str:
+        """
+        Hand the event to the broker; its id.
+
+        Args:
+            sender: the user whose token it came with; None: a client, which may send for any user.
+
+        Raises:
+            Invalid: see ``decide``; also when a user's token names another sender.
+        """
+        event = decide(cloudevent, tenant, rfc3339(self.clock.now()), traceparent)
+        if sender is not None and event.data.sender != sender:
+            raise Invalid(errors=[{"pointer": "/data/sender", "detail": f"this token sends only as {sender!r}"}])
+        await self.sink.emit(replace(event, traceparent=event.traceparent or traceparent))
+        return event.id
+
+    async def read(self, tenant: str, *, after: int | None, limit: int, wait: float) -> Sequence[LoggedEvent]:
+        """The tenant's events after an offset, or the newest; what the log holds of others is skipped."""
+        logged = (
+            await self.log.latest(limit) if after is None else await self.log.read(after=after, limit=limit, wait=wait)
+        )
+        return logged
+
+    async def chain(self, tenant: str, *, trace_id: str | None, message_id: str | None) -> list[LoggedEvent]:
+        """The kept events of a trace, or of the trace that a message began."""
+        if message_id is not None:
+            about = await self.log.about(message_id, limit=_CHAIN)
+            traces = {trace_of(one.event) for one in about if one.event.attributes.get("tenant") == tenant}
+            found = {one.offset: one for one in about}
+            for trace in traces - {None}:
+                found |= {one.offset: one for one in await self.log.of_trace(str(trace), limit=_CHAIN)}
+            logged = [found[offset] for offset in sorted(found)]
+        else:
+            logged = list(await self.log.of_trace(str(trace_id), limit=_CHAIN))
+        return [one for one in logged if one.event.attributes.get("tenant") == tenant]
+
+
+_CHAIN = 1000  # events of one trace
+
+
+def trace_of(event: CloudEvent) -> str | None:
+    parts = event.attributes.get("traceparent", "").split("-")
+    return parts[1] if len(parts) == 4 else None
+
+
+def new(ports: Ports) -> EventDesk:
+    return EventDesk(clock=ports.clock, sink=ports.sink, log=ports.log)

@@ -1,0 +1,164 @@
+"""
+messages: what was said, how far it came, and what its readers say about it (A8, A9, A10).
+
+Takes HTTP (http.py); emits chat4all.receipt.reported.v1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from events import Event, EventData, MessageAccepted, ReceiptReported, derived_id
+from events.vocabulary import ReceiptKind, Status
+from shared.domain.errors import Invalid, NotFound
+from shared.domain.status import Report, deliveries, history, overall
+from shared.ports import Clock, EventSink, Ports
+from shared.repositories.conversations import Conversations
+from shared.repositories.deliveries import Deliveries
+from shared.repositories.receipts import Range, Receipts
+from shared.repositories.statuses import Statuses
+from shared.repositories.timeline import Timeline
+
+SOURCE = "/functions/messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A message and how far it has come."""
+
+    message: MessageAccepted
+    status: Status
+    deliveries: Sequence[Report]
+    history: Sequence[Report]
+
+
+def decide(message: MessageAccepted, reports: Sequence[Report]) -> Standing:
+    """The statuses that the reports add up to."""
+    latest = deliveries(reports)
+    return Standing(message, overall(latest), latest, history(reports))
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    accepts: ClassVar[tuple[type[EventData], ...]] = ()
+
+    clock: Clock
+    sink: EventSink
+    conversations: Conversations
+    timeline: Timeline
+    receipts: Receipts
+    statuses: Statuses
+
+    async def get(self, tenant: str, message_id: str, user_id: str | None) -> Standing:
+        """
+        Args:
+            user_id: who asks; None for a client that asks for its tenant.
+
+        Raises:
+            NotFound: no such message, or not in a conversation of this user.
+        """
+        message = await self._message(tenant, message_id, user_id)
+        roster = await self.statuses.roster(tenant, message.conversation_id)
+        return decide(message, await self.statuses.reports(tenant, message, roster))
+
+    async def page(
+        self, tenant: str, conversation_id: str, user_id: str | None, *, since: int, before: int | None, limit: int
+    ) -> list[tuple[MessageAccepted, Status]]:
+        """
+        History in ascending order: from ``since`` + 1, or the last ones before ``before``.
+
+        Raises:
+            NotFound: no such conversation, or not one of this user's.
+        """
+        await self._check_reader(tenant, conversation_id, user_id)
+        if before is None:
+            messages = await self.timeline.since(tenant, conversation_id, since, limit)
+        else:
+            messages = await self.timeline.before(tenant, conversation_id, before, limit)
+        roster = await self.statuses.roster(tenant, conversation_id)
+        return [(message, await self.statuses.status(tenant, message, roster)) for message in messages]
+
+    async def acknowledge(
+        self, tenant: str, message_id: str, user_id: str, kind: ReceiptKind, traceparent: str | None
+    ) -> None:
+        """
+        The recipient says that they have, or have read, the one message; repeating it changes nothing.
+
+        Raises:
+            NotFound: no such message that this user can read.
+            Invalid: nobody acknowledges their own message.
+        """
+        message = await self._message(tenant, message_id, user_id)
+        if message.sender == user_id:
+            raise Invalid("the sender of a message has no receipt to give for it")
+        now = self.clock.now()
+        new = await self.receipts.one(tenant, message.conversation_id, user_id, kind, message.seq, now)
+        again = Range(message.seq, message.seq)
+        await self._tell(tenant, message.conversation_id, user_id, kind, new or again, traceparent)
+
+    async def read_up_to(
+        self, tenant: str, conversation_id: str, user_id: str, seq: int, traceparent: str | None
+    ) -> None:
+        """
+        Raises:
+            NotFound: no such conversation of this user.
+            Invalid: there is no message with this number yet.
+        """
+        await self._check_reader(tenant, conversation_id, user_id)
+        head = await self.timeline.head(tenant, conversation_id)
+        if not 1 <= seq <= head:
+            raise Invalid(errors=[{"pointer": "/seq", "detail": f"the conversation has the numbers 1 to {head}"}])
+        new = await self.receipts.up_to(tenant, conversation_id, user_id, ReceiptKind.READ, seq, self.clock.now())
+        if new is not None:
+            await self._tell(tenant, conversation_id, user_id, ReceiptKind.READ, new, traceparent)
+
+    async def _message(self, tenant: str, message_id: str, user_id: str | None) -> MessageAccepted:
+        message = await self.timeline.find(tenant, message_id.lower())
+        if message is None:
+            raise NotFound(f"there is no message {message_id!r}")
+        if user_id is not None and not await self.conversations.is_member(tenant, message.conversation_id, user_id):
+            raise NotFound(f"there is no message {message_id!r}")
+        return message
+
+    async def _check_reader(self, tenant: str, conversation_id: str, user_id: str | None) -> None:
+        known = await self.conversations.get(tenant, conversation_id)
+        if known is not None and user_id is not None:
+            known = known if await self.conversations.is_member(tenant, conversation_id, user_id) else None
+        if known is None:
+            raise NotFound(f"there is no conversation {conversation_id!r} here")
+
+    async def _tell(
+        self,
+        tenant: str,
+        conversation_id: str,
+        user_id: str,
+        kind: ReceiptKind,
+        new: Range,
+        traceparent: str | None,
+    ) -> None:
+        now = self.clock.now()
+        data = ReceiptReported(
+            conversation_id=conversation_id,
+            user_id=user_id,
+            kind=kind,
+            from_seq=new.from_seq,
+            to_seq=new.to_seq,
+            at=now,
+        )
+        event_id = derived_id("receipt", tenant, conversation_id, data.part, str(new.from_seq))
+        await self.sink.emit(
+            Event(id=event_id, source=SOURCE, tenant=tenant, time=now, data=data, traceparent=traceparent)
+        )
+
+
+def new(ports: Ports) -> Messages:
+    conversations = Conversations(ports.tables, ports.clock)
+    receipts = Receipts(ports.tables)
+    return Messages(
+        clock=ports.clock,
+        sink=ports.sink,
+        conversations=conversations,
+        timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+        receipts=receipts,
+        statuses=Statuses(conversations, Deliveries(ports.tables), receipts),
+    )

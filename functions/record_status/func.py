@@ -1,0 +1,277 @@
+"""
+record-status: what channels and clients report becomes history, and news for whoever asked (A9, C7).
+
+Takes chat4all.status.reported.v1, chat4all.receipt.reported.v1, chat4all.echo.received.v1; emits
+chat4all.message.sent.v1, .delivered.v1, .read.v1, .failed.v1 and, when a report settles a delivery whose answer
+was lost, chat4all.delivery.requested.v1 for what waits behind it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from events import (
+    DeliveryRequested,
+    EchoReceived,
+    Event,
+    EventData,
+    MessageAccepted,
+    MessageDelivered,
+    MessageFailed,
+    MessageRead,
+    MessageSent,
+    ReceiptReported,
+    StatusReported,
+)
+from events.vocabulary import IN_APP, ReceiptKind, Status
+from shared.domain.errors import Unavailable
+from shared.domain.mailbox import Item, State, resolved
+from shared.domain.status import Report
+from shared.observability import metrics
+from shared.ports import Clock, EventSink, Ports
+from shared.repositories.deliveries import Deliveries, DeliveryRecord, ProviderMessage
+from shared.repositories.mailboxes import Mailbox, Mailboxes
+from shared.repositories.timeline import Timeline
+
+SOURCE = "/functions/record-status"
+_NEWS: dict[Status, type[MessageSent | MessageDelivered | MessageRead | MessageFailed]] = {
+    Status.SENT: MessageSent,
+    Status.DELIVERED: MessageDelivered,
+    Status.READ: MessageRead,
+    Status.FAILED: MessageFailed,
+}
+_PROOF = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
+"""Statuses that only a provider which has the message can report."""
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The delivery that a report is about; ``part`` is the piece of a long text, None when it is not said."""
+
+    record: DeliveryRecord
+    attempt: int
+    part: int | None
+    last_part: bool
+
+
+def decide(report: StatusReported, target: Target) -> Report | None:
+    """The report as history keeps it; None when it is of a piece that is not the last and is no failure."""
+    if not target.last_part and report.status is not Status.FAILED:
+        return None
+    return Report(
+        recipient=target.record.recipient,
+        channel=target.record.channel,
+        status=report.status,
+        at=report.at,
+        source=report.source,
+        attempt=target.attempt,
+        delivery_id=target.record.delivery_id,
+        provider_message_id=report.provider_message_id or None,
+        reason=report.reason,
+    )
+
+
+def settle(item: Item, status: Status, part: int | None) -> Item | None:
+    """The mailbox row after a report has shown how a call without an answer went; None: nothing to settle."""
+    if item.finished or (part is not None and part != item.part):
+        return None
+    if item.state not in (State.SENDING, State.UNCERTAIN, State.WAITING):
+        return None
+    if status in _PROOF:
+        return resolved(item, item.part + 1)
+    return replace(item, state=State.FAILED, until=None) if status is Status.FAILED else None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatus:
+    accepts: ClassVar[tuple[type[EventData], ...]] = (StatusReported, ReceiptReported, EchoReceived)
+
+    clock: Clock
+    sink: EventSink
+    timeline: Timeline
+    deliveries: Deliveries
+    mailboxes: Mailboxes
+
+    async def handle(self, event: Event[Any]) -> None:
+        match event.data:
+            case StatusReported():
+                await self._status(event)
+            case ReceiptReported():
+                await self._receipt(event)
+            case EchoReceived():
+                await self._echo(event)
+
+    async def _status(self, event: Event[StatusReported]) -> None:
+        reported = event.data
+        if not reported.delivery_id and not reported.provider_message_id:
+            await self._undeliverable(event)
+            return
+        target = await self._target(event.tenant, reported)
+        if target is None:
+            # Its answer may still be on its way to us; the broker asks again, then it is parked.
+            raise Unavailable("a report about a message that no delivery is known for")
+        report = decide(reported, target)
+        if reported.delivery_id and reported.provider_message_id:
+            known = ProviderMessage(target.record.delivery_id, target.attempt, target.last_part)
+            await self.deliveries.know_provider_message(
+                event.tenant, reported.channel, reported.provider_message_id, known
+            )
+        if report is not None:
+            await self.deliveries.report(event.tenant, target.record.message_id, report)
+            metrics.status_recorded(report.channel, report.status)
+            await self._tell(event, target.record, report)
+        if reported.source != "deliver":
+            await self._settle(event, target, reported.status)
+
+    async def _undeliverable(self, event: Event[StatusReported]) -> None:
+        """A recipient who has no address on the channel: there is no delivery, only its failure."""
+        reported = event.data
+        report = Report(
+            recipient=reported.recipient,
+            channel=reported.channel,
+            status=reported.status,
+            at=reported.at,
+            source=reported.source,
+            reason=reported.reason,
+        )
+        await self.deliveries.report(event.tenant, reported.message_id, report)
+        metrics.message_failed(event.tenant, reported.channel)
+        news = _news(reported.message_id, reported.conversation_id, report)
+        await self.sink.emit(*(event.caused(one, source=SOURCE, at=reported.at) for one in news))
+
+    async def _target(self, tenant: str, reported: StatusReported) -> Target | None:
+        attempt, last_part, part = reported.attempt, True, None
+        delivery_id, _, suffix = reported.delivery_id.partition(".")
+        known = None
+        if reported.provider_message_id:
+            known = await self.deliveries.of_provider_message(tenant, reported.channel, reported.provider_message_id)
+        if known is not None:
+            delivery_id, attempt, last_part = known.delivery_id, known.attempt, known.last_part
+        record = await self.deliveries.get(tenant, delivery_id) if delivery_id else None
+        if record is None:
+            return None
+        if suffix.isdigit():
+            part = int(suffix)
+            item = await self.mailboxes.get(_mailbox(tenant, record), record.seq)
+            if known is None and item is not None:
+                attempt = item.attempt
+                last_part = item.finished or part >= item.part
+        return Target(record, attempt, part, last_part)
+
+    async def _settle(self, event: Event[StatusReported], target: Target, status: Status) -> None:
+        record = target.record
+        mailbox = _mailbox(event.tenant, record)
+        item = await self.mailboxes.get(mailbox, record.seq)
+        if item is None:
+            return
+        after = settle(item, status, target.part)
+        if after is None or not await self.mailboxes.change(mailbox, item, after):
+            return
+        await self.mailboxes.settle(mailbox, record.delivery_id)
+        await self._wake(event, record, f"settled.{item.attempt}.{item.part}.{item.tries}")
+
+    async def _echo(self, event: Event[EchoReceived]) -> None:
+        echo = event.data
+        tenant = event.tenant
+        known = await self.deliveries.of_provider_message(tenant, echo.channel, echo.provider_message_id)
+        if known is not None:
+            return
+        for doubt in await self.mailboxes.in_doubt(tenant, echo.channel, echo.address):
+            record = await self.deliveries.get(tenant, doubt.delivery_id)
+            if doubt.text_hash != echo.text_hash or record is None:
+                continue
+            await self.deliveries.know_provider_message(
+                tenant, echo.channel, echo.provider_message_id, ProviderMessage(doubt.delivery_id, 1, True)
+            )
+            sent = StatusReported(
+                channel=echo.channel,
+                status=Status.SENT,
+                at=echo.at,
+                source="inferred",
+                conversation_id=record.conversation_id,
+                message_id=record.message_id,
+                recipient=record.recipient,
+                delivery_id=record.delivery_id,
+                provider_message_id=echo.provider_message_id,
+            )
+            await self.sink.emit(event.caused(sent, source=SOURCE, at=echo.at))
+            return
+        await self.mailboxes.keep_echo(
+            tenant, echo.channel, echo.address, echo.provider_message_id, echo.text_hash, echo.at
+        )
+
+    async def _receipt(self, event: Event[ReceiptReported]) -> None:
+        """Said of single messages only to those who asked (design.md 4)."""
+        receipt = event.data
+        status = Status.READ if receipt.kind is ReceiptKind.READ else Status.DELIVERED
+        since = receipt.from_seq - 1
+        while since < receipt.to_seq:
+            limit = min(_PAGE, receipt.to_seq - since)
+            messages = await self.timeline.since(event.tenant, receipt.conversation_id, since, limit)
+            if not messages:
+                return
+            report = Report(recipient=receipt.user_id, channel=IN_APP, status=status, at=receipt.at, source="client")
+            news = [one for message in messages for one in _asked_for(message, report)]
+            await self.sink.emit(*(event.caused(one, source=SOURCE, at=receipt.at) for one in news))
+            since = messages[-1].seq
+
+    async def _tell(self, event: Event[StatusReported], record: DeliveryRecord, report: Report) -> None:
+        if report.status is Status.FAILED:
+            metrics.message_failed(event.tenant, report.channel)
+        news = _news(record.message_id, record.conversation_id, report)
+        await self.sink.emit(*(event.caused(one, source=SOURCE, at=report.at) for one in news))
+
+    async def _wake(self, event: Event[Any], record: DeliveryRecord, wake: str) -> None:
+        requested = DeliveryRequested(
+            conversation_id=record.conversation_id,
+            channel=record.channel,
+            address=record.address,
+            message_id=record.message_id,
+            seq=record.seq,
+            wake=wake,
+        )
+        await self.sink.emit(event.caused(requested, source=SOURCE, at=self.clock.now()))
+
+
+def _asked_for(message: MessageAccepted, report: Report) -> Iterator[MessageDelivered | MessageRead]:
+    if message.sender == report.recipient:
+        return
+    for status, asked in (
+        (Status.DELIVERED, message.request_delivery_receipt),
+        (Status.READ, message.request_read_receipt and report.status is Status.READ),
+    ):
+        if asked:
+            for one in _news(message.message_id, message.conversation_id, replace(report, status=status)):
+                assert isinstance(one, MessageDelivered | MessageRead)
+                yield one
+
+
+def _news(
+    message_id: str, conversation_id: str, report: Report
+) -> Iterator[MessageSent | MessageDelivered | MessageRead | MessageFailed]:
+    model = _NEWS.get(report.status)
+    if model is not None:
+        yield model(
+            message_id=message_id,
+            conversation_id=conversation_id,
+            recipient=report.recipient,
+            channel=report.channel,
+            status=report.status,
+            at=report.at,
+            reason=report.reason,
+        )
+
+
+def _mailbox(tenant: str, record: DeliveryRecord) -> Mailbox:
+    return Mailbox(tenant, record.channel, record.address, record.conversation_id)
+
+
+def new(ports: Ports) -> RecordStatus:
+    return RecordStatus(
+        clock=ports.clock,
+        sink=ports.sink,
+        timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+        deliveries=Deliveries(ports.tables),
+        mailboxes=Mailboxes(ports.tables),
+    )

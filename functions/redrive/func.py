@@ -1,0 +1,62 @@
+"""
+redrive: what is due is woken (design.md 5, 12).
+
+Takes chat4all.timer.ticked.v1 with the name "redrive"; emits the events that were kept on the due list.
+An entry goes only after its event was handed over, so a crash between the two wakes once more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from events import Event, EventData, TimerTicked
+from shared.ports import Clock, EventSink, Ports
+from shared.repositories.due import DueEntry, DueList
+from shared.repositories.parked import Parked, ParkedEvent
+
+_AT_ONCE = 1000  # entries in one tick
+
+
+def decide(entry: DueEntry, parked: ParkedEvent | None) -> bool:
+    """Whether the entry still wakes: what is parked may have been replayed or discarded by hand meanwhile."""
+    if entry.kind != "parked":
+        return True
+    return parked is not None and parked.replayed_at is None and parked.due_at == entry.at
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    accepts: ClassVar[tuple[type[EventData], ...]] = (TimerTicked,)
+
+    clock: Clock
+    sink: EventSink
+    due: DueList
+    parked: Parked
+
+    async def handle(self, event: Event[TimerTicked]) -> None:
+        entries = await self.due.due(_AT_ONCE)
+        awake = [entry for entry in entries if decide(entry, await self._parked(entry))]
+        if awake:
+            await self.sink.append(*(entry.wake for entry in awake))
+        await self._mark(awake)
+        await self.due.done(entries)
+        if len(entries) < _AT_ONCE:
+            await self.due.caught_up()
+
+    async def _parked(self, entry: DueEntry) -> ParkedEvent | None:
+        return await self.parked.get(entry.tenant, entry.due_id) if entry.kind == "parked" else None
+
+    async def _mark(self, awake: Sequence[DueEntry]) -> None:
+        for entry in awake:
+            parked = await self._parked(entry)
+            if parked is not None:
+                await self.parked.replayed(entry.tenant, parked, self.clock.now())
+
+
+def new(ports: Ports) -> Redrive:
+    return Redrive(
+        clock=ports.clock,
+        sink=ports.sink,
+        due=DueList(ports.tables, ports.clock),
+        parked=Parked(ports.tables),
+    )

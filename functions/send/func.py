@@ -1,0 +1,145 @@
+"""
+send: a message is checked, stored under its number and handed over (A6, A7, A11, E2).
+
+Takes chat4all.message.send.requested.v1 and POST /v1/messages; emits chat4all.message.accepted.v1.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+from events import Event, EventData, MessageSendRequested
+from events.vocabulary import IN_APP, File, Placeholder, System
+from shared.domain import message as rules
+from shared.domain.conversation import Conversation
+from shared.domain.errors import Invalid, NotAMember, NotFound
+from shared.domain.message import Draft
+from shared.observability import metrics
+from shared.ports import Channels, Ids, Ports
+from shared.repositories.conversations import Conversations
+from shared.repositories.timeline import Accepted, Timeline
+
+SOURCE = "/functions/send"
+MAX_TTL = 366 * 24 * 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of the conversation when the message comes."""
+
+    conversation: Conversation | None
+    sender_is_member: bool
+    strangers: Collection[str]  # recipients named by user_id who are no members
+
+
+def decide(draft: Draft, facts: Facts) -> Draft:
+    """
+    The draft, if its sender may send it.
+
+    Raises:
+        NotFound: no such conversation.
+        NotAMember: the sender is not in it.
+        Invalid: a recipient is not in it.
+    """
+    if facts.conversation is None:
+        raise NotFound(f"there is no conversation {draft.conversation_id!r}; make one with POST /v1/conversations")
+    if not facts.sender_is_member:
+        raise NotAMember(f"{draft.sender!r} is not a member of this conversation and cannot send to it")
+    if facts.strangers:
+        names = ", ".join(sorted(facts.strangers)[:5])
+        raise Invalid(errors=[{"pointer": "/to", "detail": f"not members of this conversation: {names}"}])
+    return draft
+
+
+def check(asked: MessageSendRequested, message_id: str, channels: Channels) -> Draft:
+    """
+    The draft of what was asked for, canonical.
+
+    Raises:
+        Invalid: it can never be sent like this; errors point at the fields.
+    """
+    known = (IN_APP, *channels.names())
+    if isinstance(asked.payload, File):
+        raise Invalid(errors=[{"pointer": "/payload/file_id", "detail": "there is no file with this id"}])
+    if isinstance(asked.payload, System | Placeholder):
+        raise Invalid(errors=[{"pointer": "/payload/type", "detail": "send text or media"}])
+    rules.check_payload(asked.payload)
+    rules.check_metadata(asked.metadata)
+    if asked.ttl_seconds is not None and not 1 <= asked.ttl_seconds <= MAX_TTL:
+        raise Invalid(errors=[{"pointer": "/ttl_seconds", "detail": f"1 to {MAX_TTL} seconds"}])
+    return Draft(
+        message_id=message_id,
+        conversation_id=asked.conversation_id,
+        sender=asked.sender,
+        payload=asked.payload,
+        to=rules.recipients(
+            asked.to, known, lambda channel, identifier: channels.type_of(channel).check_address(identifier)
+        ),
+        channels=rules.channels(asked.channels, known),
+        metadata=asked.metadata,
+        request_delivery_receipt=asked.request_delivery_receipt,
+        request_read_receipt=asked.request_read_receipt,
+        reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, ""),
+        ttl_seconds=asked.ttl_seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    accepts: ClassVar[tuple[type[EventData], ...]] = (MessageSendRequested,)
+
+    ids: Ids
+    channels: Channels
+    conversations: Conversations
+    timeline: Timeline
+
+    async def handle(self, event: Event[MessageSendRequested]) -> None:
+        message_id = event.data.message_id or rules.message_id_of_event(event.id, event.tenant)
+        await self.accept(event.tenant, event.data, message_id=message_id, traceparent=event.traceparent)
+
+    async def accept(
+        self, tenant: str, asked: MessageSendRequested, *, message_id: str | None = None, traceparent: str | None
+    ) -> Accepted:
+        """
+        The stored message.
+
+        Raises:
+            Invalid, NotFound, NotAMember: see ``check`` and ``decide``; nothing was stored.
+            Conflict, Unavailable: see ``Timeline.accept``.
+        """
+        draft = await self.prepare(tenant, asked, message_id=message_id)
+        return await self.store(tenant, draft, traceparent=traceparent)
+
+    async def prepare(self, tenant: str, asked: MessageSendRequested, *, message_id: str | None = None) -> Draft:
+        """What ``store`` takes; raises Invalid, NotFound, NotAMember."""
+        canonical = rules.message_id(message_id or asked.message_id, "") or self.ids.uuid()
+        draft = check(asked, canonical, self.channels)
+        return decide(draft, await self._facts(tenant, draft))
+
+    async def store(self, tenant: str, draft: Draft, *, traceparent: str | None) -> Accepted:
+        """Drafts of one conversation are numbered in the order of the calls."""
+        accepted = await self.timeline.accept(tenant, draft, source=SOURCE, traceparent=traceparent)
+        if not accepted.replayed:
+            metrics.message_accepted(tenant)
+        return accepted
+
+    async def _facts(self, tenant: str, draft: Draft) -> Facts:
+        conversation = await self.conversations.get(tenant, draft.conversation_id)
+        if conversation is None:
+            return Facts(None, False, ())
+        is_member = self.conversations.is_member
+        strangers = [
+            entry
+            for entry in draft.to or ()
+            if rules.prefixed(entry) is None and not await is_member(tenant, draft.conversation_id, entry)
+        ]
+        return Facts(conversation, await is_member(tenant, draft.conversation_id, draft.sender), strangers)
+
+
+def new(ports: Ports) -> Send:
+    return Send(
+        ids=ports.ids,
+        channels=ports.channels,
+        conversations=Conversations(ports.tables, ports.clock),
+        timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+    )
