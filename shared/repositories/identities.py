@@ -123,7 +123,7 @@ class IdentityLinks:
         if row is not None:
             await self.identities.tables.put(Put(IDENTITIES, {**row, "confirmed": False}))
         owner = await self.identities.holder(tenant, channel, identifier)
-        if owner is not None and owner.user_id == user_id:
+        if owner is not None and owner.user_id in (user_id, None):
             await self._release(owner)
         await self.identities.tables.delete(IDENTITIES, key)
         return row is not None
