@@ -42,7 +42,7 @@ def decide(event: CloudEvent, known: ParkedEvent | None, now: datetime) -> Parke
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    accepts: ClassVar[tuple[()]] = ()  # whatever comes, undecoded
+    accepts: ClassVar[tuple[type[CloudEvent]]] = (CloudEvent,)  # whatever comes, undecoded
 
     clock: Clock
     sink: EventSink

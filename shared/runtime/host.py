@@ -25,6 +25,7 @@ BODY_LIMIT = 1024 * 1024
 PING = "dev.knative.sources.ping"
 """A PingSource cannot choose its event's type, so on Knative a tick comes under this one."""
 
+_NO_LENGTH = (b"content-length", b"0")
 _TOO_LARGE = 413
 _METHOD_NOT_ALLOWED = 405
 
@@ -46,7 +47,12 @@ class FunctionHost:
         self._age = metrics.event_age_seconds.labels(name)
         self._verdicts = {verdict: metrics.events_handled.labels(name, verdict.name.lower()) for verdict in Verdict}
         self._answers: dict[Verdict, dict[str, Any]] = {
-            verdict: {"type": "http.response.start", "status": verdict.value, "headers": []} for verdict in Verdict
+            verdict: {
+                "type": "http.response.start",
+                "status": verdict.value,
+                "headers": [] if verdict is Verdict.DONE else [_NO_LENGTH],
+            }
+            for verdict in Verdict
         }
 
     def start(self, cfg: Mapping[str, str]) -> None:
@@ -64,7 +70,7 @@ class FunctionHost:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: answers 204, 503 or 422 with an empty body, 405 to anything but a POST, 413 over 1 MiB."""
         if scope["method"] != "POST":
-            headers = [(b"allow", b"POST")]
+            headers = [(b"allow", b"POST"), _NO_LENGTH]
             await send({"type": "http.response.start", "status": _METHOD_NOT_ALLOWED, "headers": headers})
             await send(_EMPTY)
             return
@@ -76,7 +82,7 @@ class FunctionHost:
                 return  # the caller hung up in the middle: half an event is none
             if len(body) > BODY_LIMIT:
                 log.warning("event refused: too large", function=self._name, limit=BODY_LIMIT)
-                await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": []})
+                await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": [_NO_LENGTH]})
                 await send(_EMPTY)
                 return
         verdict = await self._verdict(scope, body or b"")

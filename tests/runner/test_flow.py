@@ -282,7 +282,7 @@ async def test_an_idle_runner_sleeps(log: MemoryRecordLog) -> None:
         turns += 1
         return original(*args, **kwargs)
 
-    loop.call_soon = counted  # type: ignore[method-assign]
+    loop.call_soon = counted  # type: ignore
     await asyncio.sleep(600)
     assert turns < 100  # ten waits of a minute, a few steps each
     await runner.stop()

@@ -1,0 +1,18 @@
+"""``python -m shared.runtime``: one function as a service, on the port that Knative names in PORT."""
+
+import os
+import sys
+
+from shared.observability.log import log, write_to
+from shared.runtime.function_service import FunctionService
+from shared.runtime.open_ports import open_ports
+from shared.runtime.serve import serve
+
+if __name__ == "__main__":
+    write_to(sys.stdout)
+    environment = dict(os.environ)  # noqa: TID251  this is the process's border
+    port = environment.get("PORT", "8080")
+    if not port.isdigit():
+        log.critical("PORT is no number", port=port)
+        raise SystemExit(2)
+    serve(FunctionService(open_ports), environment, port=int(port))

@@ -1,0 +1,89 @@
+"""
+One function as a service of its own: func-python's contract over ports that it opens itself.
+
+``start`` and ``stop`` are synchronous under stock func-python, which awaits neither: one task holds the ports
+open, and the end of the loop closes them. Our own server awaits ``started`` and ``close``.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from shared.observability.log import log
+from shared.ports import Ports
+from shared.runtime.functions import new_event_function
+from shared.runtime.host import FunctionHost
+from shared.runtime.subscriber import Receive, Scope, Send
+from shared.runtime.wiring_error import WiringError
+
+OpenPorts = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Ports]]
+"""Adapters by what the environment says; they are closed on leaving."""
+
+FUNCTION = "CHAT4ALL_FUNCTION"
+
+
+class FunctionService:
+    """Which function is said by CHAT4ALL_FUNCTION in the environment that ``start`` is given."""
+
+    def __init__(self, open_ports: OpenPorts) -> None:
+        self._open_ports = open_ports
+        self._host: FunctionHost | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
+        self._leave = asyncio.Event()
+
+    def start(self, cfg: Mapping[str, str]) -> None:
+        self._life = asyncio.create_task(self._live(cfg), name="function service")
+
+    async def started(self) -> None:
+        """
+        Wait until requests can be handled.
+
+        Raises:
+            Exception: whatever stopped the start.
+        """
+        assert self._life is not None
+        opened = asyncio.create_task(self._opened.wait())
+        await asyncio.wait((opened, self._life), return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+        if self._life.done():
+            await self._life
+
+    def stop(self) -> None:
+        self._host = None  # not ready any more; stock func-python cancels the task, once
+
+    async def close(self) -> None:
+        """Close the ports and wait until they are closed."""
+        self._leave.set()
+        if self._life is not None:
+            await asyncio.gather(self._life, return_exceptions=True)
+
+    def alive(self) -> tuple[bool, str]:
+        broken = self._life is not None and self._life.done()
+        return not broken, "stopped" if broken else "alive"
+
+    def ready(self) -> tuple[bool, str]:
+        return (False, "starting") if self._host is None else self._host.ready()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._host is None:
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._host.handle(scope, receive, send)
+
+    async def _live(self, cfg: Mapping[str, str]) -> None:
+        name = cfg.get(FUNCTION, "")
+        try:
+            async with self._open_ports(cfg) as ports:
+                self._host = FunctionHost(name, new_event_function(name, ports), ports.clock)
+                self._opened.set()
+                await self._leave.wait()
+        except WiringError as error:
+            log.critical("the function could not be started", function=name, why=str(error))
+            raise
+        except Exception:
+            log.exception("the function could not be started", function=name)
+            raise
+        finally:
+            self._host = None

@@ -1,0 +1,81 @@
+"""Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from shared.ports import Ports
+from shared.ports.event_log import RecordLog
+from shared.runtime.wiring_error import WiringError
+
+KEEP_EVENTS = 1_000_000
+"""Records that the embedded log keeps for those who look back."""
+
+
+@asynccontextmanager
+async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+    """
+    For one function in a process of its own, by CHAT4ALL_MODE and the mode's own settings.
+
+    Raises:
+        WiringError: no such mode, or a setting that it needs is missing.
+    """
+    mode = cfg.get("CHAT4ALL_MODE", "embedded")
+    if mode != "embedded":
+        raise WiringError(f"CHAT4ALL_MODE={mode}: there is only 'embedded'")
+    folder = cfg.get("CHAT4ALL_DATA_DIR")
+    if not folder:
+        raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
+    async with open_embedded(Path(folder)) as (ports, _):
+        yield ports
+
+
+@asynccontextmanager
+async def open_embedded(folder: Path) -> AsyncIterator[tuple[Ports, RecordLog]]:
+    """
+    Everything in this process, durable in ``folder``; the log is what a TriggerRunner consumes.
+
+    Raises:
+        CorruptDatabase: the database file cannot be used.
+        OSError: the folder cannot be read or written.
+    """
+    import httpx
+
+    from shared.adapters.local.clock import RandomIds, SystemClock
+    from shared.adapters.local.hasher import Argon2Hasher
+    from shared.adapters.local.vault import FernetVault, load_or_create_key
+    from shared.adapters.memory.cache import MemoryCache
+    from shared.adapters.memory.fan_out import MemoryFanOut
+    from shared.adapters.sqlite.database import Database
+    from shared.adapters.sqlite.event_log import SqliteEventLog
+    from shared.adapters.sqlite.outbox import SqliteOutbox
+    from shared.adapters.sqlite.sweeper import SqliteSweeper
+    from shared.adapters.sqlite.tables import SqliteTables
+    from shared.channels.registry import InstalledChannels
+    from shared.repositories.schema import TABLES
+
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  before anything is served
+    path = folder / "chat4all.db"
+    clock = SystemClock()
+    database = Database(path)
+    try:
+        tables = SqliteTables(database, clock, TABLES)
+        log = SqliteEventLog(database, path)
+        async with httpx.AsyncClient() as http:
+            ports = Ports(
+                clock=clock,
+                ids=RandomIds(),
+                tables=tables,
+                outbox=SqliteOutbox(database, tables, log),
+                sink=log,
+                log=log,
+                cache=MemoryCache(),
+                fan_out=MemoryFanOut(),
+                vault=FernetVault([load_or_create_key(folder / "vault.key")]),
+                hasher=Argon2Hasher(),
+                channels=InstalledChannels(http),
+                sweeper=SqliteSweeper(tables, log, keep_events=KEEP_EVENTS),
+            )
+            yield ports, log
+    finally:
+        await database.close()

@@ -1,0 +1,98 @@
+"""
+The server of one function: func-python's contract on uvicorn, uvloop and httptools (docs/adr/0008).
+
+Against stock func-python: a failed start ends the process with code 3, readiness is 503 until the function can
+work, SIGTERM drains, hooks may be async, /metrics is there. The same function runs under either.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from shared.observability import metrics
+from shared.runtime.subscriber import Receive, Scope, Send
+
+GRACE = 25
+"""Seconds to finish what is under way after SIGTERM; less than Knative's 30 until SIGKILL."""
+
+
+class Application:
+    """ASGI around a function; ``cfg`` is what its ``start`` gets."""
+
+    def __init__(self, function: Any, cfg: Mapping[str, str]) -> None:
+        self._function = function
+        self._cfg = cfg
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case _:
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["path"]:
+            case "/health/liveness":
+                await _tell(send, *await self._ask("alive"))
+            case "/health/readiness":
+                await _tell(send, *await self._ask("ready"))
+            case "/metrics":
+                await _answer(send, 200, metrics.CONTENT_TYPE, metrics.expose())
+            case _:
+                await self._function.handle(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._call("start", self._cfg)
+            await self._call("started")
+        except Exception:  # noqa: BLE001  the function has said why; the server ends with code 3
+            await send({"type": "lifespan.startup.failed"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._call("stop")
+        await self._call("close")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _ask(self, hook: str) -> tuple[bool, str]:
+        answer = await self._call(hook)
+        if isinstance(answer, tuple):
+            return bool(answer[0]), str(answer[1])
+        return answer is None or bool(answer), "OK"
+
+    async def _call(self, hook: str, *arguments: Any) -> Any:
+        method = getattr(self._function, hook, None)
+        answer = method(*arguments) if method is not None else None
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _tell(send: Send, well: bool, text: str) -> None:
+    await _answer(send, 200 if well else 503, "text/plain; charset=utf-8", text.encode())
+
+
+async def _answer(send: Send, status: int, content_type: str, body: bytes) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080) -> None:
+    """Until SIGTERM or SIGINT; SystemExit(3) when the function does not start."""
+    uvicorn.run(
+        Application(function, cfg),
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )

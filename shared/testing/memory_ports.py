@@ -1,0 +1,40 @@
+"""Every port in memory: what a function needs to run in a test, and nothing of it outlives the test."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+from cryptography.fernet import Fernet
+
+from shared.adapters.local.clock import RandomIds, SystemClock
+from shared.adapters.local.hasher import Argon2Hasher
+from shared.adapters.local.vault import FernetVault
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.fan_out import MemoryFanOut
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import MemoryTables
+from shared.adapters.tables_outbox import OutboxSweeper, TablesOutbox
+from shared.channels.registry import InstalledChannels
+from shared.ports import Ports
+from shared.repositories.schema import TABLES
+
+
+@asynccontextmanager
+async def open_memory(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+    clock, ids = SystemClock(), RandomIds()
+    tables, log = MemoryTables(clock), MemoryRecordLog()
+    async with httpx.AsyncClient() as http:
+        yield Ports(
+            clock=clock,
+            ids=ids,
+            tables=tables,
+            outbox=TablesOutbox(tables, log, clock, ids),
+            sink=log,
+            log=log,
+            cache=MemoryCache(),
+            fan_out=MemoryFanOut(),
+            vault=FernetVault([Fernet.generate_key()]),
+            hasher=Argon2Hasher(),
+            channels=InstalledChannels(http),
+            sweeper=OutboxSweeper(tables, log, clock, TABLES),
+        )
