@@ -13,6 +13,7 @@ from shared.http.authenticator import Authenticator
 from shared.http.idempotency import Idempotency
 from shared.http.middleware import MAX_BODY, Authentication, Border
 from shared.http.problems import problem_response
+from shared.http.routing import Problem
 from shared.ports import Clock, Vault
 from shared.repositories.idempotency import IdempotencyKeys
 
@@ -63,6 +64,18 @@ def build_app(
     )
     for router in routers:
         app.include_router(router)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" not in schemas:
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs")
+            schemas["Problem"] = problem
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
     return app
 
 

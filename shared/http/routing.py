@@ -140,6 +140,5 @@ def _documented(status: int) -> dict[str, Any]:
         example["errors"] = [{"pointer": "/field", "detail": "Field required"}]
     return {
         "description": title,
-        "model": Problem,
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     }
