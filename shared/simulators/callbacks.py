@@ -5,7 +5,9 @@ import hashlib
 import hmac
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from heapq import heappop, heappush
 from typing import Any
 
 import httpx
@@ -15,42 +17,60 @@ LONGEST_PAUSE = 10.0
 GIVE_UP_AFTER = 7 * 24 * 3600.0  # seconds, as WhatsApp does (channels.md 2.4)
 MOST_PENDING = 100_000
 AT_ONCE = 32
+GATHER = 0.02  # seconds; what is due by then goes in one webhook, as Meta does
+MOST_ENTRIES = 100
 
 
 class Callbacks:
     """
-    POSTs JSON to ``url`` with ``X-Hub-Signature-256`` over the body's bytes.
+    POSTs Meta's ``{"object", "entry": [...]}`` to ``url``, with ``X-Hub-Signature-256`` over the body's bytes.
 
     Anything but a 2xx is repeated with growing pauses, so a receiver that was killed misses nothing; what is
     pending lives in memory and ends with ``aclose``. With no ``url`` nothing is posted.
     """
 
-    def __init__(self, url: str | None, app_secret: str, http: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, kind: str, url: str | None, app_secret: str, http: httpx.AsyncClient | None = None) -> None:
+        """``kind`` is the webhook's ``object``."""
         self.url = url
         self.answered = 0
         self.refused = 0
+        self._kind = kind
         self._secret = app_secret.encode()
         self._given = http
         self._own: httpx.AsyncClient | None = None
-        self._pending: set[asyncio.Task[None]] = set()
+        self._due: list[tuple[float, int, bool, str]] = []  # a heap of (when, n, alone, entry)
+        self._count = 0
+        self._posting = 0
+        self._pump: asyncio.Task[None] | None = None
+        self._earlier = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     @property
     def pending(self) -> int:
-        return len(self._pending)
+        """Entries that the receiver has not taken yet."""
+        return len(self._due) + self._posting
 
     @property
     def full(self) -> bool:
         return self.pending >= MOST_PENDING
 
-    def post(self, body: Mapping[str, Any], after: float = 0.0) -> None:
-        """Post ``body`` in ``after`` seconds, and again until it is taken."""
+    def post(self, entry: Mapping[str, Any], after: float = 0.0, *, alone: bool = False) -> None:
+        """
+        Post ``entry`` in ``after`` seconds, and again until it is taken.
+
+        ``alone`` keeps it out of others' webhooks: a receiver that refuses it refuses nothing else.
+        """
         if self.url is None:
             return
-        raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        task = asyncio.get_running_loop().create_task(self._until_taken(self.url, raw, after))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        self._count += 1
+        when = asyncio.get_running_loop().time() + after
+        raw = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+        heappush(self._due, (when, self._count, alone, raw))
+        if self._pump is None or self._pump.done():
+            self._pump = self._owned(self._post_what_is_due(self.url))
+        elif self._due[0][1] == self._count:
+            self._earlier.set()
 
     async def subscribe(self, verify_token: str) -> bool:
         """Whether the receiver answers the challenge, as Meta asks when somebody sets up a webhook."""
@@ -66,31 +86,69 @@ class Callbacks:
 
     async def drain(self) -> None:
         """Wait until nothing is pending."""
-        while self._pending:
-            await asyncio.wait(set(self._pending))
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     async def aclose(self) -> None:
-        pending = set(self._pending)
-        for task in pending:
+        tasks = set(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._due.clear()
+        self._posting = 0  # a task that was cancelled before it began has not said so
         if self._own is not None:
             await self._own.aclose()
 
-    async def _until_taken(self, url: str, raw: bytes, after: float) -> None:
-        signed = "sha256=" + hmac.new(self._secret, raw, hashlib.sha256).hexdigest()
-        headers = {"content-type": "application/json", "x-hub-signature-256": signed}
-        await asyncio.sleep(after)
-        waited, pause = 0.0, FIRST_PAUSE
-        while waited < GIVE_UP_AFTER:
-            async with self._slots:
-                if await self._taken(url, raw, headers):
-                    self.answered += 1
-                    return
-            self.refused += 1
-            wait = pause * random.uniform(0.8, 1.2)
-            await asyncio.sleep(wait)
-            waited, pause = waited + wait, min(2 * pause, LONGEST_PAUSE)
+    def _owned(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _post_what_is_due(self, url: str) -> None:
+        loop = asyncio.get_running_loop()
+        while self._due:
+            wait = self._due[0][0] - loop.time()
+            if wait > 0:
+                self._earlier.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._earlier.wait(), wait)
+                continue
+            await asyncio.sleep(GATHER)
+            while self._due and self._due[0][0] <= loop.time():
+                self._owned(self._until_taken(url, self._webhook(loop.time())))
+
+    def _webhook(self, now: float) -> list[str]:
+        """The entries of one webhook. The same entry twice is two webhooks, which is how providers repeat."""
+        entries: list[str] = []
+        while self._due and self._due[0][0] <= now and len(entries) < MOST_ENTRIES:
+            _, _, alone, raw = self._due[0]
+            if entries and (alone or raw in entries):
+                break
+            heappop(self._due)
+            entries.append(raw)
+            if alone:
+                break
+        self._posting += len(entries)
+        return entries
+
+    async def _until_taken(self, url: str, entries: list[str]) -> None:
+        try:
+            raw = f'{{"object":"{self._kind}","entry":[{",".join(entries)}]}}'.encode()
+            signed = "sha256=" + hmac.new(self._secret, raw, hashlib.sha256).hexdigest()
+            headers = {"content-type": "application/json", "x-hub-signature-256": signed}
+            waited, pause = 0.0, FIRST_PAUSE
+            while waited < GIVE_UP_AFTER:
+                async with self._slots:
+                    if await self._taken(url, raw, headers):
+                        self.answered += 1
+                        return
+                self.refused += 1
+                wait = pause * random.uniform(0.8, 1.2)
+                await asyncio.sleep(wait)
+                waited, pause = waited + wait, min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._posting -= len(entries)
 
     async def _taken(self, url: str, raw: bytes, headers: dict[str, str]) -> bool:
         try:

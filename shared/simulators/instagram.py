@@ -32,7 +32,7 @@ class InstagramSimulator:
     name: ClassVar[str] = "instagram"
 
     def __init__(self, options: Options) -> None:
-        self.stage = Stage(self.name, options, self._webhook_of)
+        self.stage = Stage(self.name, "instagram", options, self._written)
         self.app = Starlette(
             routes=[
                 *self.stage.routes(),
@@ -89,14 +89,14 @@ class InstagramSimulator:
             echo["attachments"] = [message["attachment"]]
         for after, status in self.stage.receipts(to):
             if status == "sent":
-                self.stage.callbacks.post(self._webhook(ACCOUNT_ID, to, {"message": echo}), after)
+                self.stage.callbacks.post(self._entry(ACCOUNT_ID, to, {"message": echo}), after)
             if status == "read":
-                self.stage.callbacks.post(self._webhook(to, ACCOUNT_ID, {"read": {"mid": mid}}), after)
+                self.stage.callbacks.post(self._entry(to, ACCOUNT_ID, {"read": {"mid": mid}}), after)
         if self.stage.drops(to):
             return Dropped()
         return JSONResponse({"recipient_id": to, "message_id": mid})
 
-    def _webhook_of(self, written: Written) -> Mapping[str, Any]:
+    def _written(self, written: Written) -> Mapping[str, Any]:
         if not SCOPED_ID.fullmatch(written.sender):
             raise BadBody("from is the digits of a scoped id such as 1784140000000001")
         if written.user_id is not None:
@@ -105,15 +105,12 @@ class InstagramSimulator:
         message |= written.message or {"text": written.text}
         if written.reply_to:
             message["reply_to"] = {"mid": written.reply_to}
-        return self._webhook(written.sender, ACCOUNT_ID, {"message": message})
+        return self._entry(written.sender, ACCOUNT_ID, {"message": message})
 
-    def _webhook(self, sender: str, recipient: str, event: dict[str, Any]) -> dict[str, Any]:
+    def _entry(self, sender: str, recipient: str, event: dict[str, Any]) -> dict[str, Any]:
         at = int(1000 * self.stage.now())
         parties = {"sender": {"id": sender}, "recipient": {"id": recipient}, "timestamp": at}
-        return {
-            "object": "instagram",
-            "entry": [{"id": ACCOUNT_ID, "time": at, "messaging": [{**parties, **event}]}],
-        }
+        return {"id": ACCOUNT_ID, "time": at, "messaging": [{**parties, **event}]}
 
 
 def _content(body: dict[str, Any]) -> dict[str, Any]:

@@ -182,14 +182,17 @@ class Dropped(Response):
 class Stage:
     """State and control API of one simulator; the wire format is the simulator's own business."""
 
-    def __init__(self, name: str, options: Options, write: Callable[[Written], Mapping[str, Any]]) -> None:
-        """``write`` makes the provider's webhook body of what a customer wrote; it raises BadBody."""
+    def __init__(self, name: str, kind: str, options: Options, write: Callable[[Written], Mapping[str, Any]]) -> None:
+        """
+        ``kind`` is the ``object`` of its webhooks; ``write`` makes the entry of one from what a customer wrote,
+        and raises BadBody.
+        """
         self.name = name
         self.options = options
         self.app_secret = options.secret(name, "app secret")
         self.verify_token = options.secret(name, "verify token")
         self.access_token = options.secret(name, "access token")
-        self.callbacks = Callbacks(options.callback_url, self.app_secret, options.http)
+        self.callbacks = Callbacks(kind, options.callback_url, self.app_secret, options.http)
         self.latency = 0.0
         self.down = False
         self.shown: deque[Shown] = deque(maxlen=MOST_SHOWN)
@@ -294,11 +297,11 @@ class Stage:
         written = await body_of(request, Written)
         if not 1 <= written.times <= 10:
             raise BadBody("times is 1 to 10")
-        body = self._write(written)
+        entry = self._write(written)
         for _ in range(written.times):
-            self.callbacks.post(body)
+            self.callbacks.post(entry, alone=True)
         self.inbound.append({"from": written.sender, "text": written.text, "at": round(self.now(), 3)})
-        return JSONResponse(body, status_code=202)
+        return JSONResponse({"entry": entry}, status_code=202)
 
     async def _get_inbound(self, request: Request) -> Response:
         return JSONResponse({"items": list(self.inbound)})

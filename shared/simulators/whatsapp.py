@@ -34,7 +34,7 @@ class WhatsAppSimulator:
     name: ClassVar[str] = "whatsapp"
 
     def __init__(self, options: Options) -> None:
-        self.stage = Stage(self.name, options, self._webhook_of)
+        self.stage = Stage(self.name, "whatsapp_business_account", options, self._written)
         self.app = Starlette(
             routes=[
                 *self.stage.routes(),
@@ -114,12 +114,12 @@ class WhatsAppSimulator:
                 report["biz_opaque_callback_data"] = correlator
             if status == "failed":
                 report["errors"] = [{"code": 131026, "title": "Message undeliverable"}]
-            self.stage.callbacks.post(_webhook({"statuses": [report]}), after)
+            self.stage.callbacks.post(_entry({"statuses": [report]}), after)
         if self.stage.drops(to):
             return Dropped()
         return JSONResponse({"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": message_id}]})
 
-    def _webhook_of(self, written: Written) -> Mapping[str, Any]:
+    def _written(self, written: Written) -> Mapping[str, Any]:
         if written.user_id is not None and not USER_ID.fullmatch(written.user_id):
             raise BadBody("user_id looks like BR.1502576394655843")
         if not PHONE.fullmatch(written.sender):
@@ -137,7 +137,7 @@ class WhatsAppSimulator:
             contact["user_id"] = message["from_user_id"] = written.user_id
         if written.reply_to:
             message["context"] = {"from": DISPLAY_NUMBER, "id": written.reply_to}
-        return _webhook({"contacts": [contact], "messages": [message]})
+        return _entry({"contacts": [contact], "messages": [message]})
 
 
 def wa_id(number: str) -> str:
@@ -151,10 +151,10 @@ def wa_id(number: str) -> str:
     return number[:4] + number[5:] if old_name else number
 
 
-def _webhook(value: dict[str, Any]) -> dict[str, Any]:
+def _entry(value: dict[str, Any]) -> dict[str, Any]:
     metadata = {"display_phone_number": DISPLAY_NUMBER, "phone_number_id": PHONE_NUMBER_ID}
     change = {"field": "messages", "value": {"messaging_product": "whatsapp", "metadata": metadata, **value}}
-    return {"object": "whatsapp_business_account", "entry": [{"id": BUSINESS_ACCOUNT_ID, "changes": [change]}]}
+    return {"id": BUSINESS_ACCOUNT_ID, "changes": [change]}
 
 
 def _addressee(body: dict[str, Any]) -> str:

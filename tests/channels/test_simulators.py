@@ -391,3 +391,10 @@ async def test_the_process_of_its_own_prints_its_accounts_and_serves():
     finally:
         process.terminate()
         await process.wait()
+
+
+async def test_what_is_due_together_comes_in_one_webhook(whatsapp):
+    for _ in range(5):
+        await whatsapp.send("0001")
+    assert len(await whatsapp.heard()) == 15
+    assert len(whatsapp.receiver.requests) < 15
