@@ -179,13 +179,11 @@ def healthy(request: httpx.Request) -> httpx.Response:
     if request.url.path == "/v1/events":
         chain = _chain()
         wanted = request.url.params
-        if "event" not in wanted and wanted.get("trace_id", TRACE) != TRACE:
-            chain = []
-        if wanted.get("message_id", MESSAGE) != MESSAGE:
+        if wanted.get("trace_id", TRACE) != TRACE or wanted.get("message_id", MESSAGE) != MESSAGE:
             chain = []
         after = int(wanted.get("after", 0))
         items = [entry for entry in chain if entry["offset"] > after]
-        cursor = str(items[-1]["offset"]) if items else None
+        cursor = None if {"trace_id", "message_id"} & wanted.keys() else str(max(after, len(_chain())))
         return httpx.Response(200, json={"items": items, "next_cursor": cursor})
     key = f"{request.method} {request.url.path}"
     if key not in ANSWERS:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The event log.", no_args_is_help=True)
 
+_UUID = 36  # characters
 _WAIT = 10.0  # seconds that one question for new events stays open
 _COLUMNS = ("offset", "time", "type", "subject", "channel", "trace")
 
@@ -40,8 +41,8 @@ def tail(
     """
     seen = 0
     try:
-        for entry in session.platform.log(after=since, wait=_WAIT, message_id=message):
-            if not _wanted(entry, kind):
+        for entry in session.platform.log(after=since, wait=_WAIT):
+            if not _wanted(entry, kind) or (message and _message(entry) != message):
                 continue
             session.output.line(entry, lambda entry=entry: _print(session, entry))  # type: ignore[misc]
             seen += 1
@@ -88,19 +89,24 @@ def chain_of(session: Session, any_id: str) -> list[Json]:
     """Every kept event of the message or trace, and of the traces that these belong to."""
     from shared.cli.chain import trace_id
 
+    platform = session.platform
     if re.fullmatch(r"[0-9a-f]{32}", any_id):
-        found = list(session.platform.log(trace_id=any_id))
+        found = platform.chain(trace_id=any_id)
+    elif len(any_id) == _UUID:
+        found = platform.chain(message_id=any_id) or _with_id(session, any_id)
     else:
-        found = list(session.platform.log(message_id=any_id)) or _with_id(session, any_id)
+        found = _with_id(session, any_id)
     entries = {entry["offset"]: entry for entry in found}
-    messages = {
-        str(data["message_id"]) for entry in found if (data := entry["event"].get("data") or {}).get("message_id")
-    }
-    for trace in {trace for entry in found if (trace := trace_id(entry))} - {any_id}:
-        entries |= {entry["offset"]: entry for entry in session.platform.log(trace_id=trace)}
-    for message in messages - {any_id}:
-        entries |= {entry["offset"]: entry for entry in session.platform.log(message_id=message)}
+    for message in {message for entry in found if (message := _message(entry))} - {any_id}:
+        entries |= {entry["offset"]: entry for entry in platform.chain(message_id=message)}
+    for trace in {trace for entry in entries.values() if (trace := trace_id(entry))} - {any_id}:
+        entries |= {entry["offset"]: entry for entry in platform.chain(trace_id=trace)}
     return [entries[offset] for offset in sorted(entries)]
+
+
+def _message(entry: Json) -> str | None:
+    """The message that an event is about."""
+    return (entry["event"].get("data") or {}).get("message_id")
 
 
 def _with_id(session: Session, event_id: str) -> list[Json]:

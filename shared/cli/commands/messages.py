@@ -86,7 +86,7 @@ def _wait(session: Session, message_id: str, sender: str, wanted: str, timeout: 
         found = session.platform.get(f"/v1/messages/{message_id}/status", act_as=sender)
         status = str(found["status"])
         if status == "FAILED":
-            raise Failed(f"{message_id} has FAILED; see `chat4all messages show {message_id} --as {sender}`")
+            raise Failed(f"{message_id} has FAILED; see `chat4all messages show {message_id}`")
         if _RANK.get(status, 0) >= _RANK[wanted]:
             return status
         if time.monotonic() >= deadline:
@@ -94,14 +94,16 @@ def _wait(session: Session, message_id: str, sender: str, wanted: str, timeout: 
         time.sleep(_PAUSE)
 
 
-ActAs = Annotated[str, typer.Option("--as", help="The user who looks.", show_default=False)]
+ActAs = Annotated[
+    str | None, typer.Option("--as", help="What this user may see (default: all of the tenant).", show_default=False)
+]
 
 
 @command(app, "list")
 def history(
     session: Session,
     conversation_id: Annotated[str, typer.Argument()],
-    user: ActAs,
+    user: ActAs = None,
     since: Annotated[int, typer.Option("--since", min=0, help="Numbers greater than this.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
 ) -> None:
@@ -120,7 +122,7 @@ def history(
 
 
 @command(app, "show")
-def show(session: Session, message_id: Annotated[str, typer.Argument()], user: ActAs) -> None:
+def show(session: Session, message_id: Annotated[str, typer.Argument()], user: ActAs = None) -> None:
     """One message with its deliveries and its whole status history."""
     message, past = look(session, message_id, user)
 
@@ -146,7 +148,7 @@ def show(session: Session, message_id: Annotated[str, typer.Argument()], user: A
     session.output.document({**message, "history": past}, human)
 
 
-def look(session: Session, message_id: str, user: str) -> tuple[Json, list[Json]]:
+def look(session: Session, message_id: str, user: str | None) -> tuple[Json, list[Json]]:
     """A message and its status history."""
     path = f"/v1/messages/{segment(message_id)}"
     message = session.platform.get(path, act_as=user)

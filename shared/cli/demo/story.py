@@ -201,7 +201,7 @@ class Story:
 
         def found() -> str | None:
             items = self.session.platform.get(path, act_as=BRUNO, before=10**12, limit=20)["items"]
-            return next((item["message_id"] for item in items if item["payload"].get("text") == text), None)
+            return next((item["message_id"] for item in items if (item["payload"] or {}).get("text") == text), None)
 
         return self.narrator.wait(text, found)[0]
 
