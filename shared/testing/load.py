@@ -148,7 +148,7 @@ async def open_loop(
         while sent_so_far < due:
             send(sent_so_far, began + sent_so_far / rate)
             sent_so_far += 1
-        await asyncio.sleep(max(0.0005, began + sent_so_far / rate - clock()))
+        await asyncio.sleep(max(0.001, began + sent_so_far / rate - clock()))
     ended = clock()
     everything_sent = True
     if waiting:
