@@ -15,6 +15,7 @@ from shared.domain.errors import Invalid, NotFound
 from shared.domain.identity import Identity, User
 from shared.domain.merge_patch import merge_patch
 from shared.ports import Channels, Clock, Ports
+from shared.repositories.conversations import Conversations
 from shared.repositories.identities import Identities, IdentityLinks
 from shared.repositories.users import Users, no_such_user
 
@@ -136,4 +137,5 @@ def new(ports: Ports) -> UserAccounts:
         links=IdentityLinks(identities, users, ports.clock, ports.ids),
         channels=ports.channels,
         clock=ports.clock,
+        personal_data={"memberships": Conversations(ports.tables, ports.clock)},
     )

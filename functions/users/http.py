@@ -50,12 +50,18 @@ class ErasureAnswer(Answer):
 
 
 class NewIdentity(Body):
-    channel: str = Field(validation_alias=AliasChoices("channel", "channel_type"), max_length=32, examples=["whatsapp"])
+    channel: str = Field(
+        validation_alias=AliasChoices("channel", "channel_type"),
+        max_length=32,
+        description="`channel_type` is accepted too",
+        examples=["whatsapp"],
+    )
     identifier: str = Field(
         validation_alias=AliasChoices("identifier", "channel_identifier"),
         min_length=1,
         max_length=320,
-        description="How the person is known there: E.164 for whatsapp and sms, @name or id for instagram …",
+        description="How the person is known there: E.164 for whatsapp and sms, @name or id for instagram …; "
+        "`channel_identifier` is accepted too",
         examples=["+5511999998888"],
     )
     is_active: StrictBool = Field(True, description="false: known, but not written to")

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from shared.domain.conversation import Conversation
 from shared.ports import Ports
+from shared.repositories.conversations import Conversations
 from shared.repositories.identities import Identities, IdentityLinks
 from shared.repositories.users import Users
 from shared.testing.api import Api, Member, problem
@@ -164,8 +166,12 @@ def all_rows(api: Api) -> str:
 async def test_erasing_forgets_the_person_and_keeps_the_id_from_others(api: Api, acme: Member) -> None:
     await acme("POST", "/v1/users", json={"user_id": "ana", "display_name": "Ana Souza"})
     await acme("POST", "/v1/users/ana/channels", json={"channel": "whatsapp", "identifier": PHONE})
+    conversations = Conversations(api.ports.tables, api.clock)
+    group = Conversation(conversation_id="c1", type="group", created_at=api.clock.now(), created_by="ana", metadata={})
+    await conversations.create("acme", group, ("ana",))
     erased = await acme("DELETE", "/v1/users/ana")
     assert erased.status_code == 200
+    assert erased.json()["removed"]["memberships"] == 1
     assert erased.json()["erased_at"] == "2026-11-21T12:00:00.000Z"
     assert erased.json()["removed"]["identities"] == 1
     problem(await acme("GET", "/v1/users/ana"), 404, "not-found")
