@@ -14,12 +14,13 @@ It retries nothing, logs nothing, keeps no state. It raises Rejected, Busy or Un
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Protocol
-
-import httpx
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from events.vocabulary import Payload, Status
+
+if TYPE_CHECKING:  # a function that delivers nothing must not pay 150 ms for these two
+    import httpx
+    from pydantic import BaseModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ Inbound = InboundMessage | InboundStatus | InboundEcho | Challenge
 class Channel(Protocol):
     name: ClassVar[str]
     limits: ClassVar[Limits]
-    Config: ClassVar[type[BaseModel]]
+    Config: ClassVar["type[BaseModel]"]
     """Settings and secrets of one account; secrets are SecretStr, unknown fields are refused. The field that
     verifies webhooks is named by ``webhook_secret_field``; an account cannot be enabled without it."""
     webhook_secret_field: ClassVar[str]
@@ -131,7 +132,7 @@ class Channel(Protocol):
     """How long this account's lost answers are left to their correlator: ``limits.uncertain_wait``, unless the
     account's settings say otherwise (demos and tests are in a hurry)."""
 
-    def __init__(self, config: Any, http: httpx.AsyncClient) -> None: ...
+    def __init__(self, config: Any, http: "httpx.AsyncClient") -> None: ...
 
     @staticmethod
     def check_address(identifier: str) -> str:

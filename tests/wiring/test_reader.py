@@ -1,4 +1,4 @@
-"""What the reader of the manifests takes, inherits and refuses; a refusal is one line (the observed broker, 3 and 4)."""
+"""What the reader of manifests takes, inherits and refuses; a refusal is one line (observed broker, 3 and 4)."""
 
 from pathlib import Path
 

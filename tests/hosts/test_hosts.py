@@ -1,0 +1,153 @@
+"""
+Every function that takes events runs under stock func-python as `kn func` serves it, and under our own server.
+
+Real processes on real sockets: ready, an event is 204, junk is 422, TERM ends them (design.md 8, G1).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from events import CloudEvent, Event, MessageAccepted, TimerTicked
+from events.vocabulary import Text
+from shared.runtime.wiring import read
+
+ROOT = Path(__file__).resolve().parents[2]
+AT = datetime(2026, 11, 21, 3, 14, 8, tzinfo=UTC)
+WIRING = read()
+TAKERS = sorted(
+    {
+        WIRING.services[service].function
+        for trigger in WIRING.triggers
+        for service in (trigger.subscriber, trigger.delivery.dead_letter)
+        if service is not None
+    }
+)
+JUNK = {"content-type": "application/json"}
+
+
+def tick(name: str) -> CloudEvent:
+    return Event(id="t", source="/timers", tenant="-", time=AT, data=TimerTicked(name=name)).to_cloudevent()
+
+
+ACCEPTED = Event(
+    id="7c8d76f1-0000-4000-8000-000000000001",
+    source="/functions/send",
+    tenant="acme",
+    time=AT,
+    data=MessageAccepted(
+        message_id="7c8d76f1-0000-4000-8000-000000000001",
+        conversation_id="c1",
+        seq=1,
+        sender="alice",
+        payload=Text(text="hi"),
+        created_at=AT,
+    ),
+).to_cloudevent()
+EVENTS = {"push": ACCEPTED, "dead-letter": ACCEPTED, "redrive": tick("redrive"), "sweep": tick("sweep")}
+"""One event each function can finish over empty tables; the others are only asked about junk."""
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def hosted(module: str, function: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    port = free_port()
+    environment = os.environ | {  # noqa: TID251  the process's own is extended
+        "CHAT4ALL_FUNCTION": function,
+        "LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "PORT": str(port),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=0)) as client:
+            yield client, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=10)
+
+
+def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        try:
+            if client.get("/health/readiness").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(f"not ready in time: {process.communicate()[0]}")
+
+
+@pytest.mark.parametrize("module", ["shared.testing.stock_host", "shared.testing.lean_host"], ids=["stock", "ours"])
+@pytest.mark.parametrize("function", TAKERS)
+def test_a_function_is_ready_takes_its_event_and_refuses_junk(module: str, function: str) -> None:
+    with hosted(module, function) as (client, process):
+        wait_until_ready(client, process)
+        assert client.get("/health/liveness").status_code == 200
+        junk = client.post("/", headers=JUNK, content=b'{"junk": true}')
+        assert (junk.status_code, junk.content) == (422, b"")
+        if function in EVENTS:
+            headers, body = EVENTS[function].to_binary()
+            done = client.post("/", headers=headers, content=body)
+            assert (done.status_code, done.content) == (204, b"")
+            structured = client.post(
+                "/",
+                headers={"content-type": "application/cloudevents+json"},
+                content=EVENTS[function].to_structured(),
+            )
+            assert (structured.status_code, structured.content) == (204, b"")
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+
+def test_a_function_that_cannot_start_ends_our_server_with_code_3_and_one_clear_line() -> None:
+    with hosted("shared.testing.lean_host", "nonsense") as (_, process):
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == 3
+        assert "there is no function 'nonsense'" in output
+        assert "Traceback" not in output
+
+
+LEAN = """
+import sys
+import shared.runtime.__main__
+from shared.runtime.functions import new
+import importlib
+importlib.import_module("functions.route.func")
+heavy = {"fastapi", "boto3", "redis", "cassandra", "confluent_kafka", "nats", "httpx", "pydantic", "yaml", "sqlite3",
+         "hypercorn", "func_python", "cryptography", "phonenumbers"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_an_event_function_imports_nothing_that_it_does_not_need() -> None:
+    """Cold start is a budget (design.md 8): everything eager costs ten times as much."""
+    lean = subprocess.run(
+        [sys.executable, "-c", LEAN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert lean.stdout.strip() == "[]"
