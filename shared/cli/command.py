@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.cli.credentials import NoCredentials, find_client, known_url
+from shared.cli.credentials import Client, NoCredentials, find_client, known_url
 from shared.cli.output import Output
 from shared.cli.platform import Platform, PlatformRefused, PlatformUnreachable
 
@@ -55,9 +55,9 @@ class Connection:
         )
         return Platform(client, self.transport)
 
-    @property
-    def address(self) -> str:
-        return known_url(self.data_dir, self.url)
+    def open_anonymous(self) -> Platform:
+        """For what the platform tells everybody."""
+        return Platform(Client(known_url(self.data_dir, self.url), "", "", ""), self.transport)
 
 
 @dataclass
@@ -71,9 +71,14 @@ class Session:
     def platform(self) -> Platform:
         return self.connection.open()
 
+    @functools.cached_property
+    def public(self) -> Platform:
+        """The platform as it is to everybody: health and documentation."""
+        return self.connection.open_anonymous()
+
     def close(self) -> None:
-        if "platform" in self.__dict__:
-            self.platform.close()
+        for opened in self.__dict__.keys() & {"platform", "public"}:
+            getattr(self, opened).close()
 
 
 def default_data_dir() -> Path:

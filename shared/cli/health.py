@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.cli.command import START_IT
-from shared.cli.credentials import FILE_NAME
+from shared.cli.credentials import FILE_NAME, NoCredentials
 from shared.cli.platform import PlatformRefused, PlatformUnreachable
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def platform(session: "Session") -> Iterator[Check]:
     """What the platform says of itself, when it runs."""
     from urllib.parse import urlsplit
 
-    address = session.connection.address
+    address = session.public.client.url
     parts = urlsplit(address)
     yield _port(parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80))
     try:
-        live = session.platform.call("GET", "/health/live", anonymous=True)
+        live = session.public.call("GET", "/health/live", anonymous=True)
     except PlatformUnreachable as error:
         yield Check("platform", Verdict.WARN, str(error), START_IT)
         return
@@ -76,9 +76,12 @@ def platform(session: "Session") -> Iterator[Check]:
     yield from _ready(session)
     try:
         session.platform.token()
-        yield Check("credentials", Verdict.OK, f"the client of tenant {session.platform.client.tenant!r} is known")
+    except NoCredentials as error:
+        yield Check("credentials", Verdict.WARN, "nobody to act as", str(error))
     except PlatformRefused as error:
         yield Check("credentials", Verdict.FAIL, str(error), "is --data-dir that of the platform which answers here?")
+    else:
+        yield Check("credentials", Verdict.OK, f"the client of tenant {session.platform.client.tenant!r} is known")
 
 
 def _python() -> Check:
@@ -152,11 +155,11 @@ def _databases(data_dir: Path) -> Iterator[Check]:
 
 
 def _settings() -> Check:
-    from shared.settings import load_settings
+    from shared.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the settings is what this check is for
+    except SettingsError as error:
         return Check("settings", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
     return Check("settings", Verdict.OK, f"mode {settings.mode}, port {settings.port}")
 
@@ -198,24 +201,15 @@ def _clock(date: str | None) -> Check:
 
 def _ready(session: "Session") -> Iterator[Check]:
     try:
-        body = session.platform.call("GET", "/health/ready", anonymous=True).body
+        body = session.public.call("GET", "/health/ready", anonymous=True).body
     except PlatformRefused as error:
-        body = error.problem
-        yield Check("ready", Verdict.FAIL, _one_line(error), "look at the dependency that is down, below")
-    for name, state in _dependencies(body):
-        good = state.get("status") in ("ok", "up", True)
-        latency = state.get("latency_ms")
-        found = str(state.get("status")) + (f" ({latency} ms)" if latency is not None else "")
-        detail = str(state.get("detail") or "") if not good else ""
-        yield Check(f"ready: {name}", Verdict.OK if good else Verdict.FAIL, found, detail)
-
-
-def _dependencies(body: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    checks = body.get("checks", body.get("dependencies")) if isinstance(body, dict) else None
-    if isinstance(checks, dict):
-        yield from ((name, state) for name, state in checks.items() if isinstance(state, dict))
-    elif isinstance(checks, list):
-        yield from ((str(state.get("name")), state) for state in checks if isinstance(state, dict))
+        body = error.body
+        yield Check("ready", Verdict.FAIL, f"answers {error.status}", "see the dependency that is down")
+    dependencies = body.get("dependencies") if isinstance(body, dict) else None
+    for name, state in (dependencies or {}).items():
+        good = state["status"] == "ok"
+        found = f"{state['status']} ({state['latency_ms']} ms) {state['detail']}".strip()
+        yield Check(f"ready: {name}", Verdict.OK if good else Verdict.FAIL, found)
 
 
 def _one_line(error: BaseException) -> str:

@@ -21,12 +21,13 @@ _PATIENCE = 65  # seconds: a rate limit's window is a minute
 
 
 class PlatformRefused(Exception):
-    """The platform answered, and the answer is no. ``problem`` is its RFC 9457 document."""
+    """The platform answered, and the answer is no. ``problem`` is its RFC 9457 document, ``body`` what came."""
 
-    def __init__(self, status: int, problem: Json) -> None:
+    def __init__(self, status: int, problem: Json, body: Any = None) -> None:
         super().__init__(problem.get("detail") or problem.get("title") or f"HTTP {status}")
         self.status = status
         self.problem = problem
+        self.body = body
 
 
 class PlatformUnreachable(Exception):
@@ -128,7 +129,7 @@ class Platform:
                 return Answer(response.status_code, response.headers, content, elapsed)
             pause = _pause(response)
             if pause is None:
-                raise PlatformRefused(response.status_code, _problem(response, content))
+                raise PlatformRefused(response.status_code, _problem(response, content), content)
             print(f"rate limit reached: going on in {pause} s", file=sys.stderr)
             self.sleep(pause)
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from shared.cli.command import CONNECTION_PANEL
 from shared.cli.main import app
+from shared.runtime.start_error import EXIT_CODES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
 
@@ -95,7 +96,8 @@ def _table(parameters: list[Any]) -> str:
 
 
 def _start_errors() -> str:
-    return ""
+    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
+    return f"What prevents a start (`up`) is one line on stderr and\n\n| exit code | meaning |\n|---|---|\n{rows}\n"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def export(
     ] = None,
 ) -> None:
     """Fetch the OpenAPI document of the running platform."""
-    document = session.platform.call("GET", "/openapi.json", anonymous=True).body
+    document = session.public.call("GET", "/openapi.json", anonymous=True).body
     text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     if output is None:
         print(text, end="")
