@@ -17,8 +17,8 @@ def pause(tries: int, key: str, schedule: Sequence[timedelta] = DELIVERY_SCHEDUL
     """
     The pause after ``tries`` calls, at least 1, spread by ±20 %; None when the schedule is used up.
 
-    Whole milliseconds, as every time that is stored. The spread is derived from ``key``, so that many that failed together do not come back together, and the
-    same one always waits equally long.
+    Whole milliseconds, as every time that is stored. The spread is derived from ``key``, so that many that
+    failed together do not come back together, and the same one always waits equally long.
 
     >>> pause(1, "a") == pause(1, "a"), pause(13, "a")
     (True, None)
