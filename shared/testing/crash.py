@@ -74,13 +74,13 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
     try:
         for name in TENANTS:
             credentials = f"{CLIENT_ID}-{name}", CLIENT_SECRET
-            await platform.start(
-                {
-                    "CHAT4ALL_BOOTSTRAP_TENANT": name,
-                    "CHAT4ALL_BOOTSTRAP_CLIENT_ID": credentials[0],
-                    "CHAT4ALL_BOOTSTRAP_CLIENT_SECRET": credentials[1],
-                }
-            )
+            platform.environment = {
+                **platform.environment,
+                "CHAT4ALL_SIMULATORS": "false",  # ours outlive the platform
+                "CHAT4ALL_BOOTSTRAP_TENANT": name,
+                "CHAT4ALL_BOOTSTRAP_CLIENT_ID": credentials[0],
+            }
+            await platform.start()
             tenant = Tenant(client, name, *credentials)
             await tenant.login()
             tenants.append(tenant)

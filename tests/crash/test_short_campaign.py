@@ -1,0 +1,18 @@
+"""Six kills of the real platform, at random and at named points; ``scripts/crash`` is the long form (E1, E2, E12)."""
+
+from pathlib import Path
+
+from shared.testing.crash import POINTS, Plan, run
+from shared.testing.platform import Platform, free_port
+
+ALWAYS_PASSED = tuple((point, passes // 4) for point, passes in POINTS if point.startswith(("outbox", "channel")))
+
+
+async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    plan = Plan(kills=6, messages=3000, rooms=4, seed=7, patience=60, points=ALWAYS_PASSED)
+
+    outcome = await run(Platform(free_port(), tmp_path / "data"), plan)
+
+    assert outcome.report.findings == ()
+    assert outcome.report.accepted >= 3000
+    assert outcome.report.kills == outcome.report.restarts == 6
