@@ -9,7 +9,7 @@ from functions.routing_rules.func import RuleBook, to_document
 from shared.domain.identity import CHANNELS
 from shared.domain.routing_rules import DEFAULT_PRIORITY, RoutingRule
 from shared.http.caller import Caller
-from shared.http.routing import Answer, Body, Page, Timestamp, api_router, problems, scoped
+from shared.http.routing import Answer, Body, Integer, Page, Timestamp, api_router, problems, scoped
 
 RulesCaller = Annotated[Caller, scoped(CHANNELS)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -40,7 +40,7 @@ class DeskAction(Body):
 
 
 Action = Annotated[ConversationAction | DeskAction, Field(discriminator="type")]
-Priority = Annotated[int, Field(ge=0, le=1_000_000, strict=True, description="The lowest number is tried first")]
+Priority = Annotated[Integer, Field(ge=0, le=1_000_000, description="The lowest number is tried first")]
 
 
 class NewRule(Body):

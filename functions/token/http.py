@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from functions.token.func import Grant, Token
 from shared.domain.errors import Invalid, Unauthenticated
 from shared.http.problems import pointer
-from shared.http.routing import Answer, Body, CallerOf, api_router, problems
+from shared.http.routing import Answer, Body, CallerOf, Integer, api_router, problems
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -33,7 +33,7 @@ class AccessToken(Answer):
 
 
 class UserTokenRequest(Body):
-    ttl_seconds: int = Field(3600, ge=60, le=3600, description="How long the token shall live")
+    ttl_seconds: Integer = Field(3600, ge=60, le=3600, description="How long the token shall live")
 
 
 def router(token: Token) -> APIRouter:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -62,8 +63,10 @@ def build_app(
             Middleware(Idempotency, keys=idempotency_keys, vault=vault, clock=clock),
         ],
     )
-    for router in routers:
+    included = list(routers)
+    for router in included:
         app.include_router(router)
+    app.state.routes = [route for router in included for route in router.routes if isinstance(route, APIRoute)]
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -79,6 +82,16 @@ def build_app(
     return app
 
 
+async def _method_not_allowed(request: Request, error: HTTPException) -> Response:
+    """RFC 9110 15.5.6: ``Allow`` names all methods of the path; Starlette knows only those of one route."""
+    allowed = set((error.headers or {}).get("Allow", "").split(", "))
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.scope["path"]):
+            allowed |= route.methods
+    headers = {"Allow": ", ".join(sorted(allowed - {""}))}
+    return await _problem(request, HTTPException(error.status_code, error.detail, headers))
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     status, headers, body = problem_response(
         error, instance=request.scope["path"], trace_id=request.scope["state"]["trace_id"]
@@ -92,4 +105,5 @@ _HANDLERS: dict[Any, Any] = {
     Chat4AllError: _problem,
     RequestValidationError: _problem,
     HTTPException: _problem,
+    405: _method_not_allowed,
 }

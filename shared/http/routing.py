@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from events.vocabulary import rfc3339
 from shared.http.caller import Caller
@@ -17,6 +17,16 @@ from shared.http.problems import MEDIA_TYPE, TYPES
 T = TypeVar("T")
 
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+
+
+def _a_number(value: Any) -> Any:
+    if isinstance(value, str | bool):
+        raise ValueError("this is not a number")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_a_number)]
+"""As JSON Schema has it: 7 and 7.0, neither "7" nor true."""
 
 
 class Body(BaseModel):

@@ -84,6 +84,7 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
         ({"priority": -1}, "/priority"),
         ({"priority": "1"}, "/priority"),
         ({"priority": 1.5}, "/priority"),
+        ({"priority": True}, "/priority"),
         ({"name": "x"}, "/name"),
     ],
 )
