@@ -46,7 +46,7 @@ def parts_of(payload: Payload, limits: Limits) -> list[Payload]:
     match payload:
         case Text(text=text):
             return [Text(text=piece) for piece in split(text, limits.text, in_bytes=limits.text_in_bytes)]
-        case Media(caption=str(caption)) if len(caption) > limits.caption:
+        case Media(media_type=kind, caption=str(caption)) if len(caption) > limits.caption_of(kind):
             pieces = split(caption, limits.text, in_bytes=limits.text_in_bytes)
             return [msgspec.structs.replace(payload, caption=None), *(Text(text=piece) for piece in pieces)]
         case _:

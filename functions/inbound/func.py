@@ -155,7 +155,8 @@ class Inbound:
         self, tenant: str, channel: str, message: InboundMessage, traceparent: str | None
     ) -> MessageAccepted:
         sender = await self._sender(tenant, channel, message)
-        await self.mailboxes.wrote_to(tenant, channel, message.address, message.account_id)
+        for address in (message.address, *message.other_addresses):
+            await self.mailboxes.wrote_to(tenant, channel, address, message.account_id)
         rule = await self.rules.first_match(tenant, channel, message.account_id, message.address)
         conversation_id, channels = await self._place(tenant, channel, message, sender, rule.action if rule else None)
         draft = Draft(

@@ -71,6 +71,7 @@ class WhatsApp:
     limits: ClassVar[Limits] = Limits(
         text=4096,
         caption=1024,
+        without_caption=frozenset({"audio", "sticker"}),
         media={
             "image": 5 * MIB,
             "audio": 16 * MIB,

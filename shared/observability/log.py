@@ -73,13 +73,13 @@ log = Logger(service=SERVICE, level="INFO", logger_formatter=JsonFormatter(), st
 """The platform's logger; ``write_to`` chooses where its lines go."""
 
 
-def write_to(stream: IO[str], *, level: str = "INFO", service: str = SERVICE) -> None:
+def write_to(target: IO[str] | logging.Handler, *, level: str = "INFO", service: str = SERVICE) -> None:
     """
     Send every line there, ours and the libraries'; call once, before the first.
 
     Libraries' lines come as JSON too, from WARNING on: their INFO says little and may hold addresses.
     """
-    handler = logging.StreamHandler(stream)
+    handler = target if isinstance(target, logging.Handler) else logging.StreamHandler(target)
     handler.setFormatter(JsonFormatter(service))
     ours, everybody = logging.getLogger(SERVICE), logging.getLogger()
     ours.handlers, everybody.handlers = [handler], [handler]

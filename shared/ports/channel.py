@@ -39,6 +39,11 @@ class Limits:
     media: Mapping[str, int] = field(default_factory=dict)
     delivered_receipts: bool = True
     read_receipts: bool = True
+    without_caption: frozenset[str] = frozenset()
+    """Media types whose caption nobody would see; it goes as a text of its own."""
+
+    def caption_of(self, media_type: str) -> int:
+        return 0 if media_type in self.without_caption else self.caption
 
 
 @dataclass(frozen=True, slots=True)

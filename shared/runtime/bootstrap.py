@@ -28,9 +28,19 @@ async def create_tenant(ports: Ports, name: str) -> Credentials:
         Conflict: there is a tenant of this name.
     """
     await Tenants(ports.tables, ports.clock).create(name)
-    credentials = Credentials(name, f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(32))
-    await _clients(ports).create(name, credentials.client_id, credentials.client_secret)
-    return credentials
+    return await _generated(ports, name)
+
+
+async def first_client(ports: Ports, tenant: str) -> Credentials:
+    """
+    The tenant, made when it is not there, with a client whose secret is generated.
+
+    Raises:
+        Invalid: the tenant's name is none.
+    """
+    with suppress(Conflict):  # made by a start that died before its client was kept
+        await Tenants(ports.tables, ports.clock).create(tenant)
+    return await _generated(ports, tenant)
 
 
 async def ensure_client(ports: Ports, tenant: str, client_id: str, client_secret: str) -> Credentials:
@@ -47,6 +57,12 @@ async def ensure_client(ports: Ports, tenant: str, client_id: str, client_secret
             await tenants.create(tenant)
     await _clients(ports).ensure(tenant, client_id, client_secret)
     return Credentials(tenant, client_id, client_secret)
+
+
+async def _generated(ports: Ports, tenant: str) -> Credentials:
+    credentials = Credentials(tenant, f"{tenant}-{secrets.token_hex(4)}", secrets.token_urlsafe(32))
+    await _clients(ports).create(tenant, credentials.client_id, credentials.client_secret)
+    return credentials
 
 
 def _clients(ports: Ports) -> Clients:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
-from events import Event
+from events import CloudEvent, Event
 from shared.ports import Channels, EventSink, Outbox, Ports, Tables
 from shared.ports.channel import Channel, Outgoing, Receipt
 from shared.ports.outbox import Acceptance
@@ -122,6 +122,11 @@ class _Sink:
         self.passing("sink.emit.before")
         await self.inner.emit(*events)
         self.passing("sink.emit.after")
+
+    async def append(self, *events: CloudEvent) -> None:
+        self.passing("sink.append.before")
+        await self.inner.append(*events)
+        self.passing("sink.append.after")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,12 @@
 """Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.ports import Ports
 from shared.ports.event_log import RecordLog
 from shared.runtime.wiring_error import WiringError
-
-KEEP_EVENTS = 1_000_000
-"""Records that the embedded log keeps for those who look back."""
 
 
 @asynccontextmanager
@@ -31,16 +28,20 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
 
 
 @asynccontextmanager
-async def open_embedded(folder: Path) -> AsyncIterator[tuple[Ports, RecordLog]]:
+async def open_embedded(
+    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = ()
+) -> AsyncIterator[tuple[Ports, RecordLog]]:
     """
     Everything in this process, durable in ``folder``; the log is what a TriggerRunner consumes.
+
+    Args:
+        keep_events: how many the log keeps for those who look back.
+        keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
         OSError: the folder cannot be read or written.
     """
-    import httpx
-
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
     from shared.adapters.local.vault import FernetVault, load_or_create_key
@@ -51,7 +52,7 @@ async def open_embedded(folder: Path) -> AsyncIterator[tuple[Ports, RecordLog]]:
     from shared.adapters.sqlite.outbox import SqliteOutbox
     from shared.adapters.sqlite.sweeper import SqliteSweeper
     from shared.adapters.sqlite.tables import SqliteTables
-    from shared.channels.registry import InstalledChannels
+    from shared.channels.registry import InstalledChannels, http_client
     from shared.repositories.schema import TABLES
 
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  before anything is served
@@ -61,7 +62,7 @@ async def open_embedded(folder: Path) -> AsyncIterator[tuple[Ports, RecordLog]]:
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
             ports = Ports(
                 clock=clock,
                 ids=RandomIds(),
@@ -71,10 +72,10 @@ async def open_embedded(folder: Path) -> AsyncIterator[tuple[Ports, RecordLog]]:
                 log=log,
                 cache=MemoryCache(),
                 fan_out=MemoryFanOut(),
-                vault=FernetVault([load_or_create_key(folder / "vault.key")]),
+                vault=FernetVault(keys or [load_or_create_key(folder / "vault.key")]),
                 hasher=Argon2Hasher(),
                 channels=InstalledChannels(http),
-                sweeper=SqliteSweeper(tables, log, keep_events=KEEP_EVENTS),
+                sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
             )
             yield ports, log
     finally:

@@ -17,7 +17,7 @@ def tenants() -> None:
 @command(app, "create")
 def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")]) -> None:
     """Create a tenant and print a client for it; the secret is shown once and kept in credentials.json."""
-    from shared.runtime.bootstrap import create_tenant
+    from shared.runtime.embedded import create_tenant
     from shared.settings import load_settings
 
     settings = load_settings(data_dir=session.connection.data_dir)

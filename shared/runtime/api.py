@@ -1,0 +1,78 @@
+"""
+The HTTP application of all functions that have an HTTP face, in one process.
+
+Each functions/<name>/http.py makes a router over its function; a function and its HTTP face share one object,
+so one Timeline serves a conversation's sends in this process.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from functions.channels import http as channels
+from functions.conversations import http as conversations
+from functions.dead_letter import http as dead_letter
+from functions.events import http as events
+from functions.inbound import http as inbound
+from functions.messages import http as messages
+from functions.routing_rules import http as routing_rules
+from functions.send import http as send
+from functions.token import http as token
+from functions.users import http as users
+from shared.http.app import build_app
+from shared.http.authenticator import Authenticator
+from shared.ports import Ports
+from shared.repositories.clients import Clients
+from shared.repositories.idempotency import IdempotencyKeys
+from shared.repositories.signing_keys import SigningKeys
+from shared.repositories.users import Users
+from shared.runtime import functions
+
+ROUTERS: dict[str, Any] = {
+    "token": token.router,
+    "users": users.router,
+    "conversations": conversations.router,
+    "send": send.router,
+    "messages": messages.router,
+    "channels": channels.router,
+    "routing-rules": routing_rules.router,
+    "inbound": inbound.router,
+    "events": events.router,
+    "dead-letter": dead_letter.router,
+}
+"""By function, in the order of the pages of /docs."""
+
+
+class Api:
+    """The ASGI application: the hot path first, everything else by FastAPI."""
+
+    def __init__(self, ports: Ports, made: dict[str, Any], more: Iterable[APIRouter] = ()) -> None:
+        """
+        Args:
+            made: functions by name; those that are missing are made here.
+            more: routers of the runtime's own.
+        """
+        for name in ROUTERS:
+            made.setdefault(name, functions.new(name, ports))
+        self.authenticator = Authenticator(
+            clock=ports.clock,
+            keys=SigningKeys(ports.tables, ports.vault, ports.clock),
+            clients=Clients(ports.tables, ports.clock, ports.hasher),
+            users=Users(ports.tables, ports.clock),
+        )
+        routers = [router(made[name]) for name, router in ROUTERS.items()]
+        self.app: FastAPI = build_app(
+            [*routers, *more],
+            authenticator=self.authenticator,
+            idempotency_keys=IdempotencyKeys(ports.tables),
+            vault=ports.vault,
+            clock=ports.clock,
+        )
+        self._messages = send.MessagesEndpoint(made["send"], self.authenticator)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/v1/messages" and scope["method"] == "POST":
+            await self._messages(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)

@@ -1,0 +1,318 @@
+"""
+The whole platform in one process: the HTTP application, the trigger runner with every function, the timers.
+
+Told in order by ``_run``: settings, data directory, wiring, ports, first client, functions, broker, server. What
+prevents the start is a StartError: one line, and an exit code of its own.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from shared.adapters.sqlite.database import CorruptDatabase
+from shared.domain.errors import Chat4AllError, Unavailable
+from shared.observability import metrics
+from shared.observability.log import log, write_to
+from shared.ports import Ports
+from shared.ports.event_log import RecordLog
+from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
+from shared.runtime.api import ROUTERS, Api
+from shared.runtime.bootstrap import Credentials
+from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.failpoints import arm
+from shared.runtime.host import FunctionHost
+from shared.runtime.open_ports import open_embedded
+from shared.runtime.start_error import StartError
+from shared.runtime.subscriber import LocalSubscriber
+from shared.runtime.timers import Timers
+from shared.runtime.trigger_runner import TriggerRunner
+from shared.runtime.wiring import Wiring
+from shared.runtime.wiring_error import WiringError
+from shared.settings import Settings
+
+LOG_BYTES = 64 * 1024 * 1024
+DRAIN = 10
+"""Seconds that requests and events under way are given at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What somebody who just started the platform wants to know. ``new_client``: made now, shown once."""
+
+    url: str
+    data_dir: Path
+    simulators: bool
+    credentials: Path
+    new_client: Credentials | None
+
+
+Announce = Callable[[Started], None]
+
+
+def run(settings: Settings, announce: Announce = lambda started: None) -> int:
+    """
+    Serve until SIGINT or SIGTERM; 0.
+
+    Raises:
+        StartError: it could not start.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, announce))
+    return 0
+
+
+def create_tenant(settings: Settings, name: str) -> Credentials:
+    """
+    A second tenant and its first client, also while the platform runs on the same data directory.
+
+    Raises:
+        Invalid, Conflict: see ``bootstrap.create_tenant``.
+        StartError: the data directory cannot be used.
+    """
+
+    async def create() -> Credentials:
+        with _refusals(settings):
+            async with _open(settings) as (ports, _):
+                return await bootstrap.create_tenant(ports, name)
+
+    _prepare(settings.data_dir)
+    credentials = asyncio.run(create())
+    CredentialsFile(settings.data_dir).keep(credentials)
+    return credentials
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[Ports, RecordLog]]:
+    keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
+    return open_embedded(
+        settings.data_dir, keep_events=settings.keep_events, keys=[key.strip().encode() for key in keys]
+    )
+
+
+async def _run(settings: Settings, announce: Announce) -> None:
+    _prepare(settings.data_dir)
+    with _refusals(settings), _only_one(settings.data_dir), _listen(settings) as listening:
+        wired = wiring.read()
+        _log_to(settings)
+        async with AsyncExitStack() as stack:
+            ports, records = await stack.enter_async_context(_open(settings))
+            if settings.failpoint:
+                ports = arm(ports, settings.failpoint)
+            _check_channels(ports)
+            url = _url(settings, listening)
+            new_client = await _first_client(settings, ports, url)
+            made = {name: functions.new(name, ports) for name in functions.names()}
+            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), records)
+            api = Api(ports, {name: made[name] for name in ROUTERS}, _own_routers(ports, runner))
+            simulators = await _mount_simulators(settings, api, url, stack)
+            metrics.REGISTRY.register(runner)
+            timers = Timers(wired.timers, ports.sink, ports.clock)
+            await runner.start()
+            stack.push_async_callback(runner.stop, DRAIN)
+            timers.start()
+            stack.push_async_callback(timers.stop)
+            server = _Server(_uvicorn(api))
+            asyncio.get_running_loop().call_soon(
+                _tell, announce, Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
+            )
+            log.info("started", url=url, mode=settings.mode)
+            await server.serve(sockets=[listening])
+            log.info("stopping")
+
+
+def _tell(announce: Announce, started: Started) -> None:
+    announce(started)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own would end the process by the signal once it has served; we have more to close."""
+
+    def capture_signals(self) -> Any:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        return nullcontext()
+
+
+def _uvicorn(api: Api) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN,
+    )
+
+
+def _subscribers(wired: Wiring, made: Mapping[str, Any], ports: Ports) -> dict[str, LocalSubscriber]:
+    """One host for each service that the Triggers call."""
+    called = {trigger.subscriber for trigger in wired.triggers}
+    called |= {trigger.delivery.dead_letter for trigger in wired.triggers if trigger.delivery.dead_letter}
+    subscribers = {}
+    for name in sorted(called):
+        service = wired.services[name]
+        if service.function not in made:
+            raise WiringError(f"Service {name!r}: there is no function {service.function!r}")
+        subscribers[name] = LocalSubscriber(service.address, FunctionHost(name, made[service.function], ports.clock))
+    return subscribers
+
+
+def _own_routers(ports: Ports, runner: TriggerRunner) -> list[Any]:
+    async def broker() -> str:
+        well, detail = runner.alive()
+        if not well:
+            raise Unavailable(detail)
+        return f"{len(runner.standings())} triggers"
+
+    async def database() -> str:
+        await ports.log.latest(1)
+        return "readable"
+
+    return [operations.router(runner), health.router({"database": database, "broker": broker})]
+
+
+async def _mount_simulators(settings: Settings, api: Api, url: str, stack: AsyncExitStack) -> bool:
+    """Simulated providers hand out their own secrets: they are for this machine only."""
+    if not settings.simulators or not _is_loopback(settings.host):
+        return False
+    from shared.adapters.local.vault import load_or_create_key
+    from shared.simulators.app import Simulators
+
+    key = hashlib.sha256(b"simulators" + load_or_create_key(settings.data_dir / "simulators.key")).hexdigest()
+    simulators = Simulators(callback_base=url, tenant=settings.bootstrap_tenant, key=key)
+    api.app.mount("/simulators", simulators.app)
+    stack.push_async_callback(simulators.aclose)
+    return True
+
+
+async def _first_client(settings: Settings, ports: Ports, url: str) -> Credentials | None:
+    """The client of the first tenant: the one that was set, or one made at the first start."""
+    file, tenant = _credentials(settings), settings.bootstrap_tenant
+    if settings.bootstrap_client_id is not None and settings.bootstrap_client_secret is not None:
+        secret = settings.bootstrap_client_secret.get_secret_value()
+        file.keep(await bootstrap.ensure_client(ports, tenant, settings.bootstrap_client_id, secret), url=url)
+        return None
+    known = file.of(tenant)
+    if known is not None:
+        file.keep(url=url)
+        return None
+    made = await bootstrap.first_client(ports, tenant)
+    file.keep(made, url=url)
+    return made
+
+
+def _credentials(settings: Settings) -> CredentialsFile:
+    return CredentialsFile(settings.data_dir)
+
+
+def _check_channels(ports: Ports) -> None:
+    for name in ports.channels.names():
+        try:
+            ports.channels.type_of(name)
+        except Chat4AllError as error:
+            raise StartError(error.detail, start_error.CHANNEL_BROKEN) from error
+
+
+def _prepare(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = data_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"the data directory {data_dir} cannot be used ({error.strerror}); "
+            "choose another with --data-dir or CHAT4ALL_DATA_DIR",
+            start_error.DATA_DIR_UNUSABLE,
+        ) from error
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """The kernel lets go of the lock when the process dies, however it dies."""
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(
+                f"another instance runs on {data_dir}; stop it, or give this one its own --data-dir",
+                start_error.ALREADY_RUNNING,
+            ) from error
+        yield
+
+
+@contextmanager
+def _listen(settings: Settings) -> Iterator[socket.socket]:
+    """The socket, bound before anything else is made: a port in use is found at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        yield listening
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
+            "choose another port with --port or CHAT4ALL_PORT",
+            start_error.PORT_IN_USE,
+        ) from error
+    finally:
+        listening.close()
+
+
+@contextmanager
+def _refusals(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except WiringError as error:
+        raise StartError(str(error), start_error.WIRING_WRONG) from error
+    except CorruptDatabase as error:
+        raise StartError(
+            f"the database in {settings.data_dir} is damaged ({error}); keep a copy of chat4all.db and restore a "
+            "backup, or start with another --data-dir",
+            start_error.DATABASE_CORRUPT,
+        ) from error
+    except OSError as error:
+        raise StartError(
+            f"the data directory {settings.data_dir} cannot be used ({error})", start_error.DATA_DIR_UNUSABLE
+        ) from error
+
+
+def _log_to(settings: Settings) -> None:
+    if settings.log_file == "-":
+        write_to(sys.stdout, level=settings.log_level)
+        return
+    path = Path(settings.log_file) if settings.log_file else settings.data_dir / "log" / "chat4all.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to(RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=3), level=settings.log_level)
+
+
+def _url(settings: Settings, listening: socket.socket) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listening.getsockname()[1]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,61 @@
+"""
+Liveness, readiness and what they are made of (E8).
+
+GET /health/live    the process turns: 200
+GET /health/ready   every dependency answers: 200, else 503; each with its latency
+GET /health         both
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter, Response
+from orjson import dumps
+
+from shared.domain.errors import Unavailable
+
+Check = Callable[[], Awaitable[str]]
+"""Returns what to say when it is well; raises Unavailable when it is not."""
+
+_PATIENCE = 5.0  # seconds for one dependency
+
+
+async def examine(checks: Mapping[str, Check]) -> dict[str, dict[str, Any]]:
+    """Each dependency with status, detail and latency_ms."""
+    results = await asyncio.gather(*(_examine(check) for check in checks.values()))
+    return dict(zip(checks, results, strict=True))
+
+
+async def _examine(check: Check) -> dict[str, Any]:
+    started = perf_counter()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            status, detail = "ok", await check()
+    except (Unavailable, TimeoutError, OSError) as error:
+        status, detail = "down", str(error) or "no answer in time"
+    return {"status": status, "detail": detail, "latency_ms": round((perf_counter() - started) * 1000, 2)}
+
+
+def router(checks: Mapping[str, Check]) -> APIRouter:
+    routes = APIRouter(tags=["Health"])
+
+    def answer(dependencies: dict[str, dict[str, Any]]) -> Response:
+        ready = all(one["status"] == "ok" for one in dependencies.values())
+        body = {"status": "ok" if ready else "down", "live": True, "ready": ready, "dependencies": dependencies}
+        return Response(dumps(body), 200 if ready else 503, media_type="application/json")
+
+    @routes.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/health/ready", responses={503: {"description": "A dependency that matters is down"}})
+    async def ready() -> Response:
+        return answer(await examine(checks))
+
+    @routes.get("/health", responses={503: {"description": "A dependency that matters is down"}})
+    async def health() -> Response:
+        return answer(await examine(checks))
+
+    return routes

@@ -1,0 +1,27 @@
+"""What prevents a start: one clear line, and an exit code of its own."""
+
+PORT_IN_USE = 10
+DATA_DIR_UNUSABLE = 11
+DATABASE_CORRUPT = 12
+ALREADY_RUNNING = 13
+WIRING_WRONG = 14
+SETTINGS_WRONG = 15
+CHANNEL_BROKEN = 16
+
+EXIT_CODES = {
+    PORT_IN_USE: "the port is in use, or may not be used",
+    DATA_DIR_UNUSABLE: "the data directory cannot be created, read or written",
+    DATABASE_CORRUPT: "the database file is damaged, or is no database",
+    ALREADY_RUNNING: "another instance runs on the same data directory",
+    WIRING_WRONG: "a manifest under knative/ asks for what cannot be done",
+    SETTINGS_WRONG: "a setting is unknown or does not fit",
+    CHANNEL_BROKEN: "an installed channel does not load",
+}
+
+
+class StartError(Exception):
+    """The text says in one line what is wrong and what to do."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

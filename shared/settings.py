@@ -1,0 +1,105 @@
+"""
+Every setting: the only reader of the environment.
+
+Each is an environment variable with the prefix CHAT4ALL_. One that nobody knows stops the start, because a
+misspelt setting would otherwise be silently ignored. docs/reference/settings.md is printed from here.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CHAT4ALL_"
+
+READ_ELSEWHERE = {
+    "CHAT4ALL_URL": "command line: where the platform is",
+    "CHAT4ALL_TENANT": "command line: the tenant whose client is used",
+    "CHAT4ALL_CLIENT_ID": "command line: who asks",
+    "CHAT4ALL_CLIENT_SECRET": "command line: who asks",
+    "CHAT4ALL_FUNCTION": "one function as a process: which one (the Knative service's environment)",
+    "CHAT4ALL_CHANNEL": "one function as a process: the channel it delivers on",
+}
+"""Variables of the prefix that are no settings of the platform."""
+
+
+class SettingsError(Exception):
+    """The environment says something that cannot be; the text is one line for people."""
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mode: Literal["embedded"] = Field("embedded", description="How it runs; embedded: everything in one process")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("chat4all")),
+        description="Where everything is kept (default: the data directory of XDG)",
+    )
+    public_url: str | None = Field(None, description="How providers and clients reach it (default: host and port)")
+    bootstrap_tenant: str = Field("demo", description="Tenant that the first start creates")
+    bootstrap_client_id: str | None = Field(None, description="Its client; set together with the secret")
+    bootstrap_client_secret: SecretStr | None = Field(None, description="Applied at every start, also when changed")
+    secret_key: SecretStr | None = Field(
+        None, description="Fernet keys, comma-separated, the first seals (default: the file vault.key in data_dir)"
+    )
+    simulators: bool = Field(True, description="Serve simulated providers under /simulators; only on a loopback host")
+    rate_limit_per_minute: int = Field(100, ge=0, description="Requests per tenant and address; 0: no limit (E11)")
+    message_rate_limit_per_minute: int = Field(10_000, ge=0, description="The same for messages, history and files")
+    keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
+    log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')
+    failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")
+
+
+def load_settings(**given: Any) -> Settings:
+    """
+    The settings from the environment; ``given`` goes before it.
+
+    Raises:
+        SettingsError: a variable is unknown, or a value does not fit.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(READ_ELSEWHERE)
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)  # noqa: TID251
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known ones are in docs/reference/settings.md")
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise SettingsError(problems) from None
+    if (settings.bootstrap_client_id is None) is not (settings.bootstrap_client_secret is None):
+        raise SettingsError("set CHAT4ALL_BOOTSTRAP_CLIENT_ID and CHAT4ALL_BOOTSTRAP_CLIENT_SECRET together")
+    return settings
+
+
+def reference() -> str:
+    """The page docs/reference/settings.md."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default_factory or field.default in (None, "") else f"`{field.default}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |")
+    others = [f"| `{name}` | {text} | |" for name, text in READ_ELSEWHERE.items()]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "<!-- Made by scripts/export-contracts from shared/settings.py. -->",
+            "",
+            "Environment variables. One that is not listed here stops the start.",
+            "",
+            "| variable | what | default |",
+            "| --- | --- | --- |",
+            *rows,
+            *others,
+            "",
+        ]
+    )
