@@ -60,6 +60,8 @@ class Bench:
     platform: Platform
     client: Client
     rooms: Sequence[Room] = ()
+    unread: Sequence[Room] = ()
+    """Conversations for load that is not verified."""
     history: list[Operation] = field(default_factory=list)
     ids: MessageIds = field(default_factory=lambda: MessageIds(time.monotonic_ns()))
 
@@ -75,6 +77,10 @@ class Bench:
             rooms.append(Room(tenant, await tenant.create_conversation(members), tuple(members)))
         self.rooms = rooms
         self.history.extend(room.created for room in rooms)
+        self.unread = [
+            Room(room.tenant, await tenant.create_conversation((*room.members[1:], users[-1])), room.members[1:])
+            for room in rooms
+        ]
 
     async def metrics(self) -> measure.Samples:
         return measure.parse((await self.client.call("GET", "/metrics")).body)
@@ -132,7 +138,7 @@ class Bench:
         def one() -> bytes:
             nonlocal place
             place += 1
-            room = self.rooms[place % len(self.rooms)]
+            room = self.unread[place % len(self.unread)]
             return room.tenant.sending(
                 message_id=self.ids(), conversation=room.conversation, sender=room.members[0], text="capacity"
             )

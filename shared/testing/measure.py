@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_SAMPLE = re.compile(rb"^([a-z_:0-9]+)(?:\{([^}]*)\})? ([^ ]+)", re.MULTILINE)
+_SAMPLE = re.compile(rb"^([a-z_:0-9]+)(?:\{([^}]*)\})? ([^ \n]+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -35,7 +35,7 @@ def parse(page: bytes) -> Samples:
     """
     The text format of Prometheus.
 
-    >>> parse(b'# HELP a b\\na_total{x="1"} 2.0\\na_total{x="2"} 3\\n').total("a_total")
+    >>> parse(b'# HELP a b\\na_total{x="1"} 2.0\\na_total{x="2"} 3\\nb 1.0\\n').total("a_total")
     5.0
     """
     return Samples(

@@ -36,9 +36,7 @@ class RecordLogContract:
         await log.append(*given[:2])
         await log.append(given[2])
         records = await log.read(after=0, limit=10)
-        assert [dict(record.event.attributes) for record in records] == [
-            dict(event.attributes) for event in given
-        ]
+        assert [dict(record.event.attributes) for record in records] == [dict(event.attributes) for event in given]
         assert [record.event.data for record in records] == [event.data for event in given]
         offsets = [record.offset for record in records]
         assert offsets == sorted(set(offsets))
