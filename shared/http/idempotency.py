@@ -7,17 +7,19 @@ success are not kept, for nothing was done: the same key may try again.
 """
 
 import hashlib
+import logging
 import re
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.domain.errors import Chat4AllError, Invalid
+from shared.domain.errors import Chat4AllError, Invalid, Unavailable
 from shared.http.caller import Caller
 from shared.http.middleware import header, send_problem
 from shared.ports import Clock, Vault
-from shared.repositories.idempotency import IdempotencyKeys, Kept
+from shared.repositories.idempotency import Claim, IdempotencyKeys, Kept
 
+_LOG = logging.getLogger("chat4all.http")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 _WITHOUT = re.compile(r"/v1/(messages|messages/batch|events|inbound/.*)\Z")
 
@@ -57,11 +59,18 @@ class Idempotency:
             await self._keys.release(kept)
             raise
         if 200 <= captured.status < 300:
-            await self._keys.keep(kept, self._vault.seal(captured.packed()))
+            await self._keep(kept, captured)
         else:
             await self._keys.release(kept)
         for message in captured.messages:
             await send(message)
+
+    async def _keep(self, claim: Claim, captured: "_Captured") -> None:
+        try:
+            await self._keys.keep(claim, self._vault.seal(captured.packed()))
+        except Unavailable:
+            # It was done, so the caller must hear that; only a repeat within the minute is told to wait.
+            _LOG.warning("the answer to an Idempotency-Key could not be kept")
 
     async def _replay(self, kept: Kept, send: Send) -> None:
         status, headers, body = orjson.loads(self._vault.open(kept.answer))

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
+from shared.adapters.memory.tables import Fault
 from shared.domain.errors import Busy, Chat4AllError, Unavailable
 from shared.http.middleware import MAX_BODY
 from shared.testing.api import Api, Member, problem
@@ -221,6 +222,24 @@ async def test_a_key_whose_process_died_is_taken_over_after_a_minute(api: Api, a
     problem(await acme("POST", "/v1/dies", headers=headers), 409, "conflict")
     api.clock.advance(61)
     assert (await acme("POST", "/v1/dies", headers=headers)).status_code == 200
+
+
+async def test_an_answer_that_could_not_be_kept_is_still_given(api: Api, acme: Member) -> None:
+    tables: Any = api.ports.tables
+    tables.fault = lambda method, table: (
+        Fault.UNREACHED if (method, table.name) == ("update_if", "idempotency_keys") else None
+    )
+    answer = await acme("POST", "/v1/users", json={"user_id": "ana"}, headers={"idempotency-key": "k"})
+    assert answer.status_code == 201
+
+
+async def test_a_store_that_is_down_is_503(api: Api, acme: Member) -> None:
+    tables: Any = api.ports.tables
+    tables.fault = lambda method, table: Fault.UNREACHED
+    for headers in ({}, {"idempotency-key": "k"}):
+        answer = await acme("POST", "/v1/users", json={"user_id": "ana"}, headers=headers)
+        problem(answer, 503, "unavailable")
+    problem(await api.http.post("/auth/token", json={"client_id": "a", "client_secret": "b"}), 503, "unavailable")
 
 
 async def test_the_document_shows_problems_and_examples_for_every_route(api: Api) -> None:

@@ -1,0 +1,40 @@
+"""The first rows of an installation (E12)."""
+
+import pytest
+
+from shared.domain.errors import Conflict, Invalid, Unauthenticated
+from shared.ports import Ports
+from shared.repositories.clients import Clients
+from shared.repositories.tenants import Tenants
+from shared.runtime.bootstrap import create_tenant, ensure_client
+
+
+async def test_a_tenant_gets_a_client_with_a_secret_that_we_cannot_show_again(ports: Ports) -> None:
+    credentials = await create_tenant(ports, "acme")
+    assert len(credentials.client_secret) >= 43  # 256 bits
+    assert credentials.client_secret not in repr(credentials)
+    clients = Clients(ports.tables, ports.clock, ports.hasher)
+    client = await clients.verify(credentials.client_id, credentials.client_secret)
+    assert (client.tenant, client.scopes) == ("acme", {"messages", "users", "channels", "operations"})
+    with pytest.raises(Conflict):
+        await create_tenant(ports, "acme")
+
+
+@pytest.mark.parametrize("name", ["", "-", "-acme", "Acme", "a" * 64, "acme\n", "açme", "a_b", "a/b"])
+async def test_what_is_no_name_is_refused(ports: Ports, name: str) -> None:
+    with pytest.raises(Invalid):
+        await create_tenant(ports, name)
+    with pytest.raises(Invalid):
+        await ensure_client(ports, name, "id", "secret")
+
+
+async def test_a_client_is_what_the_settings_say_whatever_it_was(ports: Ports) -> None:
+    clients = Clients(ports.tables, ports.clock, ports.hasher)
+    for secret in ("first", "first", "second"):
+        await ensure_client(ports, "demo", "bootstrap", secret)
+        assert (await clients.verify("bootstrap", secret)).tenant == "demo"
+    with pytest.raises(Unauthenticated):
+        await clients.verify("bootstrap", "first")
+    assert [tenant.name for tenant in await Tenants(ports.tables, ports.clock).all()] == ["demo"]
+    with pytest.raises(Conflict):
+        await ensure_client(ports, "other", "bootstrap", "second")
