@@ -1,11 +1,14 @@
 """Users, identities and erasure (C2, E12; LGPD art. 18, GDPR art. 17)."""
 
+import asyncio
+import random
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shared.domain.conversation import Conversation
+from shared.domain.errors import Conflict, Unavailable
 from shared.ports import Ports
 from shared.repositories.conversations import Conversations
 from shared.repositories.identities import Identities, IdentityLinks
@@ -308,3 +311,29 @@ async def test_an_erasure_that_died_is_completed_by_the_next(api: Api, acme: Mem
     await acme("DELETE", "/v1/users/ana")
     stored = all_rows(api)
     assert PHONE not in stored and "Souza" not in stored
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_an_identifier_that_many_want_at_once_goes_to_one(api: Api, acme: Member, seed: int) -> None:
+    """Links, a removal and a first message, interleaved at every step of the store."""
+    links, dice, tables = links_of(api.ports), random.Random(seed), cast(Any, api.ports.tables)
+    for user_id in ("ana", "bia"):
+        await acme("POST", "/v1/users", json={"user_id": user_id})
+
+    async def checkpoint() -> None:
+        for _ in range(dice.randrange(4)):
+            await asyncio.sleep(0)
+
+    tables.checkpoint = checkpoint
+    outcomes = await asyncio.gather(
+        links.link("acme", "ana", "whatsapp", PHONE),
+        links.link("acme", "bia", "whatsapp", PHONE),
+        links.unlink("acme", "ana", "whatsapp", PHONE),
+        links.ensure_contact("acme", "whatsapp", PHONE, "Ana"),
+        return_exceptions=True,
+    )
+    assert all(isinstance(one, Conflict | Unavailable) or not isinstance(one, BaseException) for one in outcomes)
+    owner = await links.identities.owner("acme", "whatsapp", PHONE)
+    everybody = (await acme("GET", "/v1/users")).json()["items"]
+    listing = [user["user_id"] for user in everybody if await links.identities.of("acme", user["user_id"])]
+    assert listing == ([] if owner is None else [owner])
