@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from secrets import token_hex
 from typing import Any, ClassVar, cast
 
 import httpx
@@ -24,10 +25,15 @@ class FastHasher:
     """The PasswordHasher port, without the slowness."""
 
     async def hash(self, secret: str) -> str:
-        return hashlib.sha256(b"salt" + secret.encode()).hexdigest()
+        return self._salted(token_hex(8), secret)
 
     async def verify(self, hashed: str | None, secret: str) -> bool:
-        return hmac.compare_digest(await self.hash(secret), hashed or "") and hashed is not None
+        salt, _, _ = (hashed or "").partition("$")
+        return hmac.compare_digest(self._salted(salt, secret).encode(), (hashed or "").encode())
+
+    @staticmethod
+    def _salted(salt: str, secret: str) -> str:
+        return f"{salt}${hashlib.sha256(f'{salt}${secret}'.encode()).hexdigest()}"
 
 
 class FakeWhatsApp:
