@@ -350,6 +350,7 @@ class Timeline:
     async def before(self, tenant: str, conversation_id: str, before: int, limit: int) -> list[MessageAccepted]:
         """The last ``limit`` messages with a lower number than ``before``, ascending."""
         found: list[MessageAccepted] = []
+        before = min(before, await self.head(tenant, conversation_id) + 1)
         bucket = bucket_of(max(before - 1, 0), self._bucket)
         while len(found) < limit and bucket >= 0:
             rows = await self._tables.slice(
