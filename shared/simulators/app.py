@@ -1,6 +1,9 @@
 """
 All installed simulators as one ASGI application, each below its channel's name.
 
+GET /{channel}/_sim/account is what a tenant enters to use that simulator, secrets included (they open nothing
+else), and the tenant whose webhook it calls.
+
 The embedded mode mounts ``app`` and closes it itself, because a mounted application gets no lifespan:
 
     simulators = Simulators(callback_base="http://127.0.0.1:8080", tenant="demo", key=key)
@@ -42,6 +45,7 @@ class Simulators:
         installed: Iterable[EntryPoint] | None = None,
     ) -> None:
         found = entry_points(group=GROUP) if installed is None else installed
+        self._tenant = tenant
         shared_key = key or Options().key
         self.by_name: dict[str, Simulator] = {}
         for entry in sorted(found, key=lambda entry: entry.name):
@@ -56,6 +60,7 @@ class Simulators:
         self.app = Starlette(
             routes=[
                 Route("/", self._index, methods=["GET"]),
+                Route("/{channel}/_sim/account", self._account, methods=["GET"]),
                 *(Mount(f"/{name}", simulator.app) for name, simulator in self.by_name.items()),
             ],
             lifespan=self._lifespan,
@@ -78,3 +83,9 @@ class Simulators:
 
     async def _index(self, request: Request) -> Response:
         return JSONResponse({"simulators": list(self.by_name)})
+
+    async def _account(self, request: Request) -> Response:
+        account = self.accounts(str(request.base_url)).get(request.path_params["channel"])
+        if account is None:
+            return JSONResponse({"error": "no such simulator"}, status_code=404)
+        return JSONResponse({**account, "tenant": self._tenant}, headers={"cache-control": "no-store"})

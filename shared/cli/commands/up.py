@@ -41,9 +41,10 @@ def up(
     given: dict[str, Any] = {"port": port, "host": host, "data_dir": data_dir, "mode": mode}
     try:
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        from shared.cli.banner import announce
         from shared.runtime.embedded import run
 
-        code = run(settings)
+        code = run(settings, announce)
     except SettingsError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(SETTINGS_WRONG) from None

@@ -15,32 +15,29 @@ class Provider:
     address: str
     name: str
 
-    def check_account(self, session: Session) -> None:
+    def open_account(self, session: Session) -> None:
         """
-        The simulator runs, and the tenant has an account there; the platform's start made it.
+        The tenant's account at the simulator, with what the simulator says to enter.
 
         Raises:
-            Failed: one of the two is missing.
+            Failed: there is no simulator, or it serves another tenant.
         """
+        platform = session.platform
         try:
-            self._control(session, "GET", "state")
+            offered = self._control(session, "GET", "account")
         except PlatformRefused:
             raise Failed(
-                f"no {self.channel} simulator here: start the platform with CHAT4ALL_SIMULATORS=true"
+                f"no {self.channel} simulator here: they run with CHAT4ALL_SIMULATORS=true on a loopback host"
             ) from None
-        accounts: list[Json] = session.platform.items(f"/v1/channels/{self.channel}/accounts", limit=200)["items"]
-        here = f"/simulators/{self.channel}"
-        for account in accounts:
-            if account["enabled"] and str(account["settings"].get("api", "")).endswith(here):
-                path = f"/v1/channels/{self.channel}/accounts/{segment(account['account_id'])}/check"
-                checked = session.platform.post(path)
-                if not checked["ok"]:
-                    raise Failed(f"{self.channel} account {account['account_id']}: {checked['detail']}")
-                return
-        raise Failed(
-            f"tenant {session.platform.client.tenant!r} has no account at the {self.channel} simulator; "
-            "the tenant of the first start has"
-        )
+        tenant = platform.client.tenant
+        if tenant and tenant != offered["tenant"]:
+            raise Failed(f"the simulators serve tenant {offered['tenant']!r}, not {tenant!r}")
+        path = f"/v1/channels/{self.channel}/accounts/{segment(offered['account_id'])}"
+        account: Json = {"settings": offered["settings"], "secrets": offered["secrets"], "enabled": True}
+        platform.call("PUT", path, account)
+        checked = platform.post(f"{path}/check")
+        if not checked["ok"]:
+            raise Failed(f"{self.channel} account {offered['account_id']}: {checked['detail']}")
 
     def is_me(self, identity: Json) -> bool:
         return bool(identity["channel"] == self.channel and identity["identifier"] == self.address)

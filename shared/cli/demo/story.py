@@ -71,7 +71,7 @@ class Story:
         tell = self.narrator
         tell.act("act2")
         for provider in (WHATSAPP, INSTAGRAM):
-            provider.check_account(self.session)
+            provider.open_account(self.session)
         tell.step("accounts")
         self._user(CARLA)
         self._link(CARLA, WHATSAPP)
