@@ -85,7 +85,9 @@ class Simulators:
         return JSONResponse({"simulators": list(self.by_name)})
 
     async def _account(self, request: Request) -> Response:
-        account = self.accounts(str(request.base_url)).get(request.path_params["channel"])
+        # Not request.base_url, which names the outermost application and not where this one is mounted.
+        here = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
+        account = self.accounts(here).get(request.path_params["channel"])
         if account is None:
             return JSONResponse({"error": "no such simulator"}, status_code=404)
         return JSONResponse({**account, "tenant": self._tenant}, headers={"cache-control": "no-store"})
