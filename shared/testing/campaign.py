@@ -397,8 +397,10 @@ class Kills:
             if now() > deadline:
                 break
         if point:
-            await platform.stop()
+            await platform.kill()
             await platform.start()
+        while campaign.accepted < self.messages and now() < deadline:
+            await asyncio.sleep(0.05)
 
     async def _kill(self, campaign: Campaign, point: str, goal: float) -> Fault:
         """Let it live until the goal is reached, then end it: by itself at its point, or by us."""

@@ -42,7 +42,7 @@ PEOPLE = (
     Person("wa-cut", "whatsapp", "+55119876{}0007", 0.5),
     Person("wa-thrice", "whatsapp", "+55119876{}0008", 0.2),
     Person("wa-early", "whatsapp", "+55119876{}0009", 0.2),
-    Person("wa-broken", "whatsapp", "+55119876{}0006", 1.0),
+    Person("wa-broken", "whatsapp", "+55119876{}0006", 30.0),
     Person("ig-usual", "instagram", "178414000{}0101", 0.1),
     Person("ig-cut", "instagram", "178414000{}0007", 0.5),
 )
