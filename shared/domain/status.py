@@ -8,8 +8,8 @@ ours. An operator's resend is a new attempt, whose reports stand above those of 
 never above a delivery that happened.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from events.vocabulary import Status
@@ -23,6 +23,7 @@ _RANK = {
     Status.READ: 5,
 }
 _ARRIVED = frozenset({Status.DELIVERED, Status.READ})
+_BEFORE_ALL_ELSE = frozenset({Status.PENDING, Status.SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +83,14 @@ def deliveries(reports: Iterable[Report]) -> list[Report]:
 
 
 def history(reports: Iterable[Report]) -> Sequence[Report]:
-    """Every report that moved its delivery forward, by time; READ implies the DELIVERED it came without."""
+    """
+    Every report that moved its delivery forward, by time; READ implies the DELIVERED it came without.
+
+    A provider's clock may be behind ours or tick in seconds, so no report counts as older than the plan and the
+    sending that it is the consequence of.
+    """
     groups: dict[tuple[str, str], list[Report]] = {}
-    for report in sorted(reports, key=lambda report: (report.at, height(report))):
+    for report in sorted(_not_before_their_causes(reports), key=lambda report: (report.at, height(report))):
         moved = groups.setdefault((report.recipient, report.channel), [])
         if moved and height(report) <= height(moved[-1]):
             continue
@@ -93,6 +99,18 @@ def history(reports: Iterable[Report]) -> Sequence[Report]:
         moved.append(report)
     entries = [report for moved in groups.values() for report in moved]
     return sorted(entries, key=lambda report: (report.at, height(report)))
+
+
+def _not_before_their_causes(reports: Iterable[Report]) -> Iterator[Report]:
+    groups: dict[tuple[str, str], list[Report]] = {}
+    for report in reports:
+        groups.setdefault((report.recipient, report.channel), []).append(report)
+    for group in groups.values():
+        ours = [report for report in group if report.status in _BEFORE_ALL_ELSE]
+        for report in group:
+            causes = (cause.at for cause in ours if cause.attempt <= report.attempt and height(cause) < height(report))
+            latest = max(causes, default=report.at)
+            yield report if report.at >= latest else replace(report, at=latest)
 
 
 def _implied_delivery(read: Report) -> Report:
