@@ -51,9 +51,9 @@ def decide(draft: Draft, facts: Facts) -> Draft:
     return draft
 
 
-def check(asked: MessageSendRequested, message_id: str, channels: Channels) -> Draft:
+def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, fresh: bool = False) -> Draft:
     """
-    The draft of what was asked for, canonical.
+    The draft of what was asked for, canonical; ``fresh`` when the message_id was drawn just now.
 
     Raises:
         Invalid: it can never be sent like this; errors point at the fields.
@@ -81,6 +81,7 @@ def check(asked: MessageSendRequested, message_id: str, channels: Channels) -> D
         request_read_receipt=asked.request_read_receipt,
         reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, ""),
         ttl_seconds=asked.ttl_seconds,
+        fresh=fresh,
     )
 
 
@@ -112,8 +113,8 @@ class Send:
 
     async def prepare(self, tenant: str, asked: MessageSendRequested, *, message_id: str | None = None) -> Draft:
         """What ``store`` takes; raises Invalid, NotFound, NotAMember."""
-        canonical = rules.message_id(message_id or asked.message_id, "") or self.ids.uuid()
-        draft = check(asked, canonical, self.channels)
+        canonical = rules.message_id(message_id or asked.message_id, "")
+        draft = check(asked, canonical or self.ids.uuid(), self.channels, fresh=not canonical)
         return decide(draft, await self._facts(tenant, draft))
 
     async def store(self, tenant: str, draft: Draft, *, traceparent: str | None) -> Accepted:

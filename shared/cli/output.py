@@ -52,7 +52,7 @@ class Output:
     def say(self, text: str) -> None:
         """A sentence for people; ``text`` is markup."""
         if not self.as_json:
-            self.console.print(text)
+            self.console.print(text, soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", empty: str = "none"

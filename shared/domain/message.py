@@ -30,7 +30,7 @@ _PREFIXED = re.compile(r"([a-z][a-z0-9_-]{0,31}):(.+)\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A message that was checked and has no number yet; times in seconds, ids canonical."""
+    """A message that was checked and has no number yet; ids are canonical."""
 
     message_id: str
     conversation_id: str
@@ -44,6 +44,8 @@ class Draft:
     reply_to: str | None = None
     ttl_seconds: int | None = None
     origin: str | None = None
+    fresh: bool = False
+    """The message_id was drawn just now: nobody can have sent it before."""
 
     @property
     def fingerprint(self) -> str:

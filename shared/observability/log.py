@@ -8,12 +8,14 @@ Powertools' Logger writes; the formatter is ours because its own costs 33 µs a 
 thread_safe_* keys are safe among tasks: the others are shared by the whole process.
 """
 
+import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 
 import orjson
@@ -86,6 +88,67 @@ def write_to(target: IO[str] | logging.Handler, *, level: str = "INFO", service:
     ours.propagate = False
     ours.setLevel(level)
     everybody.setLevel("WARNING")
+
+
+class LogFile(logging.Handler):
+    """
+    A file of lines, written many at once: what is logged waits up to ``EVERY`` seconds, an error does not.
+
+    Above ``limit`` bytes the file becomes ``<name>.1``, which becomes ``<name>.2`` …, of which ``keep`` are kept.
+    Must be used in the thread of a running event loop.
+    """
+
+    EVERY = 0.2
+
+    def __init__(self, path: Path, *, limit: int, keep: int = 3) -> None:
+        super().__init__()
+        self._path, self._limit, self._keep = path, limit, keep
+        self._file = path.open("a", encoding="utf-8")
+        self._size = path.stat().st_size
+        self._lines: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+        if record.levelno >= logging.ERROR:
+            self.flush()
+        elif self._timer is None:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(self.EVERY, self.flush)
+            except RuntimeError:  # another thread, or no loop any more
+                self.flush()
+
+    def flush(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        text = "\n".join(lines) + "\n"
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError:
+            return  # a full disk must not stop messages; health says that the disk is full
+        self._size += len(text)
+        if self._size > self._limit:
+            self._roll()
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+        super().close()
+
+    def _roll(self) -> None:
+        self._file.close()
+        for number in range(self._keep - 1, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            if older.exists():
+                older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
+        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._size = 0
 
 
 def bind(**fields: Any) -> None:

@@ -144,6 +144,9 @@ class Timeline:
             if first is not None:
                 self._follow(first, sending)
                 continue
+            if sending.draft.fresh:
+                fresh[message_id] = sending
+                continue
             try:
                 holder, indexed = await self._holder_of(tenant, conversation_id, head, message_id)
             except Conflict as error:

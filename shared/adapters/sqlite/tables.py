@@ -37,7 +37,11 @@ class _Statements:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.columns = tuple(table.all_columns)
+        self.key_columns = table.key
         self._types = table.all_columns
+        self._shape = tuple(
+            (name, _PYTHON_TYPE[kind], kind, name in self.key_columns) for name, kind in self._types.items()
+        )
         self._times = tuple(name for name, kind in self._types.items() if kind is Type.TIME)
         self._bools = tuple(name for name, kind in self._types.items() if kind is Type.BOOL)
         self._selected = ", ".join(f'"{name}"' for name in self.columns)
@@ -93,21 +97,20 @@ class _Statements:
             TypeError: the row has a column that is not declared, or a value of another type.
         """
         get = row.get
-        types = self._types
         found = 0
         values: list[Any] = []
-        for name in self.columns:
+        for name, python_type, kind, in_key in self._shape:
             value = get(name)
             if value is None:
                 found += name in row
-                if name in self.table.key:
+                if in_key:
                     raise TypeError(f"{self.table.name}.{name} is part of the key and is missing")
             else:
                 found += 1
-                if type(value) is not _PYTHON_TYPE[types[name]]:
-                    value = _coerced(value, types[name], f"{self.table.name}.{name}")
-                if type(value) is datetime:
-                    value = to_ms(value)
+                if type(value) is not python_type:
+                    value = _coerced(value, kind, f"{self.table.name}.{name}")
+                if python_type is datetime:
+                    value = to_ms(value)  # type: ignore[arg-type]
             values.append(value)
         if found != len(row):
             raise TypeError(f"{self.table.name} has no column {sorted(set(row) - set(self.columns))}")
@@ -116,8 +119,8 @@ class _Statements:
         return values
 
     def key(self, key: Sequence[Value]) -> list[Any]:
-        if len(key) != len(self.table.key):
-            raise TypeError(f"{self.table.name}: a whole key is {self.table.key}")
+        if len(key) != len(self.key_columns):
+            raise TypeError(f"{self.table.name}: a whole key is {self.key_columns}")
         return [stored(value) for value in key]
 
     def row(self, values: Sequence[Any]) -> dict[str, Value]:
@@ -252,7 +255,7 @@ class SqliteTables:
         """The work that inserts all ``rows`` or none; its result are the rows in the way."""
         of = self._statements[table.name]
         inserts = [of.values(row, self._expiry(table, ttl)) for row in rows]
-        keys = [of.key([row[name] for name in table.key]) for row in rows]
+        keys = [of.key([row[name] for name in of.key_columns]) for row in rows]
         now = [self._now()] if table.expiring else []
 
         def work(connection: sqlite3.Connection) -> list[Row]:
