@@ -2,15 +2,26 @@
 Which event brought about which: computed, not recorded.
 
 The id of an event is derived from its cause's id, its type and the part that tells siblings apart
-(events.envelope), so a cause is found by trying: among the events of a chain exactly one gives the id.
+(events.envelope), so a cause is found by trying: among the events of a chain exactly one gives the id. What
+came from outside (a provider's callback, a client's receipt) or out of a mailbox has no such cause; it hangs
+below the delivery or the message that it is about.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from events import CATALOGUE, BadEvent, derived_id, from_cloudevent
+from events import (
+    CATALOGUE,
+    BadEvent,
+    DeliveryRequested,
+    MessageAccepted,
+    ReceiptReported,
+    StatusReported,
+    derived_id,
+    from_cloudevent,
+)
 from events.cloudevent import from_structured
 
 Entry = dict[str, Any]
@@ -33,9 +44,15 @@ def linked(entries: Sequence[Entry]) -> list[Link]:
         return []
     first = _time(ordered[0])
     links = {str(entry["event"]["id"]): Link(entry, _milliseconds(first, _time(entry))) for entry in ordered}
+    roots = _joined(list(links.values()), lambda link: _derived_from(link, links))
+    return _joined(roots, lambda link: _told_of(link, links))
+
+
+def _joined(links: list[Link], cause_of: Callable[[Link], Link | None]) -> list[Link]:
+    """Hang each link below its cause; those that have none."""
     roots = []
-    for link in links.values():
-        cause = _cause(link, links)
+    for link in links:
+        cause = cause_of(link)
         if cause is None:
             roots.append(link)
         else:
@@ -50,7 +67,7 @@ def trace_id(entry: Entry) -> str | None:
     return parts[1] if len(parts) == 4 else None
 
 
-def _cause(link: Link, links: dict[str, Link]) -> Link | None:
+def _derived_from(link: Link, links: dict[str, Link]) -> Link | None:
     event = link.entry["event"]
     part = _part(event)
     if part is None:
@@ -59,6 +76,26 @@ def _cause(link: Link, links: dict[str, Link]) -> Link | None:
         if cause is not link and derived_id(candidate, str(event["type"]), part) == event["id"]:
             return cause
     return None
+
+
+def _told_of(link: Link, links: dict[str, Link]) -> Link | None:
+    earlier = [cause for cause in links.values() if int(cause.entry["offset"]) < int(link.entry["offset"])]
+    return next((cause for cause in reversed(earlier) if _is_about(link, cause.entry["event"])), None)
+
+
+def _is_about(link: Link, earlier: dict[str, Any]) -> bool:
+    """Whether a report is about this delivery, or a receipt about this message."""
+    event, cause = link.entry["event"], earlier.get("data") or {}
+    data = event.get("data") or {}
+    if event["type"] == StatusReported.TYPE and earlier["type"] == DeliveryRequested.TYPE:
+        # A provider names its own message; which of ours that is, record-status has found out.
+        named = [data, *(effect.entry["event"]["data"] for effect in link.effects)]
+        same = any(each.get("message_id") == cause["message_id"] for each in named)
+        return bool(same and data["channel"] == cause["channel"])
+    if event["type"] == ReceiptReported.TYPE and earlier["type"] == MessageAccepted.TYPE:
+        same = data["conversation_id"] == cause["conversation_id"]
+        return bool(same and data["from_seq"] <= cause["seq"] <= data["to_seq"])
+    return False
 
 
 def _part(event: dict[str, Any]) -> str | None:

@@ -148,12 +148,13 @@ class Platform:
             if not cursor or not page["items"] or len(items) >= limit:
                 return {"items": items, "next_cursor": cursor}
 
-    def log(self, *, after: int | None = None, wait: float = 0, limit: int = _PAGE) -> Iterator[Json]:
+    def log(self, *, after: int | None = None, wait: float = 0, newest: int = _PAGE) -> Iterator[Json]:
         """
-        Entries {"offset", "event"} of the event log from ``after`` on (None: from the newest); to its end, or for
-        ever when each question may wait so many seconds for an answer.
+        Entries {"offset", "event"} of the event log after ``after`` (None: ``newest`` many of the last ones); to
+        its end, or for ever when each question may wait so many seconds for an answer.
         """
         while True:
+            limit = newest if after is None else _PAGE
             asked = {"after": after, "limit": limit, "wait": wait or None}
             page = self.call("GET", "/v1/events", params=asked, timeout=self.timeout + wait).body
             yield from page["items"]

@@ -155,7 +155,13 @@ ANSWERS: dict[str, Any] = {
                 "name": "route",
                 "filter": {"type": "chat4all.message.accepted.v1"},
                 "function": "route",
-                "delivery": {"retry": 3},
+                "delivery": {
+                    "retry": 3,
+                    "backoff_policy": "exponential",
+                    "backoff_delay_seconds": 0.2,
+                    "timeout_seconds": None,
+                    "dead_letter_sink": "dead-letter",
+                },
                 "offset": 10,
                 "lag": 0,
                 "in_flight": 0,
@@ -163,7 +169,22 @@ ANSWERS: dict[str, Any] = {
         ]
     },
     "GET /v1/channels": {
-        "items": [{"name": "whatsapp", "configured": True, "breaker": "closed", "capabilities": {"text": True}}],
+        "items": [
+            {
+                "name": "whatsapp",
+                "configured": True,
+                "breaker": "closed",
+                "capabilities": {
+                    "text": True,
+                    "files": True,
+                    "delivered_receipts": True,
+                    "read_receipts": True,
+                    "max_text_length": 4096,
+                    "text_length_in": "characters",
+                    "max_file_size": {"image": 5242880},
+                },
+            }
+        ],
         "next_cursor": None,
     },
     "GET /v1/channels/whatsapp/accounts": {

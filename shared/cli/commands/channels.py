@@ -17,10 +17,19 @@ def list_channels(session: Session) -> None:
 
     def human() -> None:
         rows = [
-            (each["name"], each.get("configured"), each.get("breaker"), each.get("capabilities"))
+            (
+                each["name"],
+                each["configured"],
+                each["breaker"],
+                f"{each['capabilities']['max_text_length']} {each['capabilities']['text_length_in']}",
+                each["capabilities"]["files"],
+                each["capabilities"]["delivered_receipts"],
+                each["capabilities"]["read_receipts"],
+            )
             for each in page["items"]
         ]
-        session.output.table(("channel", "configured", "breaker", "capabilities"), rows)
+        columns = ("channel", "configured", "breaker", "longest text", "files", "tells delivered", "tells read")
+        session.output.table(columns, rows)
 
     session.output.document(page, human)
 

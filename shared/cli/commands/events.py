@@ -1,7 +1,7 @@
 """The event log: what happened, why, and what is happening now."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="The event log.", no_args_is_help=True)
 
 _UUID = 36  # characters
 _WAIT = 10.0  # seconds that one question for new events stays open
-_COLUMNS = ("offset", "time", "type", "subject", "channel", "trace")
+_NEWEST = 10  # events that tail begins with
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def tail(
     """
     seen = 0
     try:
-        for entry in session.platform.log(after=since, wait=_WAIT):
+        for entry in session.platform.log(after=since, wait=_WAIT, newest=_NEWEST):
             if not _wanted(entry, kind) or (message and _message(entry) != message):
                 continue
             session.output.line(entry, lambda entry=entry: _print(session, entry))  # type: ignore[misc]
@@ -62,7 +62,12 @@ def list_events(
     """The newest events; with --after those that follow an offset."""
     page = session.platform.get("/v1/events", after=after, limit=limit)
     page["items"] = [entry for entry in page["items"] if _wanted(entry, kind)]
-    session.output.document(page, lambda: session.output.table(_COLUMNS, [_row(entry) for entry in page["items"]]))
+
+    def human() -> None:
+        for entry in page["items"]:
+            _print(session, entry)
+
+    session.output.document(page, human)
 
 
 @command(app, "show")
@@ -124,14 +129,6 @@ def _short(event: Json) -> str:
     return str(event["type"]).removeprefix("chat4all.").removesuffix(".v1")
 
 
-def _row(entry: Json) -> tuple[Any, ...]:
-    from shared.cli.chain import trace_id
-
-    event = entry["event"]
-    trace = trace_id(entry)
-    return entry["offset"], event.get("time"), _short(event), event.get("subject"), event.get("channel"), trace
-
-
 def _print(session: Session, entry: Json) -> None:
     from rich.text import Text
 
@@ -161,23 +158,23 @@ def _document(link: "Link") -> Json:
     }
 
 
-def _tree(link: "Link") -> "Tree":
+def _tree(link: "Link", below: bool = False) -> "Tree":
     from rich.tree import Tree
 
-    tree = Tree(_label(link))
+    tree = Tree(_label(link, below))
     for effect in link.effects:
-        tree.children.append(_tree(effect))
+        tree.children.append(_tree(effect, below=True))
     return tree
 
 
-def _label(link: "Link") -> str:
+def _label(link: "Link", below: bool) -> str:
     from rich.markup import escape
 
     event = link.entry["event"]
     data = event.get("data") or {}
     parts = [
         f"[bold cyan]{escape(_short(event))}[/bold cyan]",
-        f"[green]+{link.pause:.0f} ms[/green]" if link.pause else escape(str(event.get("time", ""))),
+        f"[green]{link.pause:+.0f} ms[/green]" if below else escape(str(event.get("time", ""))),
         escape(str(event.get("channel") or "")),
         escape(str(data.get("status") or "")),
         f"[dim]{escape(str(event.get('source', '')))} {escape(str(event['id']))}[/dim]",

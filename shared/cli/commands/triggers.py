@@ -3,7 +3,7 @@
 import typer
 
 from shared.cli.command import Session, command
-from shared.cli.output import shown
+from shared.cli.platform import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -18,15 +18,32 @@ def triggers(session: Session) -> None:
         rows = [
             (
                 each["name"],
-                shown(each["filter"]).replace("chat4all.", ""),
+                _filter(each["filter"]),
                 each["function"],
-                each.get("delivery"),
-                each.get("offset"),
-                each.get("lag"),
-                each.get("in_flight"),
+                _delivery(each["delivery"]),
+                each["offset"],
+                each["lag"],
+                each["in_flight"],
             )
             for each in page["items"]
         ]
-        session.output.table(("trigger", "filter", "function", "delivery", "offset", "lag", "in flight"), rows)
+        columns = ("trigger", "wakes up on", "function", "retries and timeout", "offset", "lag", "in flight")
+        session.output.table(columns, rows)
 
     session.output.document(page, human)
+
+
+def _filter(wanted: dict[str, str]) -> str:
+    """
+    >>> _filter({"type": "chat4all.delivery.requested.v1", "channel": "whatsapp"})
+    'delivery.requested channel=whatsapp'
+    """
+    kind = wanted.get("type", "").removeprefix("chat4all.").removesuffix(".v1")
+    return " ".join([kind] * bool(kind) + [f"{name}={value}" for name, value in wanted.items() if name != "type"])
+
+
+def _delivery(delivery: Json) -> str:
+    timeout = delivery["timeout_seconds"]
+    growth = "×2" if delivery["backoff_policy"] == "exponential" else "linear"
+    end = "" if timeout is None else f", {timeout:g} s"
+    return f"{delivery['retry']} from {delivery['backoff_delay_seconds']:g} s {growth}{end}"
