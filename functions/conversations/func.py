@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from events import ConversationCreated, Event, EventData, MemberAdded, MemberRemoved, MessageAccepted, derived_id
-from events.vocabulary import ReceiptKind, System
+from events.vocabulary import ReceiptKind, Status, System
 from shared.domain.conversation import MAX_MEMBERS, Conversation, Type, check_members
 from shared.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shared.domain.message import Draft
@@ -108,14 +108,20 @@ class ConversationBook:
         await self.sink.emit(self._event(event_id, tenant, data, traceparent))
         return conversation, present, created
 
-    async def of_member(self, tenant: str, conversation_id: str, user_id: str) -> tuple[Conversation, list[str]]:
+    async def of_reader(self, tenant: str, conversation_id: str, user_id: str | None) -> tuple[Conversation, list[str]]:
         """
+        Args:
+            user_id: who asks; None for a client that asks for its tenant.
+
         Raises:
             NotFound: no such conversation, or not one of this user's.
         """
         conversation = await self.conversations.get(tenant, conversation_id)
-        if conversation is None or not await self.conversations.is_member(tenant, conversation_id, user_id):
-            raise NotFound(f"there is no conversation {conversation_id!r} that {user_id!r} is in")
+        if conversation is not None and user_id is not None:
+            is_member = await self.conversations.is_member(tenant, conversation_id, user_id)
+            conversation = conversation if is_member else None
+        if conversation is None:
+            raise NotFound(f"there is no conversation {conversation_id!r} here")
         return conversation, await self.conversations.members(tenant, conversation_id)
 
     async def of_user(self, tenant: str, user_id: str) -> list[Summary]:
@@ -127,10 +133,13 @@ class ConversationBook:
                 found.append(await self.summary(tenant, conversation, user_id))
         return sorted(found, key=_activity, reverse=True)
 
-    async def summary(self, tenant: str, conversation: Conversation, user_id: str) -> Summary:
+    async def summary(self, tenant: str, conversation: Conversation, user_id: str | None) -> Summary:
+        """``user_id`` is whose unread messages are counted; None: nobody's."""
         conversation_id = conversation.conversation_id
         last = await self.timeline.last(tenant, conversation_id)
-        unread = await self._unread(tenant, conversation_id, user_id, 0 if last is None else last.seq)
+        unread = 0
+        if user_id is not None and last is not None:
+            unread = await self._unread(tenant, conversation_id, user_id, last.seq)
         return Summary(conversation, await self.conversations.members(tenant, conversation_id), last, unread)
 
     async def _unread(self, tenant: str, conversation_id: str, user_id: str, head: int) -> int:
@@ -140,8 +149,8 @@ class ConversationBook:
             return head - cursor
         messages = await self.timeline.since(tenant, conversation_id, cursor, max(head - cursor, 1))
         theirs = [one for one in messages if one.sender != user_id and not isinstance(one.payload, System)]
-        read = [one for one in theirs if await self.receipts.is_read(tenant, conversation_id, user_id, one.seq)]
-        return len(theirs) - len(read)
+        covered = await self.receipts.coverage(tenant, conversation_id, user_id, cursor + 1, head)
+        return sum(all(report.status is not Status.READ for report in covered.reports(one.seq)) for one in theirs)
 
     async def add(self, tenant: str, conversation_id: str, user_id: str, by: str, traceparent: str | None) -> None:
         """
@@ -175,14 +184,14 @@ class ConversationBook:
         await self.sink.emit(self._event(self.ids.uuid(), tenant, data, traceparent))
 
     async def change_metadata(
-        self, tenant: str, conversation_id: str, by: str, metadata: dict[str, str]
+        self, tenant: str, conversation_id: str, by: str | None, metadata: dict[str, str]
     ) -> tuple[Conversation, list[str]]:
         """
         Raises:
             NotFound: no such conversation of this member.
             Conflict: somebody else changed it at the same moment.
         """
-        conversation, members = await self.of_member(tenant, conversation_id, by)
+        conversation, members = await self.of_reader(tenant, conversation_id, by)
         if metadata != conversation.metadata and not await self.conversations.update_metadata(
             tenant, conversation, metadata
         ):

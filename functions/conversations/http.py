@@ -11,7 +11,7 @@ from shared.domain.conversation import MAX_MEMBERS, Conversation
 from shared.domain.identity import MESSAGES
 from shared.http.caller import Caller
 from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
-from shared.http.routing import ActingUser, Answer, Body, Page, Timestamp, api_router, problems, scoped
+from shared.http.routing import ActingUser, Answer, Body, Page, Reader, Timestamp, api_router, problems, scoped
 
 PREVIEW = 120
 """Characters of the last message that a list shows."""
@@ -97,13 +97,14 @@ def router(book: ConversationBook) -> APIRouter:
         return Page(items=page, next_cursor=more)
 
     @routes.get("/v1/conversations/{conversation_id}", responses=problems(403, 404))
-    async def get_conversation(conversation_id: str, caller: MessagesCaller, user: ActingUser) -> ConversationSummary:
-        conversation, _ = await book.of_member(caller.tenant, conversation_id, user)
+    async def get_conversation(conversation_id: str, caller: MessagesCaller, user: Reader) -> ConversationSummary:
+        """Members only; a client that acts for nobody sees its tenant's, with nothing unread."""
+        conversation, _ = await book.of_reader(caller.tenant, conversation_id, user)
         return _summary(await book.summary(caller.tenant, conversation, user))
 
     @routes.patch("/v1/conversations/{conversation_id}", responses=problems(403, 404, 409))
     async def change_conversation(
-        conversation_id: str, body: ConversationChanges, caller: MessagesCaller, user: ActingUser
+        conversation_id: str, body: ConversationChanges, caller: MessagesCaller, user: Reader
     ) -> ConversationAnswer:
         return _answer(*await book.change_metadata(caller.tenant, conversation_id, user, body.metadata))
 
@@ -115,7 +116,7 @@ def router(book: ConversationBook) -> APIRouter:
         by = await _who_changes(book, caller, request, conversation_id)
         trace = request.scope["state"]["traceparent"]
         await book.add(caller.tenant, conversation_id, body.user_id, by, trace)
-        return _answer(*await book.of_member(caller.tenant, conversation_id, body.user_id))
+        return _answer(*await book.of_reader(caller.tenant, conversation_id, body.user_id))
 
     @routes.delete(
         "/v1/conversations/{conversation_id}/members/{user_id}", status_code=204, responses=problems(403, 404, 409)

@@ -10,6 +10,7 @@ whose answer nobody has is left to its correlator.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from events.vocabulary import Media, Payload, Status, Text
 from shared.domain import breaker as breakers
 from shared.domain import mailbox as rules
 from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavailable, Unknown
-from shared.domain.mailbox import Call, Doubt, Item, Leave, State
+from shared.domain.mailbox import Doubt, Item, Leave, State
 from shared.domain.status import Report
 from shared.domain.text import split
 from shared.observability import metrics
@@ -94,18 +95,18 @@ class Deliver:
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
         channel = self.channels.open(mailbox.channel, account.config)
         now = self.clock.now()
-        match rules.next_step(item, now, lease=LEASE, uncertain_wait=channel.uncertain_wait):
-            case Leave():
-                return False
-            case Doubt(item=doubtful):
-                return await self._doubt(event, mailbox, item, doubtful)
-            case Call(item=taken):
-                message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
-                if message is None:
-                    raise Unavailable("the message of a mailbox row cannot be read now")
-                if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
-                    return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
-                return await self._call(event, mailbox, item, taken, message, account, channel)
+        step = rules.next_step(item, now, lease=LEASE, uncertain_wait=channel.uncertain_wait)
+        if isinstance(step, Leave):
+            return False
+        message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
+        if message is None:
+            raise Unavailable("the message of a mailbox row cannot be read now")
+        parts = parts_of(message.payload, channel.limits)
+        if isinstance(step, Doubt):
+            return await self._doubt(event, mailbox, item, step.item, len(parts))
+        if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
+            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
+        return await self._call(event, mailbox, item, step.item, message, parts, account, channel)
 
     async def _call(
         self,
@@ -114,10 +115,10 @@ class Deliver:
         item: Item,
         taken: Item,
         message: MessageAccepted,
+        parts: Sequence[Payload],
         account: ChannelAccount,
         channel: Channel,
     ) -> bool:
-        parts = parts_of(message.payload, channel.limits)
         part = parts[min(item.part, len(parts) - 1)]
         taken = replace(taken, text_hash=text_hash(part))
         breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
@@ -130,19 +131,19 @@ class Deliver:
         await self._wake_at(event, mailbox, taken)
         if not await self.mailboxes.change(mailbox, item, taken):
             return True
-        outcome = await self._ask(mailbox, taken, part, message, channel)
+        outcome = await self._ask(mailbox, taken, part, len(parts), message, channel)
         await self._remember_health(breaker_key, outcome)
         if isinstance(outcome, Unknown):
             outcome = await self._echoed(mailbox, taken) or outcome
         after = decide(taken, outcome, self.clock.now(), parts=len(parts), wait=channel.uncertain_wait)
-        return await self._record(event, mailbox, taken, after, outcome, last=len(parts) == after.part)
+        return await self._record(event, mailbox, taken, after, outcome, len(parts))
 
     async def _ask(
-        self, mailbox: Mailbox, item: Item, part: Payload, message: MessageAccepted, channel: Channel
+        self, mailbox: Mailbox, item: Item, part: Payload, parts: int, message: MessageAccepted, channel: Channel
     ) -> Receipt | ChannelError:
         """The one call to the provider."""
         outgoing = Outgoing(
-            delivery_id=correlator(item),
+            delivery_id=correlator(item, parts),
             address=mailbox.address,
             payload=part,
             reply_to=await self._answered(mailbox, message, item) if item.part == 0 else None,
@@ -167,18 +168,16 @@ class Deliver:
         taken: Item,
         after: Item,
         outcome: Receipt | ChannelError,
-        *,
-        last: bool,
+        parts: int,
     ) -> bool:
         provider_message_id = outcome.provider_message_id if isinstance(outcome, Receipt) else ""
-        if provider_message_id:
-            known = ProviderMessage(taken.delivery_id, taken.attempt, last)
-            await self.deliveries.know_provider_message(mailbox.tenant, mailbox.channel, provider_message_id, known)
         if after.finished:
             reason = outcome.reason if isinstance(outcome, ChannelError) else None
             return await self._finish(event, mailbox, taken, after, reason, provider_message_id)
+        if provider_message_id:
+            await self._know(mailbox, taken, provider_message_id, last_part=taken.part + 1 == parts)
         if after.state is State.UNCERTAIN:
-            await self.mailboxes.doubt(mailbox, after, self.clock.now())
+            await self.mailboxes.doubt(mailbox, after, parts, self.clock.now())
             await self._report(event, mailbox, after, Status.UNCERTAIN, "uncertain")
         if after.until is not None:
             await self._wake_at(event, mailbox, after)
@@ -197,30 +196,37 @@ class Deliver:
         """Report first, then move the row: a crash between the two reports once more, under the same id."""
         status = Status.SENT if after.state is State.SENT else Status.FAILED
         await self._report(event, mailbox, after, status, reason, provider_message_id)
+        if provider_message_id:
+            await self._know(mailbox, after, provider_message_id, last_part=True)
         if await self.mailboxes.change(mailbox, before, after) and before.text_hash is not None:
             await self.mailboxes.settle(mailbox, after.delivery_id)
         return True
 
-    async def _doubt(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item) -> bool:
+    async def _doubt(
+        self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item, parts: int
+    ) -> bool:
         """Whoever was sending died. If the answer was recorded before, it counts; else wait for a correlator."""
         reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
         mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
-        if any(one.status in (Status.SENT, Status.DELIVERED, Status.READ) for one in mine):
+        arrived = [one for one in mine if one.status in (Status.SENT, Status.DELIVERED, Status.READ)]
+        if arrived:
+            for provider_message_id in {one.provider_message_id for one in arrived if one.provider_message_id}:
+                await self._know(mailbox, item, provider_message_id, last_part=True)
             await self.mailboxes.change(mailbox, item, replace(item, state=State.SENT, until=None))
             return True
         echo = await self._echoed(mailbox, item)
         if echo is not None:
-            known = ProviderMessage(item.delivery_id, item.attempt, last_part=True)
-            await self.deliveries.know_provider_message(
-                mailbox.tenant, mailbox.channel, echo.provider_message_id, known
-            )
-            sent = replace(item, state=State.SENT, until=None)
-            return await self._finish(event, mailbox, item, sent, None, echo.provider_message_id)
+            return await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
         await self._wake_at(event, mailbox, doubtful)
         if await self.mailboxes.change(mailbox, item, doubtful):
-            await self.mailboxes.doubt(mailbox, doubtful, self.clock.now())
+            await self.mailboxes.doubt(mailbox, doubtful, parts, self.clock.now())
             await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
         return False
+
+    async def _know(self, mailbox: Mailbox, item: Item, provider_message_id: str, *, last_part: bool) -> None:
+        """Let what the provider reports under its own id find the delivery."""
+        known = ProviderMessage(item.delivery_id, item.attempt, last_part)
+        await self.deliveries.know_provider_message(mailbox.tenant, mailbox.channel, provider_message_id, known)
 
     async def _echoed(self, mailbox: Mailbox, item: Item) -> Receipt | None:
         """An echo of this text that came before we knew of our doubt, and that is no other delivery's."""
@@ -321,9 +327,9 @@ class Deliver:
             await self.cache.delete(key)
 
 
-def correlator(item: Item) -> str:
-    """What comes back with a provider's report: the delivery and the part of its text."""
-    return f"{item.delivery_id}.{item.part}"
+def correlator(item: Item, parts: int) -> str:
+    """What comes back with a provider's report: the delivery, and which of how many parts of its text."""
+    return f"{item.delivery_id}.{item.part}.{parts}"
 
 
 def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:

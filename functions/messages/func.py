@@ -59,7 +59,8 @@ class Messages:
         """
         message = await self._message(tenant, message_id, user_id)
         roster = await self.statuses.roster(tenant, message.conversation_id)
-        return decide(message, await self.statuses.reports(tenant, message, roster))
+        (reports,) = await self.statuses.reports(tenant, [message], roster)
+        return decide(message, reports)
 
     async def page(
         self, tenant: str, conversation_id: str, user_id: str | None, *, since: int, before: int | None, limit: int
@@ -76,7 +77,7 @@ class Messages:
         else:
             messages = await self.timeline.before(tenant, conversation_id, before, limit)
         roster = await self.statuses.roster(tenant, conversation_id)
-        return [(message, await self.statuses.status(tenant, message, roster)) for message in messages]
+        return list(zip(messages, await self.statuses.statuses(tenant, messages, roster), strict=True))
 
     async def acknowledge(
         self, tenant: str, message_id: str, user_id: str, kind: ReceiptKind, traceparent: str | None

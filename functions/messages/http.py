@@ -14,7 +14,7 @@ from shared.domain.identity import MESSAGES
 from shared.domain.status import Report
 from shared.http.caller import Caller
 from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
-from shared.http.routing import ActingUser, Answer, Body, Page, Timestamp, api_router, problems, scoped
+from shared.http.routing import ActingUser, Answer, Body, Page, Reader, Timestamp, api_router, problems, scoped
 from shared.repositories.timeline import EXPIRED
 
 MessagesCaller = Annotated[Caller, scoped(MESSAGES)]
@@ -81,12 +81,6 @@ class ReceiptAnswer(Answer):
     status: str = "accepted"
 
 
-def reader(caller: Caller, request: Request) -> str | None:
-    """The user whose conversations may be read; None: a client that reads for its whole tenant."""
-    named = request.headers.get("x-act-as")
-    return None if named is None and caller.user_id is None else caller.acting_as(named)
-
-
 def router(messages: Messages) -> APIRouter:
     routes = api_router("Messages")
 
@@ -96,7 +90,7 @@ def router(messages: Messages) -> APIRouter:
     async def list_messages(
         conversation_id: str,
         caller: MessagesCaller,
-        request: Request,
+        user: Reader,
         since: Annotated[int, Query(ge=0, le=2**53, description="From this number + 1 on")] = 0,
         before: Annotated[int | None, Query(ge=1, le=2**53, description="The last ones before this number")] = None,
         limit: Limit = 50,
@@ -106,8 +100,7 @@ def router(messages: Messages) -> APIRouter:
         if cursor is not None:
             way, number = decode_cursor(cursor, (str, int))
             since, before = (int(number), None) if way == "since" else (0, int(number))
-        who = reader(caller, request)
-        found = await messages.page(caller.tenant, conversation_id, who, since=since, before=before, limit=limit)
+        found = await messages.page(caller.tenant, conversation_id, user, since=since, before=before, limit=limit)
         more = None
         if len(found) == limit:
             first, last = found[0][0].seq, found[-1][0].seq
@@ -117,13 +110,13 @@ def router(messages: Messages) -> APIRouter:
         return _json({"items": items, "next_cursor": more})
 
     @routes.get("/v1/messages/{message_id}", response_model=MessageWithDeliveries, responses=problems(403, 404))
-    async def get_message(message_id: str, caller: MessagesCaller, request: Request) -> Response:
-        standing = await messages.get(caller.tenant, message_id, reader(caller, request))
+    async def get_message(message_id: str, caller: MessagesCaller, user: Reader) -> Response:
+        standing = await messages.get(caller.tenant, message_id, user)
         return _json({**view(standing.message, standing.status), "deliveries": _deliveries(standing)})
 
     @routes.get("/v1/messages/{message_id}/status", response_model=StatusAnswer, responses=problems(403, 404))
-    async def get_status(message_id: str, caller: MessagesCaller, request: Request) -> Response:
-        standing = await messages.get(caller.tenant, message_id, reader(caller, request))
+    async def get_status(message_id: str, caller: MessagesCaller, user: Reader) -> Response:
+        standing = await messages.get(caller.tenant, message_id, user)
         return _json(
             {
                 "message_id": standing.message.message_id,
@@ -137,9 +130,9 @@ def router(messages: Messages) -> APIRouter:
         response_model=list[StatusEntry],
         responses=problems(403, 404),
     )
-    async def get_status_history(message_id: str, caller: MessagesCaller, request: Request) -> Response:
+    async def get_status_history(message_id: str, caller: MessagesCaller, user: Reader) -> Response:
         """Every step forward of every recipient and channel, in order of time."""
-        standing = await messages.get(caller.tenant, message_id, reader(caller, request))
+        standing = await messages.get(caller.tenant, message_id, user)
         return _json([_entry(report) for report in standing.history])
 
     @routes.post("/v1/messages/{message_id}/read", status_code=202, responses=problems(403, 404))

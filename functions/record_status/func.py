@@ -25,7 +25,7 @@ from events import (
 )
 from events.vocabulary import IN_APP, ReceiptKind, Status
 from shared.domain.errors import Unavailable
-from shared.domain.mailbox import Item, State, resolved
+from shared.domain.mailbox import Item, State, sent
 from shared.domain.status import Report
 from shared.observability import metrics
 from shared.ports import Clock, EventSink, Ports
@@ -46,12 +46,20 @@ _PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Which of how many parts of a long text."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """The delivery that a report is about; ``part`` is the piece of a long text, None when it is not said."""
+    """The delivery that a report is about; ``part`` None: it is not said which."""
 
     record: DeliveryRecord
     attempt: int
-    part: int | None
+    part: Part | None
     last_part: bool
 
 
@@ -72,14 +80,14 @@ def decide(report: StatusReported, target: Target) -> Report | None:
     )
 
 
-def settle(item: Item, status: Status, part: int | None) -> Item | None:
+def settle(item: Item, status: Status, part: Part | None) -> Item | None:
     """The mailbox row after a report has shown how a call without an answer went; None: nothing to settle."""
-    if item.finished or (part is not None and part != item.part):
+    if item.finished or part is None or part.number != item.part:
         return None
     if item.state not in (State.SENDING, State.UNCERTAIN, State.WAITING):
         return None
     if status in _PROOF:
-        return resolved(item, item.part + 1)
+        return sent(item, part.of)
     return replace(item, state=State.FAILED, until=None) if status is Status.FAILED else None
 
 
@@ -141,8 +149,8 @@ class RecordStatus:
         await self.sink.emit(*(event.caused(one, source=SOURCE, at=reported.at) for one in news))
 
     async def _target(self, tenant: str, reported: StatusReported) -> Target | None:
-        attempt, last_part, part = reported.attempt, True, None
-        delivery_id, _, suffix = reported.delivery_id.partition(".")
+        delivery_id, part = _correlated(reported.delivery_id)
+        attempt, last_part = reported.attempt, part is None or part.number + 1 == part.of
         known = None
         if reported.provider_message_id:
             known = await self.deliveries.of_provider_message(tenant, reported.channel, reported.provider_message_id)
@@ -151,12 +159,9 @@ class RecordStatus:
         record = await self.deliveries.get(tenant, delivery_id) if delivery_id else None
         if record is None:
             return None
-        if suffix.isdigit():
-            part = int(suffix)
+        if part is not None and known is None:
             item = await self.mailboxes.get(_mailbox(tenant, record), record.seq)
-            if known is None and item is not None:
-                attempt = item.attempt
-                last_part = item.finished or part >= item.part
+            attempt = attempt if item is None else item.attempt
         return Target(record, attempt, part, last_part)
 
     async def _settle(self, event: Event[StatusReported], target: Target, status: Status) -> None:
@@ -182,9 +187,12 @@ class RecordStatus:
             if doubt.text_hash != echo.text_hash or record is None:
                 continue
             await self.deliveries.know_provider_message(
-                tenant, echo.channel, echo.provider_message_id, ProviderMessage(doubt.delivery_id, 1, True)
+                tenant,
+                echo.channel,
+                echo.provider_message_id,
+                ProviderMessage(doubt.delivery_id, 1, last_part=doubt.part + 1 == doubt.parts),
             )
-            sent = StatusReported(
+            reported = StatusReported(
                 channel=echo.channel,
                 status=Status.SENT,
                 at=echo.at,
@@ -192,10 +200,10 @@ class RecordStatus:
                 conversation_id=record.conversation_id,
                 message_id=record.message_id,
                 recipient=record.recipient,
-                delivery_id=record.delivery_id,
+                delivery_id=f"{record.delivery_id}.{doubt.part}.{doubt.parts}",
                 provider_message_id=echo.provider_message_id,
             )
-            await self.sink.emit(event.caused(sent, source=SOURCE, at=echo.at))
+            await self.sink.emit(event.caused(reported, source=SOURCE, at=echo.at))
             return
         await self.mailboxes.keep_echo(
             tenant, echo.channel, echo.address, echo.provider_message_id, echo.text_hash, echo.at
@@ -232,6 +240,13 @@ class RecordStatus:
             wake=wake,
         )
         await self.sink.emit(event.caused(requested, source=SOURCE, at=self.clock.now()))
+
+
+def _correlated(correlator: str) -> tuple[str, Part | None]:
+    """What ``deliver`` gave the provider, taken apart; a plain delivery_id has no part."""
+    delivery_id, _, rest = correlator.partition(".")
+    number, _, of = rest.partition(".")
+    return delivery_id, Part(int(number), int(of)) if number.isdigit() and of.isdigit() else None
 
 
 def _asked_for(message: MessageAccepted, report: Report) -> Iterator[MessageDelivered | MessageRead]:

@@ -98,8 +98,3 @@ def not_sent(item: Item, error: ChannelError, now: datetime, *, uncertain_wait: 
             if pause(item.tries, item.delivery_id) is None:
                 return replace(item, state=State.FAILED, until=None)
             return replace(item, state=State.UNCERTAIN, until=now + uncertain_wait, text_hash=text_hash)
-
-
-def resolved(item: Item, parts_seen: int) -> Item:
-    """After a correlator proved that the provider has the part in doubt; see ``sent``."""
-    return sent(item, parts_seen)

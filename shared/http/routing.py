@@ -118,6 +118,17 @@ async def acting_user(
 
 ActingUser = Annotated[str, Depends(acting_user)]
 
+
+async def reading_user(
+    caller: CallerOf,
+    x_act_as: Annotated[str | None, Header(description="The user that a client token reads for")] = None,
+) -> str | None:
+    """The user whose conversations may be read; None: a client that reads for its whole tenant."""
+    return None if x_act_as is None and caller.user_id is None else caller.acting_as(x_act_as)
+
+
+Reader = Annotated[str | None, Depends(reading_user)]
+
 _PROBLEMS = {
     401: ("unauthenticated", "Say who you are"),
     403: ("forbidden", "You may not do this"),

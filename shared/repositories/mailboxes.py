@@ -37,6 +37,8 @@ class InDoubt:
     conversation_id: str
     seq: int
     text_hash: str
+    part: int
+    parts: int
     since: datetime
 
 
@@ -76,8 +78,8 @@ class Mailboxes:
             MAILBOX, (*mailbox.partition, before.seq), expected=columns, changes=changes
         )
 
-    async def doubt(self, mailbox: Mailbox, item: Item, since: datetime) -> None:
-        """Let echoes find the delivery."""
+    async def doubt(self, mailbox: Mailbox, item: Item, parts: int, since: datetime) -> None:
+        """Let echoes find the delivery, whose text has ``parts``."""
         row: Row = {
             "tenant": mailbox.tenant,
             "channel": mailbox.channel,
@@ -86,6 +88,8 @@ class Mailboxes:
             "conversation_id": mailbox.conversation_id,
             "seq": item.seq,
             "text_hash": item.text_hash,
+            "part": item.part,
+            "parts": parts,
             "since": since,
         }
         await self._tables.put(Put(UNCERTAIN, row, ttl=_UNCERTAIN_TTL))
@@ -102,6 +106,8 @@ class Mailboxes:
                     str(row["conversation_id"]),
                     int(str(row["seq"])),
                     str(row["text_hash"]),
+                    int(str(row["part"])),
+                    int(str(row["parts"])),
                     since,
                 )
             )

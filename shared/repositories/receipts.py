@@ -10,13 +10,32 @@ from shared.repositories.cursors import Cursors
 from shared.repositories.schema import RECEIPTS
 
 _STATUS = {ReceiptKind.DELIVERED: Status.DELIVERED, ReceiptKind.READ: Status.READ}
-_COVERING = 20  # range rows looked at to find the one that covers a seq
+_PAGE = 200  # range rows read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     from_seq: int
     to_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A user's ranges over a stretch of a conversation."""
+
+    user_id: str
+    ranges: tuple[tuple[Status, Range, datetime], ...]
+
+    def reports(self, seq: int) -> list[Report]:
+        """What they say of the message with this number: the earliest report of each kind."""
+        earliest: dict[Status, datetime] = {}
+        for status, covered, at in self.ranges:
+            if covered.from_seq <= seq <= covered.to_seq:
+                earliest[status] = min(at, earliest.get(status, at))
+        return [
+            Report(recipient=self.user_id, channel=IN_APP, status=status, at=at, source="client")
+            for status, at in earliest.items()
+        ]
 
 
 class Receipts:
@@ -56,21 +75,28 @@ class Receipts:
 
     async def reported(self, tenant: str, conversation_id: str, user_id: str, seq: int) -> list[Report]:
         """The user's reports about the message with this number."""
-        found = []
-        for kind, status in _STATUS.items():
-            rows = await self._tables.slice(
-                RECEIPTS, (tenant, conversation_id), prefix=(user_id, str(kind)), after=seq - 1, limit=_COVERING
-            )
-            times = [row["at"] for row in rows if int(str(row["from_seq"])) <= seq]
-            if times:
-                at = min(times)  # type: ignore[type-var]
-                assert isinstance(at, datetime)
-                found.append(Report(recipient=user_id, channel=IN_APP, status=status, at=at, source="client"))
-        return found
+        coverage = await self.coverage(tenant, conversation_id, user_id, seq, seq)
+        return coverage.reports(seq)
 
-    async def is_read(self, tenant: str, conversation_id: str, user_id: str, seq: int) -> bool:
-        reports = await self.reported(tenant, conversation_id, user_id, seq)
-        return any(report.status is Status.READ for report in reports)
+    async def coverage(self, tenant: str, conversation_id: str, user_id: str, first: int, last: int) -> "Coverage":
+        """What the user said of the messages ``first`` to ``last``: two looks, however many messages."""
+        found: list[tuple[Status, Range, datetime]] = []
+        for kind, status in _STATUS.items():
+            after = first - 1
+            while True:
+                rows = await self._tables.slice(
+                    RECEIPTS, (tenant, conversation_id), prefix=(user_id, str(kind)), after=after, limit=_PAGE
+                )
+                for row in rows:
+                    at = row["at"]
+                    assert isinstance(at, datetime)
+                    found.append((status, Range(int(str(row["from_seq"])), int(str(row["to_seq"]))), at))
+                # A range that ends behind ``last`` may be followed by others that reach back into it; the
+                # earliest of them is in the same page, for ranges are made in the order of their ends.
+                if len(rows) < _PAGE or found[-1][1].to_seq > last:
+                    break
+                after = found[-1][1].to_seq
+        return Coverage(user_id, tuple(found))
 
     async def _keep(
         self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind, new: Range, at: datetime

@@ -151,7 +151,14 @@ UNCERTAIN = Table(
     "uncertain",
     partition={**_TENANT, "channel": Type.TEXT, "address": Type.TEXT},
     clustering={"delivery_id": Type.TEXT},
-    columns={"conversation_id": Type.TEXT, "seq": Type.INT, "text_hash": Type.TEXT, "since": Type.TIME},
+    columns={
+        "conversation_id": Type.TEXT,
+        "seq": Type.INT,
+        "text_hash": Type.TEXT,
+        "part": Type.INT,
+        "parts": Type.INT,
+        "since": Type.TIME,
+    },
     expiring=True,
 )
 """Deliveries whose answer was lost, by address: where an echo looks for its delivery (channels.md 3.0)."""

@@ -4,7 +4,7 @@ Where a message stands with each of its recipients: providers' reports and in-ap
 An in-app delivery is SENT when the message is accepted, for then it is in the timeline that its recipients read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,18 +27,42 @@ class Statuses:
         """The members and when they joined; one look serves all messages of a conversation."""
         return await self.conversations.roster(tenant, conversation_id)
 
-    async def reports(self, tenant: str, message: MessageAccepted, roster: Mapping[str, datetime]) -> list[Report]:
-        """Everything reported about the message, for those who were members when it came."""
-        present = [user for user, joined_at in roster.items() if joined_at <= message.created_at]
-        reports: list[Report] = []
-        for user in in_app_recipients(message, present):
-            reports.append(
-                Report(recipient=user, channel=IN_APP, status=Status.SENT, at=message.created_at, source="send")
-            )
-            reports += await self.receipts.reported(tenant, message.conversation_id, user, message.seq)
-        if message.channels != (IN_APP,) or message.routing == "needed":
-            reports += await self.deliveries.reports(tenant, message.message_id)
-        return reports
+    async def reports(
+        self, tenant: str, messages: Sequence[MessageAccepted], roster: Mapping[str, datetime]
+    ) -> list[list[Report]]:
+        """
+        Everything reported about each of the messages, for those who were members when it came.
 
-    async def status(self, tenant: str, message: MessageAccepted, roster: Mapping[str, datetime]) -> Status:
-        return overall(deliveries(await self.reports(tenant, message, roster)))
+        The messages are of one conversation, in the order of seq; each recipient's ranges are read once.
+        """
+        recipients = [_recipients(message, roster) for message in messages]
+        everybody = dict.fromkeys(user for users in recipients for user in users)
+        first, last = (messages[0].seq, messages[-1].seq) if messages else (1, 0)
+        covered = {
+            user: await self.receipts.coverage(tenant, messages[0].conversation_id, user, first, last)
+            for user in everybody
+        }
+        found: list[list[Report]] = []
+        for message, users in zip(messages, recipients, strict=True):
+            reports: list[Report] = []
+            for user in users:
+                reports.append(_sent(message, user))
+                reports += covered[user].reports(message.seq)
+            if message.routing == "needed":
+                reports += await self.deliveries.reports(tenant, message.message_id)
+            found.append(reports)
+        return found
+
+    async def statuses(
+        self, tenant: str, messages: Sequence[MessageAccepted], roster: Mapping[str, datetime]
+    ) -> list[Status]:
+        return [overall(deliveries(reports)) for reports in await self.reports(tenant, messages, roster)]
+
+
+def _recipients(message: MessageAccepted, roster: Mapping[str, datetime]) -> list[str]:
+    present = [user for user, joined_at in roster.items() if joined_at <= message.created_at]
+    return in_app_recipients(message, present)
+
+
+def _sent(message: MessageAccepted, user: str) -> Report:
+    return Report(recipient=user, channel=IN_APP, status=Status.SENT, at=message.created_at, source="send")

@@ -379,7 +379,8 @@ class Kills:
         deadline = now() + self.seconds
         point = ""
         for done in range(1, self.kills + 1):
-            fault = await self._kill(campaign, point, self.messages * done / self.kills)
+            share = max(0, self.messages - campaign.accepted) / (self.kills - done + 1)
+            fault = await self._kill(campaign, point, campaign.accepted + rng.uniform(0.3, 1.3) * share)
             point, settings = "", {}
             if self.points and done < self.kills and rng.random() < 0.5:
                 point, passes = rng.choice(list(self.points))
