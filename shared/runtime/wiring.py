@@ -3,7 +3,7 @@ The wiring: which event wakes which function, read from the very manifests that 
 
 ``knative/kustomization.yaml`` names the files; a file that it does not name is not part of the wiring, here as
 in the cluster. What the local broker cannot do as the real one would is a WiringError at the start, never a
-quiet difference. Rules of inheritance and defaults: the observed broker, docs/adr/0007.
+quiet difference. Rules of inheritance and defaults are those that the real broker showed.
 """
 
 from collections.abc import Iterator, Mapping
