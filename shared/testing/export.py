@@ -100,7 +100,7 @@ def emitted_by(folder: str) -> list[str]:
         KeyError: a type that is not in the catalogue.
     """
     docstring = ast.get_docstring(ast.parse(source_of(folder))) or ""
-    said = docstring.partition("emits ")[2].partition("\n\n")[0]
+    said = " ".join(docstring.partition("\n\n")[2].split()).partition(" emits ")[2].partition(". ")[0]
     kinds: list[str] = []
     entity = ""
     for named in _TYPE.findall(said):
