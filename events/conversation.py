@@ -1,19 +1,20 @@
 """What happens to a conversation itself."""
 
-from datetime import datetime
 from typing import ClassVar, Literal
 
 from events.envelope import EventData
-from events.vocabulary import ConversationId, UserId
+from events.vocabulary import ConversationId, Instant, UserId
 
 
 class ConversationCreated(EventData, frozen=True, kw_only=True):
+    """A conversation was made with these members."""
+
     TYPE: ClassVar[str] = "chat4all.conversation.created.v1"
 
     conversation_id: ConversationId
     type: Literal["private", "group"]
     members: tuple[UserId, ...]
-    created_at: datetime
+    created_at: Instant
 
     @property
     def partition_key(self) -> str:
@@ -25,12 +26,14 @@ class ConversationCreated(EventData, frozen=True, kw_only=True):
 
 
 class MemberAdded(EventData, frozen=True, kw_only=True):
+    """Somebody joined a group, or was added to it; ``by`` says who did it."""
+
     TYPE: ClassVar[str] = "chat4all.member.added.v1"
 
     conversation_id: ConversationId
     user_id: UserId
     by: UserId
-    at: datetime
+    at: Instant
 
     @property
     def partition_key(self) -> str:
@@ -46,4 +49,6 @@ class MemberAdded(EventData, frozen=True, kw_only=True):
 
 
 class MemberRemoved(MemberAdded, frozen=True, kw_only=True):
+    """Somebody left a group, or was removed from it."""
+
     TYPE: ClassVar[str] = "chat4all.member.removed.v1"

@@ -1,11 +1,10 @@
 """One message on its way to one recipient by one channel, and what was reported about it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import ClassVar
 
 from events.envelope import EventData
-from events.vocabulary import ChannelName, ConversationId, MessageId, ReceiptKind, Seq, Status, UserId
+from events.vocabulary import ChannelName, ConversationId, Instant, MessageId, ReceiptKind, Seq, Status, UserId
 
 
 class DeliveryRequested(EventData, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ class StatusReported(EventData, frozen=True, kw_only=True):
 
     channel: ChannelName
     status: Status
-    at: datetime
+    at: Instant
     source: str
     conversation_id: str = ""
     message_id: str = ""
@@ -104,7 +103,7 @@ class EchoReceived(EventData, frozen=True, kw_only=True):
     address: str
     provider_message_id: str
     text_hash: str
-    at: datetime
+    at: Instant
 
     @property
     def partition_key(self) -> str:
@@ -129,7 +128,7 @@ class ReceiptReported(EventData, frozen=True, kw_only=True):
     kind: ReceiptKind
     from_seq: Seq
     to_seq: Seq
-    at: datetime
+    at: Instant
 
     @property
     def partition_key(self) -> str:

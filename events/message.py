@@ -1,11 +1,10 @@
 """The life of one message: asked for, accepted, received, and what its recipients made of it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import ClassVar, Literal
 
 from events.envelope import EventData
-from events.vocabulary import ChannelName, ConversationId, MessageId, Payload, Seq, Status, UserId
+from events.vocabulary import ChannelName, ConversationId, Instant, MessageId, Payload, Seq, Status, UserId
 
 
 class MessageSendRequested(EventData, frozen=True, kw_only=True):
@@ -48,14 +47,14 @@ class MessageAccepted(EventData, frozen=True, kw_only=True):
     seq: Seq
     sender: UserId
     payload: Payload
-    created_at: datetime
+    created_at: Instant
     to: tuple[str, ...] | None = None
     channels: tuple[ChannelName, ...] = ()
     metadata: dict[str, str] = {}
     request_delivery_receipt: bool = False
     request_read_receipt: bool = False
     reply_to: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
     origin: ChannelName | None = None
     """The channel that the message came in by; None when a client of ours sent it."""
     routing: Literal["none", "needed"] = "needed"
@@ -85,7 +84,7 @@ class MessageReceived(EventData, frozen=True, kw_only=True):
     sender: UserId
     channel: ChannelName
     account_id: str
-    received_at: datetime
+    received_at: Instant
 
     @property
     def partition_key(self) -> str:
@@ -102,7 +101,7 @@ class _StatusChanged(EventData, frozen=True, kw_only=True):
     recipient: str
     channel: ChannelName
     status: Status
-    at: datetime
+    at: Instant
     reason: str | None = None
 
     @property

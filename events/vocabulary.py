@@ -16,6 +16,7 @@ UserId = Annotated[str, Meta(min_length=1, max_length=128)]
 ConversationId = Annotated[str, Meta(min_length=1, max_length=128)]
 MessageId = Annotated[str, Meta(min_length=36, max_length=36, description="UUID, lower case")]
 ChannelName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+Instant = Annotated[datetime, Meta(tz=True)]
 Seq = Annotated[int, Meta(ge=1, description="Number of a message in its conversation: 1, 2, 3 … no gaps")]
 
 IN_APP: str = "chat4all"

@@ -159,7 +159,7 @@ _EVERY = {
 
 def _takers(wiring: Wiring, model: type[EventData]) -> Iterator[str]:
     for trigger in wiring.triggers:
-        if model is TimerTicked and "timer" in trigger.filter or trigger.filter.get("type") == model.TYPE:
+        if (model is TimerTicked and "timer" in trigger.filter) or trigger.filter.get("type") == model.TYPE:
             yield f"{trigger.subscriber} (Trigger `{trigger.name}`{_only(trigger)})"
 
 
@@ -254,7 +254,7 @@ def _json(document: Mapping[str, Any]) -> str:
 
 
 def differences() -> dict[Path, str]:
-    """What must be written, by file; None is missing there but would be left over: see ``left_over``."""
+    """What must be written, by file."""
     made = contracts()
     return {path: text for path, text in made.items() if not path.is_file() or path.read_text("utf-8") != text}
 
@@ -287,7 +287,7 @@ def main() -> int:
             sys.stdout.write(f"written: {name}\n")
     for path in left_over():
         sys.stderr.write(f"{path.relative_to(ROOT)} describes no event of the catalogue; put the event back\n")
-    return 1 if left_over() or check and wanted else 0
+    return 1 if left_over() or (check and wanted) else 0
 
 
 if __name__ == "__main__":
