@@ -1,7 +1,8 @@
 """
 deliver: what waits in a mailbox goes to its provider, one call at a time and in order (C4, C8).
 
-Takes chat4all.delivery.requested.v1, a wake-up; emits chat4all.status.reported.v1.
+Takes chat4all.delivery.requested.v1, a wake-up; emits chat4all.status.reported.v1 and, by way of the due list,
+chat4all.delivery.requested.v1.
 
 The mailbox protocol of design.md 4: take the lowest unfinished row by compare-and-set, call the provider once,
 record the outcome, go on until none is left. A promise to come back later is written to the due list before it

@@ -3,7 +3,8 @@ record-status: what channels and clients report becomes history, and news for wh
 
 Takes chat4all.status.reported.v1, chat4all.receipt.reported.v1, chat4all.echo.received.v1; emits
 chat4all.message.sent.v1, .delivered.v1, .read.v1, .failed.v1 and, when a report settles a delivery whose answer
-was lost, chat4all.delivery.requested.v1 for what waits behind it.
+was lost, chat4all.delivery.requested.v1 for what waits behind it; an echo that settles one becomes
+chat4all.status.reported.v1.
 """
 
 from collections.abc import Iterator

@@ -93,13 +93,13 @@ def test_the_sdk_reads_our_structured_mode(attributes: dict[str, str], data: Any
     assert theirs.get_data() == data
 
 
-@given(_ATTRIBUTES, _JSON)
-def test_we_read_the_sdks_binary_mode(attributes: dict[str, str], data: Any) -> None:
+@given(_ATTRIBUTES, st.dictionaries(st.text(max_size=8), _JSON, max_size=4))
+def test_we_read_the_sdks_binary_mode(attributes: dict[str, str], data: dict[str, Any]) -> None:
+    """Objects only: the SDK writes every other JSON value as Python prints it."""
     message = to_binary(Theirs(dict(attributes), data), _FORMAT)
     ours = from_http(headers(message), message.body)
     assert {name: value for name, value in ours.attributes.items() if name != "time"} == attributes
-    # The SDK writes a JSON string as it is and not as JSON; everything else is JSON.
-    assert (ours.data.decode() if isinstance(data, str) else json.loads(ours.data)) == data
+    assert json.loads(ours.data) == data
 
 
 @given(_ATTRIBUTES, _JSON)
