@@ -22,6 +22,7 @@ _SIGNALS = ("KILL", "TERM", "STOP", "CONT")
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the servers go on
     try:
         return int(_COMMANDS[given.command](given) or 0)
     except (StackError, InstallError) as error:
@@ -72,6 +73,8 @@ def _stack(layout: Layout) -> Stack:
         sys.stderr.write(f"{time.monotonic() - begin:6.1f} s  {name:<12} {what}\n")
         sys.stderr.flush()
 
+    layout.make_folders()
+    os.chdir(layout.state)  # where a server that crashes leaves its dump
     return Stack(layout, cache_folder(), say)
 
 

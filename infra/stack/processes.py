@@ -76,6 +76,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, pid
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
             ],
             setsid=True,
+            setsigdef=[signal.SIGPIPE],  # Python ignores it, and what it starts would inherit that
         )
     state = _stat(pid)
     process = Process(pid, int(state[19]) if state else 0)
@@ -86,10 +87,10 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, pid
 def find(pid_file: Path) -> Process | None:
     """The living process that a pid file names."""
     try:
-        pid, born = pid_file.read_text().split()
+        pid, born = map(int, pid_file.read_text().split())
     except (FileNotFoundError, ValueError):
         return None
-    process = Process(int(pid), int(born))
+    process = Process(pid, born)
     return process if process.alive else None
 
 

@@ -66,7 +66,6 @@ class Stack:
         Raises:
             StackError: something did not come up; everything else was started nevertheless.
         """
-        self._layout.make_folders()
         with self._alone():
             self._layout.save()
             self._together({name: partial(self._bring_up, ENGINES[name]) for name in engines})
@@ -240,7 +239,7 @@ class Stack:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One command at a time changes a stack."""
-        with locked(self._layout.state / "lock"):
+        with locked(self._layout.state / "lock", lambda: self._say("another", "command is at work; waiting for it")):
             yield
 
 
