@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infra.stack.install import InstallError
+from infra.stack.launch import StackError
 from infra.stack.layout import Layout, cache_folder, saved_layout, state_folder, usual_port_offset
-from infra.stack.stack import ENGINES, Seen, Stack, StackError
+from infra.stack.stack import ENGINES, Seen, Stack
 
 _SIGNALS = ("KILL", "TERM", "STOP", "CONT")
 

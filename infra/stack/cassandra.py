@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from infra.stack import probes
+from infra.stack import archive, probes
 from infra.stack.install import Jars, found
 from infra.stack.layout import INFRA, Layout
 from infra.stack.server import Server, numbered
@@ -39,8 +39,8 @@ class Cassandra:
         client, storage, management = layout.port(9042), layout.port(7000), layout.port(7198 + node)
         file = layout.settings(name) / "cassandra.yaml"
         java = found("java", "apt-get install openjdk-17-jre-headless")
-        agent = next((program / "lib").glob("jamm-*.jar"))
-        archive = (f"-XX:SharedArchiveFile={program}/classes.jsa",) if (program / "classes.jsa").exists() else ()
+        agents = [f"-javaagent:{jar}" for jar in (program / "lib").glob("jamm-*.jar")]
+        archived = archive.options(program)
 
         def prepare() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +53,8 @@ class Cassandra:
             command=(
                 java,
                 f"@{_SETTINGS}/jvm.options",
-                *archive,
-                f"-javaagent:{agent}",
+                *archived,
+                *agents,
                 f"-Dlogback.configurationFile=file://{_SETTINGS}/logback.xml",
                 f"-Dcassandra.config=file://{file}",
                 f"-Dcassandra.storagedir={layout.data(name)}",
@@ -68,7 +68,6 @@ class Cassandra:
             environment={"MALLOC_ARENA_MAX": "2"},
             answers=lambda: probes.cassandra(host, client),
             prepare=prepare,
-            grace=30,
         )
 
 

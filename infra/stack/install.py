@@ -35,15 +35,14 @@ class Program(Protocol):
         """Puts it into ``folder``; what the tools say goes to ``log``. Raises InstallError."""
 
 
-def installed(program: Program, cache: Path) -> Path | None:
-    """The program's folder, if it is there."""
-    folder = _folder(program, cache)
-    return folder if folder.is_dir() else None
+def folder_of(program: Program, cache: Path) -> Path:
+    """Where it is, or will be when it is installed."""
+    return cache / f"{program.name}-{hashlib.sha256(program.pinned.encode()).hexdigest()[:12]}"
 
 
 def install(program: Program, cache: Path) -> Path:
     """The program's folder, after installing if need be; whoever comes second waits for the first."""
-    folder = _folder(program, cache)
+    folder = folder_of(program, cache)
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
@@ -53,10 +52,6 @@ def install(program: Program, cache: Path) -> Path:
             program.install(partial, cache / f"{folder.name}.log")
             partial.rename(folder)
     return folder
-
-
-def _folder(program: Program, cache: Path) -> Path:
-    return cache / f"{program.name}-{hashlib.sha256(program.pinned.encode()).hexdigest()[:12]}"
 
 
 @contextmanager

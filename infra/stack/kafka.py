@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from infra.stack import probes
+from infra.stack import archive, probes
 from infra.stack.install import InstallError, Jars, found
 from infra.stack.layout import INFRA, Layout
 from infra.stack.server import Server, numbered
@@ -46,7 +46,7 @@ class Kafka:
         file = layout.settings(name) / "server.properties"
         java = found("java", "apt-get install openjdk-17-jre-headless")
         classes = ("-cp", f"{program}/lib/*")
-        archive = (f"-XX:SharedArchiveFile={program}/classes.jsa",) if (program / "classes.jsa").exists() else ()
+        archived = archive.options(program)
 
         def prepare() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +54,14 @@ class Kafka:
             if not (layout.data(name) / "meta.properties").exists():
                 small = ("-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
                 tool = ("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(file))
-                ended = subprocess.run((java, *small, *archive, *classes, *tool), capture_output=True, text=True)
+                ended = subprocess.run((java, *small, *archived, *classes, *tool), capture_output=True, text=True)
                 if ended.returncode != 0:
                     raise InstallError(f"{layout.data(name)} cannot be formatted: {ended.stdout}{ended.stderr}".strip())
 
         return Server(
             name=name,
             ports=[(_HOST, port), (_HOST, port + 1)],
-            command=(java, f"@{_SETTINGS}/jvm.options", *archive, *_LOGGING, *classes, "kafka.Kafka", str(file)),
+            command=(java, f"@{_SETTINGS}/jvm.options", *archived, *_LOGGING, *classes, "kafka.Kafka", str(file)),
             answers=lambda: probes.kafka(_HOST, port, {node}),
             prepare=prepare,
         )

@@ -33,6 +33,10 @@ class Layout:
     def pid_file(self, server: str) -> Path:
         return self.state / "run" / f"{server}.pid"
 
+    def started(self) -> list[str]:
+        """The names of the servers that were started and not stopped; some may have ended by themselves."""
+        return sorted(path.stem for path in (self.state / "run").glob("*.pid"))
+
     def settings(self, server: str) -> Path:
         """The folder of the settings files that are written for one server."""
         return self.state / "settings" / server

@@ -19,8 +19,7 @@ class Server:
     One process.
 
     name: kafka-2, redis; ports: (host, port) that it will listen on, the one for clients first; prepare: writes its
-    settings and makes its folders; answers: one conversation with it as a client has it, raising NotReady or OSError;
-    grace: seconds that it may take to end when asked.
+    settings and makes its folders; answers: one conversation with it as a client has it, raising NotReady or OSError.
     """
 
     name: str
@@ -29,7 +28,6 @@ class Server:
     answers: Callable[[], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = _nothing
-    grace: float = 15
 
     @property
     def address(self) -> str:

@@ -1,9 +1,7 @@
 """Starts, watches and stops the servers of one layout."""
 
-import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from infra.stack import processes
+from infra.stack import archive, processes
 from infra.stack.cassandra import Cassandra
-from infra.stack.install import InstallError, install, installed, locked
+from infra.stack.install import InstallError, Jars, folder_of, install, locked
 from infra.stack.kafka import Kafka
+from infra.stack.launch import StackError, launch, process_of, until_right, wait_for_answer
 from infra.stack.layout import Layout
 from infra.stack.minio import Minio
 from infra.stack.nats import Nats
@@ -24,21 +23,21 @@ from infra.stack.redis import Redis
 from infra.stack.server import Engine, Server
 
 ENGINES: dict[str, Engine] = {one.name: one for one in (Kafka(), Cassandra(), Redis(), Nats(), Minio())}
-_PATIENCE = 120.0  # seconds until a server must answer
-_EVERY = 0.1
+_GRACE = 20.0  # seconds to end when asked; a broker that has lost its quorum never does
 _REMIND = 15.0
 
 Say = Callable[[str, str], None]
 """Called with the name of what is meant and what happened to it."""
 
 
-class StackError(Exception):
-    """The stack cannot do it; the text is for people."""
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A server as it is now: running, paused, dead (it was started and is gone), or silent (runs, does not answer)."""
+    """
+    A server as it is now.
+
+    state: running; silent (runs, and does not answer); paused; dead (was started, was not stopped, and is gone).
+    age: seconds; memory: bytes; latency: seconds that one conversation took.
+    """
 
     server: Server
     state: str
@@ -53,7 +52,7 @@ class Stack:
     """
     The servers of one layout; ``cache`` is where their programs are installed.
 
-    A server that was started has a pid file until it is stopped by ``down`` or ``wipe``, however it may have ended.
+    A server that was started has a pid file until ``down`` or ``wipe`` stops it, however it may have ended.
     """
 
     def __init__(self, layout: Layout, cache: Path, say: Say) -> None:
@@ -78,8 +77,9 @@ class Stack:
         """Starts one server again and returns when it answers."""
         with self._alone():
             server = self._server(name)
-            self._start(server)
-            self._until(server.name, server.answers, self._process(server))
+            launch(server, self._layout)
+            wait_for_answer(server, self._layout)
+            self._say(name, "answers")
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """
@@ -88,33 +88,33 @@ class Stack:
         Raises:
             StackError: it does not run.
         """
-        process = self._process(self._server(name))
+        process = process_of(self._server(name).name, self._layout)
         if process is None or not process.send(number):
             raise StackError(f"{name} does not run")
 
     def down(self) -> None:
         """Asks every server to end and waits until it has."""
         with self._alone():
-            self._together({server.name: partial(self._stop, server) for server in self._started()})
+            self._together({name: partial(self._stop, name, _GRACE) for name in self._layout.started()})
 
     def wipe(self) -> None:
         """Kills every server and removes data, logs and settings; programs and credentials stay."""
         with self._alone():
-            for server in self._started():
-                if process := self._process(server):
-                    processes.stop(process, grace=0)
+            for name in self._layout.started():
+                self._stop(name, grace=0)
             for path in self._layout.disposable:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def seen(self) -> list[Seen]:
         """Every server that was started."""
-        servers = self._started()
+        started = self._layout.started()
+        servers = [server for server in self._servers() if server.name in started]
         with ThreadPoolExecutor(max(len(servers), 1)) as pool:
             return list(pool.map(self._look_at, servers))
 
     def settings(self, engines: Sequence[str] = ()) -> dict[str, str]:
-        """The environment variables that tell the platform where these engines are; or those that were started."""
-        started = {server.name for server in self._started()}
+        """The environment variables that tell the platform where these engines are, or those that were started."""
+        started = set(self._layout.started())
         found: dict[str, str] = {}
         for engine in ENGINES.values():
             if engine.name in engines or (not engines and started.intersection(engine.names(self._layout))):
@@ -123,70 +123,38 @@ class Stack:
 
     def logs(self, names: Sequence[str]) -> list[Path]:
         """The log files of these servers, or of all."""
-        known = [name for engine in ENGINES.values() for name in engine.names(self._layout)]
-        if unknown := set(names) - set(known):
-            raise StackError(f"no server {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-        return [path for name in names or known if (path := self._layout.log(name)).exists()]
+        for name in names:
+            self._check(name)
+        return [path for name in names or self._names() if (path := self._layout.log(name)).exists()]
 
     def _bring_up(self, engine: Engine) -> None:
         servers = engine.servers(self._layout, self._install(engine))
         with ThreadPoolExecutor(len(servers)) as pool:
-            list(pool.map(self._start, servers))
+            list(pool.map(lambda server: launch(server, self._layout), servers))
         for server in servers:
-            self._until(server.name, server.answers, self._process(server), quiet=True)
-        self._until(engine.name, lambda: engine.answers_as_a_whole(self._layout))
+            wait_for_answer(server, self._layout)
+        until_right(engine.name, lambda: engine.answers_as_a_whole(self._layout))
+        self._say(engine.name, "answers")
 
     def _install(self, engine: Engine) -> Path:
-        if folder := installed(engine.program, self._cache):
-            return folder
-        self._say(engine.name, "is being installed")
-        folder = install(engine.program, self._cache)
-        self._say(engine.name, "is installed")
+        folder = folder_of(engine.program, self._cache)
+        if not folder.is_dir():
+            self._say(engine.name, "is being installed")
+            install(engine.program, self._cache)
+            self._say(engine.name, "is installed")
+        if isinstance(engine.program, Jars) and not archive.archive_of(folder).exists():
+            archive.make(engine, folder)
+            self._say(engine.name, "has a class archive")
         return folder
 
-    def _start(self, server: Server) -> None:
-        if self._process(server):
-            return
-        for host, port in server.ports:
-            if _taken(host, port):
-                raise StackError(f"{server.name}: {host}:{port} is taken by another process; use --port-offset")
-        server.prepare()
-        log = self._layout.log(server.name)
-        environment = {"PATH": os.defpath, "HOME": str(self._layout.state), "LANG": "C.UTF-8", **server.environment}
-        processes.spawn(server.command, environment, log, self._layout.pid_file(server.name))
-
-    def _until(
-        self, name: str, answers: Callable[[], None], process: processes.Process | None = None, quiet: bool = False
-    ) -> None:
-        """Asks until there is the right answer."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                answers()
-                break
-            except (NotReady, OSError) as error:
-                trouble = error
-            if process and not process.alive:
-                raise StackError(
-                    f"{name} ended; the end of {self._layout.log(name)}:\n{_end_of(self._layout.log(name))}"
-                )
-            if time.monotonic() > deadline:
-                raise StackError(f"{name} does not answer after {_PATIENCE:.0f} s: {trouble}")
-            time.sleep(_EVERY)
-        if not quiet:
-            self._say(name, "answers")
-
-    def _stop(self, server: Server) -> None:
-        process = self._process(server)
-        if process is None:
-            self._layout.pid_file(server.name).unlink(missing_ok=True)
-            return
-        willing = processes.stop(process, server.grace)
-        self._layout.pid_file(server.name).unlink(missing_ok=True)
-        self._say(server.name, "ended" if willing else f"did not end within {server.grace:.0f} s and was killed")
+    def _stop(self, name: str, grace: float) -> None:
+        if process := process_of(name, self._layout):
+            willing = processes.stop(process, grace)
+            self._say(name, "ended" if willing else "was killed")
+        self._layout.pid_file(name).unlink()
 
     def _look_at(self, server: Server) -> Seen:
-        process = self._process(server)
+        process = process_of(server.name, self._layout)
         if process is None:
             return Seen(server, "dead")
         state, latency, trouble = "running", None, ""
@@ -201,24 +169,22 @@ class Stack:
                 state, trouble = "silent", str(error) or type(error).__name__
         return Seen(server, state, process.pid, process.age, process.memory, latency, trouble)
 
-    def _process(self, server: Server) -> processes.Process | None:
-        return processes.find(self._layout.pid_file(server.name))
+    def _servers(self) -> list[Server]:
+        engines = ENGINES.values()
+        return [
+            one for engine in engines for one in engine.servers(self._layout, folder_of(engine.program, self._cache))
+        ]
 
     def _server(self, name: str) -> Server:
-        servers = {server.name: server for server in self._servers()}
-        if name not in servers:
-            raise StackError(f"no server {name}; there are {', '.join(servers)}")
-        return servers[name]
+        self._check(name)
+        return next(server for server in self._servers() if server.name == name)
 
-    def _servers(self) -> list[Server]:
-        found: list[Server] = []
-        for engine in ENGINES.values():
-            if program := installed(engine.program, self._cache):
-                found += engine.servers(self._layout, program)
-        return found
+    def _names(self) -> list[str]:
+        return [name for engine in ENGINES.values() for name in engine.names(self._layout)]
 
-    def _started(self) -> list[Server]:
-        return [server for server in self._servers() if self._layout.pid_file(server.name).exists()]
+    def _check(self, name: str) -> None:
+        if name not in self._names():
+            raise StackError(f"no server {name}; there are {', '.join(self._names())}")
 
     def _together(self, tasks: Mapping[str, Callable[[], object]]) -> None:
         """Does them all at once, to the end, and says now and then what it still waits for."""
@@ -229,29 +195,15 @@ class Stack:
                 done, pending = wait(pending, timeout=_REMIND)
                 if not done:
                     self._say(", ".join(sorted(futures[one] for one in pending)), "not there yet")
-        problems = [str(error) for one in futures if isinstance(error := one.exception(), (StackError, InstallError))]
-        for one in futures:
-            if (error := one.exception()) and not isinstance(error, (StackError, InstallError)):
+        errors = [error for one in futures if (error := one.exception())]
+        for error in errors:
+            if not isinstance(error, (StackError, InstallError)):
                 raise error
-        if problems:
-            raise StackError("\n".join(problems))
+        if errors:
+            raise StackError("\n".join(map(str, errors)))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One command at a time changes a stack."""
         with locked(self._layout.state / "lock", lambda: self._say("another", "command is at work; waiting for it")):
             yield
-
-
-def _taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
-
-
-def _end_of(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

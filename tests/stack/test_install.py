@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.stack.install import DebianProgram, GoProgram, InstallError, Jars, install, installed
+from infra.stack.install import DebianProgram, GoProgram, InstallError, Jars, folder_of, install
 
 
 @dataclass
@@ -26,11 +26,10 @@ class Tool:
 
 def test_a_program_is_installed_once(tmp_path: Path) -> None:
     tool = Tool()
-    assert installed(tool, tmp_path) is None
 
     folder = install(tool, tmp_path)
 
-    assert install(tool, tmp_path) == installed(tool, tmp_path) == folder
+    assert install(tool, tmp_path) == folder_of(tool, tmp_path) == folder
     assert (folder / "whole").exists()
     assert len(tool.times) == 1
 
@@ -47,7 +46,7 @@ def test_two_who_want_it_at_once_install_it_once(tmp_path: Path) -> None:
 def test_half_an_installation_counts_for_nothing(tmp_path: Path) -> None:
     with pytest.raises(InstallError):
         install(Tool(fails=True), tmp_path)
-    assert installed(Tool(), tmp_path) is None
+    assert not folder_of(Tool(), tmp_path).exists()
 
     assert sorted(path.name for path in install(Tool(), tmp_path).iterdir()) == ["half", "whole"]
 
