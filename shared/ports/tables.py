@@ -39,6 +39,10 @@ class Table:
     conditional: bool = False
     expiring: bool = False
     """Whether rows may be given a TTL; elsewhere a ttl is a TypeError."""
+    immutable: bool = False
+    """Whether a row is only ever written again as it was: what a put leaves out need not be cleared."""
+    short_lived: bool = False
+    """Whether rows are deleted soon, as from a queue, and one that came back would do no harm."""
 
     @property
     def key(self) -> tuple[str, ...]:

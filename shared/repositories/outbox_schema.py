@@ -15,6 +15,7 @@ OUTBOX = Table(
         "created_at": Type.TIME,
     },
     expiring=True,
+    short_lived=True,
 )
 """Entries by the minute since the epoch in which the sweeper may look at them; the tenant is the platform's."""
 

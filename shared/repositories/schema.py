@@ -63,12 +63,14 @@ TIMELINE = Table(
         "body": Type.BYTES,  # "s" rows: the message as JSON, events.MessageAccepted
     },
     conditional=True,
+    immutable=True,
 )
 
 MESSAGE_IDS = Table(
     "message_ids",
     partition={**_TENANT, "message_id": Type.TEXT},
     columns={"conversation_id": Type.TEXT, "seq": Type.INT, "fingerprint": Type.TEXT},
+    immutable=True,
 )
 
 EPHEMERAL_PAYLOADS = Table(
@@ -76,6 +78,7 @@ EPHEMERAL_PAYLOADS = Table(
     partition={**_TENANT, "message_id": Type.TEXT},
     columns={"payload": Type.BYTES},
     expiring=True,
+    immutable=True,
 )
 """Payloads of messages with a TTL (A15); the number in the timeline stays taken when they are gone."""
 
@@ -92,6 +95,7 @@ RECEIPTS = Table(
     partition=_CONVERSATION,
     clustering={"user_id": Type.TEXT, "kind": Type.TEXT, "to_seq": Type.INT, "from_seq": Type.INT},
     columns={"at": Type.TIME},
+    immutable=True,
 )
 """What in-app clients acknowledged, as ranges: immutable rows (design.md 4)."""
 
@@ -106,6 +110,7 @@ REPORTS = Table(
         "provider_message_id": Type.TEXT,
         "reason": Type.TEXT,
     },
+    immutable=True,
 )
 """What was reported about deliveries on providers' channels: immutable rows, never judged when stored (A9)."""
 
@@ -120,12 +125,14 @@ DELIVERIES = Table(
         "channel": Type.TEXT,
         "address": Type.TEXT,
     },
+    immutable=True,
 )
 
 PROVIDER_MESSAGES = Table(
     "provider_messages",
     partition={**_TENANT, "channel": Type.TEXT, "provider_message_id": Type.TEXT},
     columns={"delivery_id": Type.TEXT, "attempt": Type.INT, "last_part": Type.BOOL},
+    immutable=True,
 )
 """Provider's id to our delivery; a long text has several, and only the last part's receipts count."""
 
@@ -169,6 +176,7 @@ ECHOES = Table(
     clustering={"provider_message_id": Type.TEXT},
     columns={"text_hash": Type.TEXT, "at": Type.TIME},
     expiring=True,
+    immutable=True,
 )
 """Echoes that no delivery in doubt was found for yet: theirs may still be on its way to doubt."""
 
@@ -184,6 +192,7 @@ DUE = Table(
     partition={**_TENANT, "minute": Type.INT, "shard": Type.INT},
     clustering={"at": Type.TIME, "due_id": Type.TEXT},
     columns={"kind": Type.TEXT, "owner": Type.TEXT, "wake": Type.BYTES},
+    short_lived=True,
 )
 """What is to be woken when (design.md 5); the tenant is the platform's, ``owner`` is whose it is."""
 

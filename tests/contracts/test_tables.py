@@ -9,6 +9,7 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.tables import SqliteTables
 from shared.domain.errors import Unanswered, Unavailable
 from shared.ports.tables import Put
+from shared.testing import real_engines
 from shared.testing.contracts.tables import CLAIMS, NOTES, SCHEMA, TablesContract, a_claim, a_note
 
 
@@ -52,3 +53,23 @@ class TestSqlite(TablesContract):
         database = Database(tmp_path / "chat4all.db")
         yield SqliteTables(database, clock, SCHEMA)
         await database.close()
+
+
+@pytest.mark.real("cassandra")
+class TestCassandra(TablesContract):
+    clock_is_ours = False
+
+    @pytest.fixture
+    async def tables(self):
+        async with real_engines.cassandra_tables("chat4all_contract", SCHEMA) as tables:
+            yield tables
+
+    @pytest.fixture
+    def pass_time(self):
+        return asyncio.sleep
+
+    async def test_plain_and_conditional_writes_do_not_mix(self, tables):
+        with pytest.raises(TypeError):
+            await tables.put(Put(CLAIMS, a_claim()))
+        with pytest.raises(TypeError):
+            await tables.put_if_absent(NOTES, a_note())

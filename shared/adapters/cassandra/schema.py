@@ -1,0 +1,78 @@
+"""The CQL that makes keyspace and tables of the declarations, and adds the columns that came later."""
+
+from collections.abc import Iterable, Mapping
+
+from shared.adapters.cassandra.statements import CQL_TYPE, STANDS
+from shared.ports.tables import Table
+
+Columns = Mapping[str, Mapping[str, str]]
+"""CQL types by column by table, as ``system_schema.columns`` tells them."""
+
+READ_COLUMNS = "SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = %s"
+
+
+class SchemaMismatch(Exception):
+    """A column has another type than is declared; no statement can change that."""
+
+
+def create_keyspace(keyspace: str, replication_factor: int) -> str:
+    replication = f"{{'class': 'NetworkTopologyStrategy', 'replication_factor': {replication_factor}}}"
+    return f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication}'
+
+
+def missing(keyspace: str, tables: Iterable[Table], found: Columns) -> list[str]:
+    """
+    The statements that make of what was found what is declared; none when it is all there.
+
+    Raises:
+        SchemaMismatch: a column is there with another type.
+    """
+    statements = []
+    for table in tables:
+        present = found.get(table.name)
+        if present is None:
+            statements.append(_create_table(keyspace, table))
+            continue
+        for name, cql_type in _columns(table).items():
+            if name not in present:
+                statements.append(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {cql_type}')
+            elif present[name] != cql_type:
+                raise SchemaMismatch(f"{keyspace}.{table.name}.{name} is {present[name]}, declared {cql_type}")
+    return statements
+
+
+def _columns(table: Table) -> dict[str, str]:
+    columns = {name: CQL_TYPE[kind] for name, kind in table.all_columns.items()}
+    return {**columns, STANDS: "boolean"} if table.conditional else columns
+
+
+def _create_table(keyspace: str, table: Table) -> str:
+    columns = ", ".join(f'"{name}" {cql_type}' for name, cql_type in _columns(table).items())
+    partition = ", ".join(f'"{name}"' for name in table.partition)
+    key = ", ".join([f"({partition})", *(f'"{name}"' for name in table.clustering)])
+    options = " AND ".join(f"{name} = {value}" for name, value in _options(table).items())
+    return (
+        f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{table.name}" ({columns}, PRIMARY KEY ({key}))'
+        f" WITH {options} AND comment = 'chat4all'"
+    )
+
+
+def _options(table: Table) -> dict[str, str]:
+    """How rows live decides how they are compacted (ADR 0018)."""
+    if table.short_lived:
+        # Deleted before most are on disk. The sweeper and redrive come 30 s later at the earliest: by then deletions
+        # are forgotten, so that no read ever counts them as tombstones.
+        return {"compaction": _LEVELED, "gc_grace_seconds": "30"}
+    if table.expiring and table.immutable:
+        return {"compaction": _BY_DAY}
+    if table.immutable:
+        return {"compaction": _AS_IT_COMES}
+    return {"compaction": _LEVELED}
+
+
+_LEVELED = "{'class': 'LeveledCompactionStrategy'}"
+_BY_DAY = (
+    "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1',"
+    " 'unchecked_tombstone_compaction': 'true'}"
+)
+_AS_IT_COMES = "{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}"

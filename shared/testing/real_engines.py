@@ -1,0 +1,63 @@
+"""
+The real engines that tests may use, where scripts/stack says they are.
+
+A test that needs one is marked ``real(engine)``. Without the engine it is skipped; where CHAT4ALL_REAL_ENGINES is
+"required", as in CI, it fails.
+"""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shared.adapters.cassandra.settings import CassandraSettings
+from shared.adapters.cassandra.tables import CassandraTables
+from shared.ports.tables import Table
+
+ADDRESSES = {
+    "cassandra": "CHAT4ALL_CASSANDRA_CONTACT_POINTS",
+    "kafka": "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS",
+    "redis": "CHAT4ALL_REDIS_URL",
+    "nats": "CHAT4ALL_NATS_URL",
+}
+"""The variable that says where an engine is, by engine."""
+
+_environment = os.environ  # noqa: TID251  tests are told by the environment what there is
+
+
+def address(engine: str) -> str | None:
+    """Where it is, as its variable has it; None when it is not there."""
+    return _environment.get(ADDRESSES[engine])
+
+
+def required() -> bool:
+    return _environment.get("CHAT4ALL_REAL_ENGINES") == "required"
+
+
+def cassandra_settings(keyspace: str) -> CassandraSettings:
+    return CassandraSettings(
+        contact_points=(address("cassandra") or "").split(","),
+        port=int(_environment.get("CHAT4ALL_CASSANDRA_PORT", "9042")),
+        replication_factor=int(_environment.get("CHAT4ALL_CASSANDRA_REPLICATION_FACTOR", "1")),
+        keyspace=keyspace,
+    )
+
+
+@asynccontextmanager
+async def cassandra_tables(keyspace: str, schema: Sequence[Table]) -> AsyncIterator[CassandraTables]:
+    """Empty tables in a keyspace for tests, which is made by the first and kept."""
+    from shared.adapters.cassandra.migration import Migration
+    from shared.adapters.cassandra.session import Session
+
+    settings = cassandra_settings(keyspace)
+
+    def prepare(session: Any) -> None:
+        Migration(session, keyspace, settings.replication_factor, schema).run()
+        for table in schema:
+            session.execute(f'TRUNCATE "{keyspace}"."{table.name}"', timeout=30)
+
+    tables = CassandraTables(await Session.connect(settings, prepare), settings, schema)
+    try:
+        yield tables
+    finally:
+        await tables.close()
