@@ -85,7 +85,7 @@ def from_http(headers: Headers, body: bytes) -> CloudEvent:
         return from_structured(body)
     if content_type:
         attributes["datacontenttype"] = content_type
-    _check(attributes)
+    check_attributes(attributes)
     return CloudEvent(attributes, body)
 
 
@@ -104,7 +104,7 @@ def from_structured(body: bytes) -> CloudEvent:
         raise BadEvent("the body is not one JSON object")
     data, encoded = members.pop("data", None), members.pop("data_base64", None)
     attributes = {name: _attribute(name, value) for name, value in members.items() if value is not None}
-    _check(attributes)
+    check_attributes(attributes)
     if encoded is None:
         raw = b"" if data is None else orjson.dumps(data)
         if isinstance(data, str) and not is_json(attributes.get("datacontenttype", "application/json")):
@@ -141,7 +141,11 @@ def _attribute(name: str, value: object) -> str:
             raise BadEvent(f"attribute {name!r} is neither a string, an integer nor a boolean")
 
 
-def _check(attributes: Mapping[str, str]) -> None:
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """
+    Raises:
+        BadEvent: a required attribute is missing, a name or the specversion is not allowed.
+    """
     for name in BINARY_REQUIRED:
         if not attributes.get(name):
             raise BadEvent(f"attribute {name!r} is missing or empty")

@@ -9,10 +9,11 @@ from events import CloudEvent
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """``offset`` grows with every event of the log; it has gaps after a trim."""
+    """``offset`` grows with every event of the log, or of the partition; it has gaps after a trim."""
 
     offset: int
     event: CloudEvent
+    partition: int = 0
 
 
 class EventLog(Protocol):

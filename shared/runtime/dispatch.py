@@ -7,15 +7,16 @@ Better than the real one in one point: a dead letter whose sink fails is kept an
 import asyncio
 import base64
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Any
+from weakref import WeakSet
 
 from events.cloudevent import BadEvent, CloudEvent, from_http
 from shared.domain.errors import Unavailable
 from shared.observability import metrics
 from shared.observability.log import log
-from shared.ports.event_log import LoggedEvent, RecordLog
+from shared.ports.event_log import LoggedEvent
 from shared.runtime.subscriber import Answer, Headers, Subscriber
 from shared.runtime.wiring import Trigger
 
@@ -87,26 +88,34 @@ class Slots:
 
 
 class Dispatch:
-    """One Trigger's calls. ``slots`` bounds those under way; an event that pauses before a retry holds none."""
+    """
+    One Trigger's calls, each event in a task of its own. ``slots`` bounds the calls under way; an event that
+    pauses before a retry holds none. ``append`` takes the events that subscribers answer with.
+    """
 
     def __init__(
-        self, trigger: Trigger, subscriber: Subscriber, sink: Subscriber | None, log: RecordLog, *, calls: int
+        self,
+        trigger: Trigger,
+        subscriber: Subscriber,
+        sink: Subscriber | None,
+        append: Callable[[CloudEvent], Awaitable[None]],
+        *,
+        calls: int,
     ) -> None:
         self.slots = Slots(calls)
-        self.pausing: set[asyncio.Task[None]] = set()
-        self.stopping = False
+        self._pausing: set[asyncio.Task[None]] = set()
+        self._given_up: WeakSet[asyncio.Task[None]] = WeakSet()
         self._trigger = trigger
         self._delivery = trigger.delivery
         self._subscriber = subscriber
         self._sink = sink
-        self._log = log
+        self._append = append
         self._retried = metrics.events_retried.labels(trigger.name)
         self._dead = metrics.events_dead.labels(trigger.name)
         self._lost = metrics.events_lost.labels(trigger.name)
         self._constant: Headers = [
             (b"prefer", b"reply"),
             (b"kn-namespace", trigger.namespace.encode()),
-            (b"ce-knativekafkapartition", b"0"),
         ]
 
     async def __call__(self, record: LoggedEvent) -> None:
@@ -115,6 +124,7 @@ class Dispatch:
         if not body:
             headers.pop()  # its content-length
         headers += self._constant
+        headers.append((b"ce-knativekafkapartition", b"%d" % record.partition))
         headers.append((b"ce-knativekafkaoffset", b"%d" % record.offset))
         delivery = self._delivery
         retries = 0
@@ -138,9 +148,15 @@ class Dispatch:
             await self._take()
         await self._bury(record, headers, body, None if meant is Fate.GARBLED else answer)
 
+    def give_up(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """Cancel what pauses, let calls under way come to their end and try nothing again."""
+        self._given_up.update(tasks)
+        for task in self._pausing.intersection(self._given_up):
+            task.cancel()
+
     async def _replied(self, reply: CloudEvent) -> bool:
         try:
-            await self._log.append(reply)
+            await self._append(reply)
         except Unavailable as error:
             log.warning("a reply could not be appended", trigger=self._trigger.name, why=error.detail)
             return False
@@ -186,16 +202,16 @@ class Dispatch:
             await self._aside(self.slots.take())
 
     async def _aside(self, waiting: Awaitable[None]) -> None:
-        """Wait between calls, where a stop may cut without interrupting a function."""
+        """Wait between calls, where giving up may cut without interrupting a function."""
         task = asyncio.current_task()
         assert task is not None
-        if self.stopping:
+        if task in self._given_up:
             task.cancel()
-        self.pausing.add(task)
+        self._pausing.add(task)
         try:
             await waiting
         finally:
-            self.pausing.discard(task)
+            self._pausing.discard(task)
 
 
 def _error_headers(address: str, answer: Answer | None) -> Headers:

@@ -8,7 +8,7 @@ from shared.domain.identity import OPERATIONS
 from shared.http.caller import Caller
 from shared.http.routing import Answer, Page, api_router, problems, scoped
 from shared.observability import metrics
-from shared.runtime.trigger_runner import Standing, TriggerRunner
+from shared.runtime.trigger_runner import Runner, Standing
 
 
 class TriggerAnswer(Answer):
@@ -21,7 +21,7 @@ class TriggerAnswer(Answer):
     in_flight: int
 
 
-def router(runner: TriggerRunner) -> APIRouter:
+def router(runner: Runner) -> APIRouter:
     routes = api_router("Operations")
 
     @routes.get("/metrics", response_class=Response)

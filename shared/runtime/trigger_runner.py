@@ -1,5 +1,5 @@
 """
-The broker of the embedded and servers modes: reads the log and wakes functions as the Triggers say.
+The broker of the embedded mode: reads the log and wakes functions as the Triggers say.
 
 One feed reads the log once and hands each event to the Triggers that match; a Trigger without room falls
 behind and reads for itself until it has caught up. Unordered, at least once: a group's committed offset is the
@@ -7,11 +7,13 @@ gap-free prefix of what it has finished. Nothing polls: an idle runner sleeps in
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 
+from events import CloudEvent
 from shared.domain.errors import Unavailable
 from shared.observability import metrics
 from shared.observability.log import log as lines
@@ -40,13 +42,27 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a Trigger stands; offsets of the log."""
+    """How a Trigger stands; offsets of the log, or their sums over the partitions that this process has."""
 
     trigger: Trigger
     read: int
     committed: int
     in_flight: int
     lag: int
+
+
+class Runner(Protocol):
+    """What wakes functions, whatever the log is."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float = 10.0) -> None: ...
+
+    def alive(self) -> tuple[bool, str]: ...
+
+    def standings(self) -> list[Standing]: ...
+
+    def collect(self) -> Iterable[GaugeMetricFamily]: ...
 
 
 class TriggerRunner:
@@ -68,7 +84,7 @@ class TriggerRunner:
         self.log = log
         self.pace = pace or Pace()
         self._consumers = [
-            _Consumer(self, trigger, _dispatch(trigger, subscribers, log, self.pace)) for trigger in triggers
+            _Consumer(self, trigger, dispatch_of(trigger, subscribers, log.append, self.pace)) for trigger in triggers
         ]
         self._by_type: dict[str, list[_Consumer]] = {}
         self._of_any_type = [consumer for consumer in self._consumers if consumer.type is None]
@@ -142,11 +158,7 @@ class TriggerRunner:
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """prometheus_client's collector: asked when somebody scrapes, free otherwise."""
-        lag, in_flight = metrics.gauges(metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT)
-        for standing in self.standings():
-            lag.add_metric([standing.trigger.name], standing.lag)
-            in_flight.add_metric([standing.trigger.name], standing.in_flight)
-        return [lag, in_flight]
+        return gauges(self.standings())
 
     async def _follow(self) -> None:
         while True:
@@ -242,12 +254,11 @@ class _Consumer:
 
     def stop(self) -> set[asyncio.Task[None]]:
         """Begin nothing more; the calls that are under way."""
-        self._dispatch.stopping = True
         if self._catching_up is not None:
             self._catching_up.cancel()
-        for task in self._dispatch.pausing:
-            task.cancel()
-        return set(self.unfinished.values())
+        calls = set(self.unfinished.values())
+        self._dispatch.give_up(calls)
+        return calls
 
     def _begin(self, record: LoggedEvent) -> None:
         self.unfinished[record.offset] = asyncio.create_task(self._finish(record))
@@ -300,7 +311,16 @@ async def read(source: RecordLog, *, after: int, wait: float) -> Sequence[Logged
             await asyncio.sleep(_PAUSE_AFTER_FAILURE)
 
 
-def _dispatch(trigger: Trigger, subscribers: Mapping[str, Subscriber], log: RecordLog, pace: Pace) -> Dispatch:
+def dispatch_of(
+    trigger: Trigger,
+    subscribers: Mapping[str, Subscriber],
+    append: Callable[[CloudEvent], Awaitable[None]],
+    pace: Pace,
+) -> Dispatch:
+    """
+    Raises:
+        WiringError: the Trigger's subscriber or dead letter sink is not among ``subscribers``.
+    """
     for service in (trigger.subscriber, trigger.delivery.dead_letter):
         if service is not None and service not in subscribers:
             raise WiringError(f"Trigger {trigger.name!r}: nothing serves {service!r} here")
@@ -309,6 +329,14 @@ def _dispatch(trigger: Trigger, subscribers: Mapping[str, Subscriber], log: Reco
         trigger,
         subscribers[trigger.subscriber],
         subscribers[sink] if sink is not None else None,
-        log,
+        append,
         calls=pace.calls,
     )
+
+
+def gauges(standings: Iterable[Standing]) -> list[GaugeMetricFamily]:
+    lag, in_flight = metrics.gauges(metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT)
+    for standing in standings:
+        lag.add_metric([standing.trigger.name], standing.lag)
+        in_flight.add_metric([standing.trigger.name], standing.in_flight)
+    return [lag, in_flight]

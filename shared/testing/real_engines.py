@@ -8,11 +8,15 @@ A test that needs one is marked ``real(engine)``. Without the engine it is skipp
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4  # noqa: TID251  offsets of an earlier run must not be found
 
 from shared.adapters.cassandra.settings import CassandraSettings
 from shared.adapters.cassandra.tables import CassandraTables
 from shared.ports.tables import Table
+
+if TYPE_CHECKING:
+    from shared.adapters.kafka.cluster import Cluster
 
 ADDRESSES = {
     "cassandra": "CHAT4ALL_CASSANDRA_CONTACT_POINTS",
@@ -61,3 +65,22 @@ async def cassandra_tables(keyspace: str, schema: Sequence[Table]) -> AsyncItera
         yield tables
     finally:
         await tables.close()
+
+
+def kafka_cluster() -> "Cluster":
+    from shared.adapters.kafka.cluster import Cluster
+
+    return Cluster(address("kafka") or "")
+
+
+@asynccontextmanager
+async def kafka_topic(*, partitions: int) -> AsyncIterator[str]:
+    """A topic that nobody has used; it goes again."""
+    from shared.adapters.kafka import topics
+
+    name = f"tests-{uuid4().hex[:12]}"
+    await topics.ensure(kafka_cluster(), topics.Topic(name, partitions=partitions))
+    try:
+        yield name
+    finally:
+        await topics.remove(kafka_cluster(), name)

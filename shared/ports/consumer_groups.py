@@ -1,0 +1,76 @@
+"""
+What a trigger runner consumes when the log has partitions: its members share them, each has some at a time.
+
+A group is known by its name for as long as its offsets are kept; a new one begins at the end of the log, and
+goes on where it was when its last member has left.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.ports.event_log import LoggedEvent
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """
+    One member's hold on one partition, from ``start``, the first offset to be handled. ``held`` turns false when
+    the partition goes to somebody else; if it comes back that is another claim.
+    """
+
+    partition: int
+    start: int
+    held: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Events of one partition in its order; all before the offset ``read`` has been looked at."""
+
+    claim: Claim
+    records: Sequence[LoggedEvent]
+    read: int
+
+
+LetGo = Callable[[Collection[Claim]], Awaitable[Mapping[Claim, int]]]
+"""
+Claims have ended: bring to an end what can be, begin nothing more of them; for each the offset before which
+everything is finished. The next holder waits for it.
+"""
+
+
+class GroupMember(Protocol):
+    async def join(self, let_go: LetGo) -> None:
+        """
+        Become a member; returns once it has its share, so that no event published from then on is missed. Waits
+        for a log that cannot be reached. Called once.
+        """
+        ...
+
+    async def fetch(self) -> Sequence[Fetched]:
+        """The next events that pass the filter; waits for them. What its reader leaves lying is bounded."""
+        ...
+
+    async def commit(self, finished: Mapping[Claim, int]) -> None:
+        """
+        Keep the offsets before which everything is finished; of claims that are no longer held nothing is kept.
+
+        Raises:
+            Unavailable: they may not have been kept.
+        """
+        ...
+
+    def heads(self) -> Mapping[Claim, int]:
+        """For each claim the offset that its partition's next event will get, as far as is known here."""
+        ...
+
+    async def leave(self) -> None:
+        """End every claim through ``let_go``, commit, and let the others have them."""
+        ...
+
+
+class ConsumerGroups(Protocol):
+    def member(self, group: str, filter: Mapping[str, str]) -> GroupMember:
+        """A member that will see the events whose attributes have all these values, one after the other."""
+        ...
