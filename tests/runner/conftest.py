@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.testing.grouped_log import GroupedLog
 
 
 class _Jump(selectors.DefaultSelector):
@@ -39,6 +40,8 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callab
     return {"virtual": VirtualLoop}
 
 
-@pytest.fixture
-def log() -> MemoryRecordLog:
-    return MemoryRecordLog()
+@pytest.fixture(params=[MemoryRecordLog, GroupedLog], ids=["one-log", "partitions"])
+def log(request: pytest.FixtureRequest) -> MemoryRecordLog:
+    """Both runners behave as the observed broker."""
+    made: MemoryRecordLog = request.param()
+    return made

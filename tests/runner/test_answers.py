@@ -9,9 +9,9 @@ from events import CloudEvent
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain.errors import Unavailable
 from shared.runtime.subscriber import Answer, Subscriber
-from shared.runtime.trigger_runner import TriggerRunner
 from shared.runtime.wiring import Delivery, Trigger
 from shared.testing.contracts.record_log import cloudevent
+from shared.testing.grouped_log import runner_over
 from shared.testing.scripted import NoAnswer, Scripted, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
@@ -38,7 +38,7 @@ async def run(
         subscribers = local({"f": function, "sink": sink})
     else:
         subscribers = local({"sink": sink}, ("f", function))
-    runner = TriggerRunner([trigger(delivery)], subscribers, log)
+    runner = runner_over(log, [trigger(delivery)], subscribers)
     await runner.start()
     await log.append(event or cloudevent("1"))
     await asyncio.sleep(seconds)
@@ -269,7 +269,7 @@ async def test_an_event_without_data_has_no_content_length(log: MemoryRecordLog)
 
 async def test_no_sink_means_that_the_event_is_lost_and_the_next_ones_flow(log: MemoryRecordLog) -> None:
     function = Scripted(Answer(400), Answer(204))
-    runner = TriggerRunner([trigger(Delivery(retry=3))], local({"f": function}), log)
+    runner = runner_over(log, [trigger(Delivery(retry=3))], local({"f": function}))
     await runner.start()
     await log.append(cloudevent("1"), cloudevent("2"))
     await asyncio.sleep(5)
@@ -282,7 +282,7 @@ async def test_a_dead_letter_whose_sink_fails_is_kept_until_the_sink_takes_it(lo
     """The real one loses it; later events flow here too, but the offset waits, so that a crash loses nothing."""
     function = Scripted(Answer(400), Answer(204))
     sink = Scripted(*[Answer(500)] * 12, Answer(204))
-    runner = TriggerRunner([trigger()], local({"f": function, "sink": sink}), log)
+    runner = runner_over(log, [trigger()], local({"f": function, "sink": sink}))
     await runner.start()
     await log.append(cloudevent("1"), cloudevent("2"))
     await asyncio.sleep(100)

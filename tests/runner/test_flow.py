@@ -9,10 +9,11 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain.errors import Unavailable
 from shared.ports.event_log import LoggedEvent
 from shared.runtime.subscriber import Answer
-from shared.runtime.trigger_runner import Pace, TriggerRunner
+from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring import Delivery, Trigger
 from shared.runtime.wiring_error import WiringError
 from shared.testing.contracts.record_log import cloudevent
+from shared.testing.grouped_log import runner_over
 from shared.testing.scripted import Scripted, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
@@ -24,10 +25,8 @@ def trigger(name: str = "t", service: str = "f", delivery: Delivery = RETRY, **a
     return Trigger(name, "chat4all", {"type": TYPE, **attributes}, service, delivery)
 
 
-async def started(
-    log: MemoryRecordLog, *triggers: Trigger, pace: Pace | None = None, **functions: Scripted
-) -> TriggerRunner:
-    runner = TriggerRunner(triggers or [trigger()], local({"sink": Scripted(), **functions}), log, pace=pace)
+async def started(log: MemoryRecordLog, *triggers: Trigger, pace: Pace | None = None, **functions: Scripted) -> Runner:
+    runner = runner_over(log, triggers or [trigger()], local({"sink": Scripted(), **functions}), pace=pace)
     await runner.start()
     return runner
 
@@ -309,7 +308,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_holds_nothing_up_for_good(l
 
 async def test_a_trigger_whose_service_nothing_serves_stops_the_start(log: MemoryRecordLog) -> None:
     with pytest.raises(WiringError, match="nothing serves 'g' here"):
-        TriggerRunner([trigger("t", "g")], local({"f": Scripted()}), log)
+        runner_over(log, [trigger("t", "g")], local({"f": Scripted()}))
 
 
 async def test_lag_and_events_in_flight_are_gauges_by_trigger(log: MemoryRecordLog) -> None:
