@@ -1,8 +1,28 @@
-"""Tests of real engines run where the engine is; see shared.testing.real_engines."""
+"""
+Hypothesis profiles: ``ci`` (the default) is bounded, ``campaign`` searches for as long as one likes to wait:
+
+    HYPOTHESIS_PROFILE=campaign HYPOTHESIS_EXAMPLES=20000 scripts/test tests/properties
+
+Tests that are marked ``real(engine)`` run where the engine is; see shared.testing.real_engines.
+"""
+
+import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shared.testing import real_engines
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, suppress_health_check=SLOW)
+settings.register_profile(
+    "campaign",
+    deadline=None,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "5000")),  # noqa: TID251  a test's own settings
+    suppress_health_check=SLOW,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # noqa: TID251
 
 
 def pytest_runtest_setup(item):

@@ -70,7 +70,6 @@ MESSAGE_IDS = Table(
     "message_ids",
     partition={**_TENANT, "message_id": Type.TEXT},
     columns={"conversation_id": Type.TEXT, "seq": Type.INT, "fingerprint": Type.TEXT},
-    immutable=True,
 )
 
 EPHEMERAL_PAYLOADS = Table(

@@ -13,6 +13,8 @@ from shared.adapters.sqlite.event_log import SqliteEventLog
 from shared.adapters.sqlite.outbox import SqliteOutbox
 from shared.adapters.sqlite.tables import SqliteTables
 from shared.adapters.tables_outbox import TablesOutbox
+from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
+from shared.testing import real_engines
 from shared.testing.contracts.outbox import SCHEMA, House, OutboxContract, an_acceptance, standing
 
 
@@ -46,3 +48,12 @@ class TestSqlite(OutboxContract):
         assert await standing(tables, acceptance) == [True] * 4
         assert [event.attributes["id"] for event in await _events(log)] == [acceptance.events[0].id]
         await reopened.close()
+
+
+@pytest.mark.real("cassandra")
+class TestCassandra(OutboxContract):
+    @pytest.fixture
+    async def house(self):
+        async with real_engines.cassandra_tables("chat4all_contract", (*SCHEMA, OUTBOX, OUTBOX_SWEPT)) as tables:
+            log = MemoryRecordLog()
+            yield House(TablesOutbox(tables, log, SettableClock(), CountedIds()), tables, lambda: _events(log))

@@ -246,6 +246,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
 
 def _open(cluster: Cluster, settings: CassandraSettings, migrate: Callable[[DriverSession], None]) -> DriverSession:
     session = cluster.connect()
+    session._default_timeout = settings.request_timeout  # of a prepare, about which profiles have no say
     migrate(session)
     # Waits until the nodes agree on the schema, and reads the replication that token awareness needs.
     cluster.refresh_keyspace_metadata(settings.keyspace, _AGREEMENT)

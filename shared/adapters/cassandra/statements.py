@@ -139,10 +139,8 @@ class Statements:
         """The row of what ``select`` and ``slice`` gave."""
         return self._with_zones(dict(zip(self.columns, values, strict=False)))
 
-    def row_in_the_way(self, answer: Mapping[str, Any]) -> dict[str, Value] | None:
-        """The row that a conditional insert was answered with; None when the answer has but a part of it."""
-        if any(name not in answer for name in self.columns):
-            return None
+    def row_in_the_way(self, answer: Mapping[str, Any]) -> dict[str, Value]:
+        """A row that a conditional insert was answered with: Cassandra gives it whole."""
         return self._with_zones({name: answer[name] for name in self.columns})
 
     def _with_zones(self, row: dict[str, Any]) -> dict[str, Value]:

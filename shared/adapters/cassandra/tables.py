@@ -106,12 +106,8 @@ class CassandraTables:
             answer = await self._session.judge(*inserts)
         if answer[0][APPLIED]:
             return []
-        in_the_way = [of.row_in_the_way(row) for row in answer]
-        known: list[Row] = [row for row in in_the_way if row is not None]
-        if len(known) == len(in_the_way):
-            return known
-        found = [await self.get(table, [row[name] for name in table.key], serial=True) for row in rows]
-        return [row for row in found if row is not None]
+        found = {tuple(of.key([row[name] for name in table.key])): row for row in map(of.row_in_the_way, answer)}
+        return [found[key] for key in map(tuple, keys) if key in found]
 
     async def update_if(
         self, table: Table, key: Sequence[Value], *, expected: Row, changes: Row, ttl: int | None = None

@@ -6,6 +6,7 @@ What every Tables must do (shared.ports.tables). Subclass it, say how to open th
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -37,8 +38,8 @@ CLAIMS = Table(
     clustering={"kind": Type.TEXT, "number": Type.INT},
     columns={"holder": Type.TEXT, "count": Type.INT, "flag": Type.BOOL, "body": Type.BYTES, "at": Type.TIME},
     conditional=True,
-    expiring=True,
 )
+LEASES = replace(CLAIMS, name="leases", expiring=True)
 PROFILES = Table("profiles", partition={"tenant": Type.TEXT}, columns={"name": Type.TEXT})
 CALENDAR = Table(
     "calendar",
@@ -46,7 +47,23 @@ CALENDAR = Table(
     clustering={"at": Type.TIME, "id": Type.TEXT},
     columns={"text": Type.TEXT},
 )
-SCHEMA = (NOTES, CLAIMS, PROFILES, CALENDAR)
+FACTS = Table(
+    "facts",
+    partition={"tenant": Type.TEXT},
+    clustering={"name": Type.TEXT},
+    columns={"text": Type.TEXT, "count": Type.INT, "at": Type.TIME},
+    immutable=True,
+)
+QUEUE = Table(
+    "queue",
+    partition={"tenant": Type.TEXT, "minute": Type.INT},
+    clustering={"id": Type.TEXT},
+    columns={"text": Type.TEXT},
+    short_lived=True,
+)
+SCHEMA = (NOTES, CLAIMS, LEASES, PROFILES, CALENDAR, FACTS, QUEUE)
+
+judged = pytest.mark.parametrize("table", [CLAIMS, LEASES], ids=lambda table: str(table.name))
 
 PassTime = Callable[[float], Awaitable[None]]
 
@@ -143,6 +160,15 @@ class TablesContract:
         await tables.put(Put(NOTES, a_note(text="x", count=5)))
         await tables.put(Put(NOTES, a_note(text="y")))
         assert await tables.get(NOTES, ("acme", "alice", "a", 1)) == whole(NOTES, a_note(text="y"))
+
+    async def test_an_immutable_row_written_again_is_the_same_row(self, tables: Tables) -> None:
+        row = {"tenant": "acme", "name": "a", "text": "x"}
+        for _ in range(2):
+            await tables.put(Put(FACTS, row), Put(FACTS, {"tenant": "acme", "name": "b"}))
+        assert await tables.slice(FACTS, ("acme",), limit=5) == [
+            whole(FACTS, row),
+            whole(FACTS, {"tenant": "acme", "name": "b"}),
+        ]
 
     async def test_the_last_of_several_puts_of_one_row_stands(self, tables: Tables) -> None:
         for n in range(20):
@@ -296,6 +322,14 @@ class TablesContract:
         assert await tables.get(NOTES, ("acme", "alice", "a", 1)) is None
         assert numbers(await tables.slice(NOTES, ("acme", "alice"), limit=10)) == [0, 2, 4]
 
+    async def test_a_queue_is_filled_and_emptied_over_and_over(self, tables: Tables) -> None:
+        for turn in range(3):
+            rows = [{"tenant": "acme", "minute": 1, "id": f"{n:03}", "text": f"{turn}"} for n in range(100)]
+            await tables.put(*(Put(QUEUE, row) for row in rows))
+            assert await tables.slice(QUEUE, ("acme", 1), limit=200) == rows
+            await tables.delete(QUEUE, *(key(QUEUE, row) for row in rows))
+            assert await tables.slice(QUEUE, ("acme", 1), limit=200) == []
+
     async def test_deleting_what_is_absent_is_no_error(self, tables: Tables) -> None:
         for _ in range(2):
             await tables.delete(NOTES, ("acme", "alice", "a", 1))
@@ -364,44 +398,47 @@ class TablesContract:
 
     # Changing what is as expected.
 
-    async def test_a_row_as_expected_is_changed_and_keeps_its_other_columns(self, tables: Tables) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim(holder="x", count=1, flag=False, at=NOON))
+    @judged
+    async def test_a_row_as_expected_is_changed_and_keeps_its_other_columns(self, tables: Tables, table: Table) -> None:
+        await tables.put_if_absent(table, a_claim(holder="x", count=1, flag=False, at=NOON))
         done = await tables.update_if(
-            CLAIMS,
+            table,
             ("acme", "p", "a", 1),
             expected={"holder": "x", "count": 1, "flag": False, "at": NOON, "body": None},
             changes={"count": 2, "flag": True, "at": None, "body": "ção".encode()},
         )
         assert done is True
-        assert await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True) == whole(
-            CLAIMS, a_claim(holder="x", count=2, flag=True, body="ção".encode())
+        assert await tables.get(table, ("acme", "p", "a", 1), serial=True) == whole(
+            table, a_claim(holder="x", count=2, flag=True, body="ção".encode())
         )
 
     @pytest.mark.parametrize("expected", [{"holder": "y"}, {"holder": None}, {"holder": "x", "count": 2}])
-    async def test_a_row_that_is_otherwise_stays(self, tables: Tables, expected: Row) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim(holder="x", count=1))
-        done = await tables.update_if(CLAIMS, ("acme", "p", "a", 1), expected=expected, changes={"count": 9})
+    @judged
+    async def test_a_row_that_is_otherwise_stays(self, tables: Tables, table: Table, expected: Row) -> None:
+        await tables.put_if_absent(table, a_claim(holder="x", count=1))
+        done = await tables.update_if(table, ("acme", "p", "a", 1), expected=expected, changes={"count": 9})
         assert done is False
-        assert await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True) == whole(
-            CLAIMS, a_claim(holder="x", count=1)
-        )
+        assert await tables.get(table, ("acme", "p", "a", 1), serial=True) == whole(table, a_claim(holder="x", count=1))
 
     @pytest.mark.parametrize("expected", [{}, {"holder": None}, {"holder": "x"}])
-    async def test_an_absent_row_is_never_as_expected(self, tables: Tables, expected: Row) -> None:
-        done = await tables.update_if(CLAIMS, ("acme", "p", "a", 1), expected=expected, changes={"count": 9})
+    @judged
+    async def test_an_absent_row_is_never_as_expected(self, tables: Tables, table: Table, expected: Row) -> None:
+        done = await tables.update_if(table, ("acme", "p", "a", 1), expected=expected, changes={"count": 9})
         assert done is False
-        assert await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True) is None
+        assert await tables.get(table, ("acme", "p", "a", 1), serial=True) is None
 
-    async def test_expecting_nothing_is_expecting_the_row_to_exist(self, tables: Tables) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim())
-        assert await tables.update_if(CLAIMS, ("acme", "p", "a", 1), expected={}, changes={"count": 9})
+    @judged
+    async def test_expecting_nothing_is_expecting_the_row_to_exist(self, tables: Tables, table: Table) -> None:
+        await tables.put_if_absent(table, a_claim())
+        assert await tables.update_if(table, ("acme", "p", "a", 1), expected={}, changes={"count": 9})
 
-    async def test_one_of_fifty_who_change_the_same_row_wins(self, tables: Tables) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim(count=0))
+    @judged
+    async def test_one_of_fifty_who_change_the_same_row_wins(self, tables: Tables, table: Table) -> None:
+        await tables.put_if_absent(table, a_claim(count=0))
         answers = await asyncio.gather(
             *(
                 tables.update_if(
-                    CLAIMS,
+                    table,
                     ("acme", "p", "a", 1),
                     expected={"count": 0},
                     changes={"count": 1, "holder": f"h{n}"},
@@ -410,46 +447,47 @@ class TablesContract:
             )
         )
         (winner,) = (n for n, answer in enumerate(answers) if answer)
-        found = await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True)
-        assert found == whole(CLAIMS, a_claim(count=1, holder=f"h{winner}"))
+        found = await tables.get(table, ("acme", "p", "a", 1), serial=True)
+        assert found == whole(table, a_claim(count=1, holder=f"h{winner}"))
 
-    async def test_no_increment_is_lost(self, tables: Tables) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim(count=0))
+    @judged
+    async def test_no_increment_is_lost(self, tables: Tables, table: Table) -> None:
+        await tables.put_if_absent(table, a_claim(count=0))
 
         async def increment() -> None:
             done = False
             while not done:
-                row: Any = await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True)
+                row: Any = await tables.get(table, ("acme", "p", "a", 1), serial=True)
                 done = await tables.update_if(
-                    CLAIMS,
+                    table,
                     ("acme", "p", "a", 1),
                     expected={"count": row["count"]},
                     changes={"count": row["count"] + 1},
                 )
 
         await asyncio.gather(*(increment() for _ in range(8)))
-        assert await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True) == whole(CLAIMS, a_claim(count=8))
+        assert await tables.get(table, ("acme", "p", "a", 1), serial=True) == whole(table, a_claim(count=8))
 
     # Time.
 
     async def test_a_row_is_absent_once_its_ttl_has_passed(self, tables: Tables, pass_time: PassTime) -> None:
         await tables.put(Put(NOTES, a_note(1), ttl=2), Put(NOTES, a_note(2)), Put(NOTES, a_note(3), ttl=600))
-        await tables.put_if_absent(CLAIMS, a_claim(holder="x"), ttl=2)
+        await tables.put_if_absent(LEASES, a_claim(holder="x"), ttl=2)
         assert numbers(await tables.slice(NOTES, ("acme", "alice"), limit=10)) == [1, 2, 3]
-        assert await tables.get(CLAIMS, ("acme", "p", "a", 1), serial=True) is not None
+        assert await tables.get(LEASES, ("acme", "p", "a", 1), serial=True) is not None
         await pass_time(3)
         assert await tables.get(NOTES, ("acme", "alice", "a", 1)) is None
         assert numbers(await tables.slice(NOTES, ("acme", "alice"), limit=2)) == [2, 3]
         assert numbers(await tables.slice(NOTES, ("acme", "alice"), limit=3, reverse=True)) == [3, 2]
-        assert await tables.slice(CLAIMS, ("acme", "p"), limit=10, serial=True) == []
+        assert await tables.slice(LEASES, ("acme", "p"), limit=10, serial=True) == []
 
     async def test_an_expired_claim_is_in_nobodys_way(self, tables: Tables, pass_time: PassTime) -> None:
-        await tables.put_if_absent(CLAIMS, a_claim(1, holder="x", count=1), a_claim(2, holder="x"), ttl=2)
+        await tables.put_if_absent(LEASES, a_claim(1, holder="x", count=1), a_claim(2, holder="x"), ttl=2)
         await pass_time(3)
-        assert not await tables.update_if(CLAIMS, ("acme", "p", "a", 1), expected={"holder": "x"}, changes={"count": 2})
-        assert await tables.put_if_absent(CLAIMS, a_claim(1, holder="y")) == []
-        assert await tables.slice(CLAIMS, ("acme", "p"), limit=10, serial=True) == [
-            whole(CLAIMS, a_claim(1, holder="y"))
+        assert not await tables.update_if(LEASES, ("acme", "p", "a", 1), expected={"holder": "x"}, changes={"count": 2})
+        assert await tables.put_if_absent(LEASES, a_claim(1, holder="y")) == []
+        assert await tables.slice(LEASES, ("acme", "p"), limit=10, serial=True) == [
+            whole(LEASES, a_claim(1, holder="y"))
         ]
 
     async def test_writing_again_sets_the_ttl_anew(self, tables: Tables, pass_time: PassTime) -> None:
@@ -457,6 +495,34 @@ class TablesContract:
         await tables.put(Put(NOTES, a_note(1)), Put(NOTES, a_note(2), ttl=600))
         await pass_time(3)
         assert numbers(await tables.slice(NOTES, ("acme", "alice"), limit=10)) == [1, 2]
+
+    async def test_a_changed_row_keeps_its_time(self, tables: Tables, pass_time: PassTime) -> None:
+        await tables.put_if_absent(LEASES, a_claim(1, holder="x"), ttl=4)
+        await tables.put_if_absent(LEASES, a_claim(2, holder="x"))
+        for number in (1, 2):
+            assert await tables.update_if(
+                LEASES, ("acme", "p", "a", number), expected={"holder": "x", "count": None}, changes={"count": 2}
+            )
+        changed = whole(LEASES, a_claim(1, holder="x", count=2))
+        assert await tables.get(LEASES, ("acme", "p", "a", 1), serial=True) == changed
+        await pass_time(5)
+        assert await tables.slice(LEASES, ("acme", "p"), limit=5, serial=True) == [{**changed, "number": 2}]
+        assert await tables.put_if_absent(LEASES, a_claim(1, holder="y")) == []
+
+    @pytest.mark.parametrize(("first", "second", "stays"), [(2, 600, True), (600, 2, False)])
+    async def test_a_change_with_a_ttl_gives_the_whole_row_that_time(
+        self, tables: Tables, pass_time: PassTime, first: int, second: int, stays: bool
+    ) -> None:
+        await tables.put_if_absent(LEASES, a_claim(holder="x", flag=True), ttl=first)
+        assert await tables.update_if(
+            LEASES, ("acme", "p", "a", 1), expected={"flag": True}, changes={"count": 2, "flag": None}, ttl=second
+        )
+        changed = whole(LEASES, a_claim(holder="x", count=2))
+        assert await tables.get(LEASES, ("acme", "p", "a", 1), serial=True) == changed
+        await pass_time(3)
+        found = await tables.get(LEASES, ("acme", "p", "a", 1), serial=True)
+        assert found == (changed if stays else None)
+        assert await tables.put_if_absent(LEASES, a_claim(holder="y")) == ([changed] if stays else [])
 
     # All at once.
 
@@ -494,7 +560,7 @@ class TablesContract:
                 continue
             answer = await getattr(tables, method)(*arguments, **options)
             assert answer == getattr(model, method)(*arguments, **options), (method, arguments, options)
-        for table in (NOTES, CLAIMS):
+        for table in (NOTES, CLAIMS, LEASES):
             for partition in ((f"t{self._programs}", "p"), (f"t{self._programs}", "q")):
                 found = await tables.slice(table, partition, limit=1000, serial=True)
                 assert found == model.slice(table, partition, limit=1000)
@@ -526,7 +592,7 @@ def _operations(tenant: str, with_time: bool) -> st.SearchStrategy[Operation]:
         keys = draw(st.lists(st.tuples(kinds, small), min_size=1, max_size=most, unique=True))
         return [{**partition, "kind": kind, "number": number, **draw(columns(table))} for kind, number in keys]
 
-    tables = st.sampled_from([NOTES, CLAIMS])
+    tables, conditional = st.sampled_from([NOTES, CLAIMS, LEASES]), st.sampled_from([CLAIMS, LEASES])
     keys = st.tuples(st.just(tenant), places, kinds, small)
 
     @st.composite
@@ -542,13 +608,15 @@ def _operations(tenant: str, with_time: bool) -> st.SearchStrategy[Operation]:
 
     @st.composite
     def inserts(draw: st.DrawFn) -> Operation:
-        return "put_if_absent", (CLAIMS, *draw(rows(CLAIMS, most=3))), {"ttl": draw(ttls)}
+        table = draw(conditional)
+        ttl = draw(ttls) if table.expiring else None
+        return "put_if_absent", (table, *draw(rows(table, most=3))), {"ttl": ttl}
 
     @st.composite
     def updates(draw: st.DrawFn) -> Operation:
         expected = draw(st.dictionaries(st.sampled_from(["holder", "flag"]), st.none(), max_size=1))
         options = {"expected": expected or draw(columns(CLAIMS)), "changes": draw(columns(CLAIMS, least=1))}
-        return "update_if", (CLAIMS, draw(keys)), options
+        return "update_if", (draw(conditional), draw(keys)), options
 
     gets: st.SearchStrategy[Operation] = st.builds(lambda table, key: ("get", (table, key), {}), tables, keys)
     deletes: st.SearchStrategy[Operation] = st.builds(
