@@ -162,7 +162,7 @@ class TablesContract:
         assert await tables.get(NOTES, ("acme", "alice", "a", 1)) == whole(NOTES, a_note(text="y"))
 
     async def test_an_immutable_row_written_again_is_the_same_row(self, tables: Tables) -> None:
-        row = {"tenant": "acme", "name": "a", "text": "x"}
+        row: Row = {"tenant": "acme", "name": "a", "text": "x"}
         for _ in range(2):
             await tables.put(Put(FACTS, row), Put(FACTS, {"tenant": "acme", "name": "b"}))
         assert await tables.slice(FACTS, ("acme",), limit=5) == [
@@ -324,7 +324,7 @@ class TablesContract:
 
     async def test_a_queue_is_filled_and_emptied_over_and_over(self, tables: Tables) -> None:
         for turn in range(3):
-            rows = [{"tenant": "acme", "minute": 1, "id": f"{n:03}", "text": f"{turn}"} for n in range(100)]
+            rows: list[Row] = [{"tenant": "acme", "minute": 1, "id": f"{n:03}", "text": f"{turn}"} for n in range(100)]
             await tables.put(*(Put(QUEUE, row) for row in rows))
             assert await tables.slice(QUEUE, ("acme", 1), limit=200) == rows
             await tables.delete(QUEUE, *(key(QUEUE, row) for row in rows))
