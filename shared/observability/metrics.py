@@ -101,6 +101,14 @@ def event_parked(tenant: str) -> None:
     _child(events_parked, tenant).inc()
 
 
+cache_up = Gauge("chat4all_cache_up", "1 while the cache answers, 0 while we go on without.", registry=REGISTRY)
+cache_failures = Counter(
+    "chat4all_cache_failures_total", "Operations that the cache did not answer.", registry=REGISTRY
+)
+fan_out_up = Gauge("chat4all_fan_out_up", "1 while fan-out to other processes works.", registry=REGISTRY)
+frames_dropped = Counter(
+    "chat4all_frames_dropped_total", "Frames for open sockets that could not be handed over.", registry=REGISTRY
+)
 open_sockets = Gauge("chat4all_open_sockets", "WebSockets open now.", registry=REGISTRY)
 
 

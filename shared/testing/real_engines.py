@@ -17,6 +17,8 @@ from shared.ports.tables import Table
 
 if TYPE_CHECKING:
     from shared.adapters.kafka.cluster import Cluster
+    from shared.adapters.nats.fan_out import NatsFanOut
+    from shared.adapters.redis.cache import RedisCache
 
 ADDRESSES = {
     "cassandra": "CHAT4ALL_CASSANDRA_CONTACT_POINTS",
@@ -84,3 +86,34 @@ async def kafka_topic(*, partitions: int) -> AsyncIterator[str]:
         yield name
     finally:
         await topics.remove(kafka_cluster(), name)
+
+
+@asynccontextmanager
+async def redis_cache(**options: Any) -> AsyncIterator["RedisCache"]:
+    """An empty one: whatever was in it is gone."""
+    from redis.asyncio import Redis
+
+    from shared.adapters.redis.cache import RedisCache
+
+    url = address("redis") or ""
+    async with Redis.from_url(url) as redis:
+        await redis.flushall()
+    cache = RedisCache(url, **options)
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+@asynccontextmanager
+async def nats_fan_out(**options: Any) -> AsyncIterator["NatsFanOut"]:
+    """Connected already."""
+    from shared.adapters.nats.fan_out import NatsFanOut
+
+    fan_out = NatsFanOut(address("nats") or "", **options)
+    await fan_out.start()
+    try:
+        await fan_out.connected()
+        yield fan_out
+    finally:
+        await fan_out.close()

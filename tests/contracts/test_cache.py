@@ -1,8 +1,11 @@
 """The Cache contract over every cache we have (design.md 4: hints that may be lost)."""
 
+import asyncio
+
 import pytest
 
 from shared.adapters.memory.cache import MemoryCache
+from shared.testing import real_engines
 from shared.testing.contracts.cache import CacheContract
 
 
@@ -29,3 +32,15 @@ class TestMemory(CacheContract):
         await cache.get("a")
         await cache.put("d", b"1", ttl=60)
         assert [name for name in "abcd" if await cache.get(name)] == ["a", "c", "d"]
+
+
+@pytest.mark.real("redis")
+class TestRedis(CacheContract):
+    @pytest.fixture
+    async def cache(self):
+        async with real_engines.redis_cache() as cache:
+            yield cache
+
+    @pytest.fixture
+    def pass_time(self):
+        return asyncio.sleep

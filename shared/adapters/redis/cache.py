@@ -1,0 +1,121 @@
+"""
+The cache on Redis. One that is down, slow or full answers as if it were empty: hints may be lost at any moment.
+
+While it is down only one call a second finds out whether it is back, so that nobody waits for it; one line says
+when that changes.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from time import monotonic
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from shared.observability import metrics
+from shared.observability.log import log
+
+_REPLACE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+_ASK_AGAIN = 1.0
+_T = TypeVar("_T")
+
+
+class RedisCache:
+    """
+    ``url``: redis:// or rediss://. ``timeout``: seconds for one operation, after which Redis counts as down.
+    ``connections``: at most; further operations wait for one. Close with ``close``.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 0.5, connections: int = 32) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            socket_keepalive=True,
+            # The library's ten tries would apply a write twice and make everybody wait.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis = Redis.from_pool(pool)
+        self._replace = self._redis.register_script(_REPLACE)
+        self._timeout = timeout
+        self._up = True
+        self._ask_at = 0.0
+        metrics.cache_up.set(1)
+
+    async def get(self, key: str) -> bytes | None:
+        value: bytes | None = await self._asked(self._redis.get(key), None)
+        return value
+
+    async def put(self, key: str, value: bytes, *, ttl: float) -> None:
+        await self._asked(self._redis.set(key, value, px=_milliseconds(ttl)), None)
+
+    async def replace(self, key: str, expected: bytes | None, value: bytes, *, ttl: float) -> bool:
+        if expected is None:
+            done = self._redis.set(key, value, px=_milliseconds(ttl), nx=True)
+        else:
+            done = self._replace(keys=[key], args=[expected, value, _milliseconds(ttl)])
+        # In an empty cache it would have been replaced if nothing was expected.
+        return bool(await self._asked(done, expected is None))
+
+    async def delete(self, key: str) -> None:
+        await self._asked(self._redis.delete(key), None)
+
+    async def ping(self) -> None:
+        """
+        For readiness.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        try:
+            async with asyncio.timeout(2 * self._timeout):
+                await self._redis.get("ping")
+        except (RedisError, TimeoutError) as error:
+            raise OSError(f"no answer: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _asked(self, answer: Awaitable[Any], if_empty: _T) -> Any | _T:
+        if not self._up:
+            now = monotonic()
+            if now < self._ask_at:
+                _drop(answer)
+                return if_empty
+            self._ask_at = now + _ASK_AGAIN
+        try:
+            # The library's timeouts hold for one step each: waiting for a connection, connecting, reading.
+            async with asyncio.timeout(2 * self._timeout):
+                found = await answer
+        except (RedisError, OSError, TimeoutError) as error:
+            metrics.cache_failures.inc()
+            if self._up:
+                self._up = False
+                self._ask_at = monotonic() + _ASK_AGAIN
+                metrics.cache_up.set(0)
+                log.warning("the cache does not answer; going on without", why=type(error).__name__)
+            return if_empty
+        if not self._up:
+            self._up = True
+            metrics.cache_up.set(1)
+            log.info("the cache answers again")
+        return found
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(int(seconds * 1000), 1)
+
+
+def _drop(answer: Awaitable[Any]) -> None:
+    """A coroutine that nobody will await says so loudly unless it is closed."""
+    if asyncio.iscoroutine(answer):
+        answer.close()
