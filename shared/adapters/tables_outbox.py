@@ -83,17 +83,20 @@ class TablesOutbox:
             await self._tables.delete(OUTBOX, _key(entry))
 
     async def _look(self, acceptance: Acceptance, lost: Unanswered) -> list[Row]:
-        """What became of claims without an answer; if nothing stands there they may still be on their way."""
+        """
+        What became of claims without an answer. If nothing stands there they may still be on their way, so they are
+        written again: whichever of the two lands first, the other is refused by it.
+        """
+        table, claims = acceptance.table, acceptance.claims
+        found: Sequence[Row | None]
         try:
-            found = await _standing(self._tables, acceptance.table, acceptance.claims)
+            found = await _standing(self._tables, table, claims)
+            if not any(found):
+                found = await self._tables.put_if_absent(table, *claims)
         except Unavailable:
             raise lost from None
-        if _are_ours(acceptance.table, acceptance.claims, found):
-            return []
         in_the_way = [row for row in found if row is not None]
-        if not in_the_way:
-            raise lost
-        return in_the_way
+        return [] if _are_ours(table, claims, in_the_way) else in_the_way
 
     def _entry(self, acceptance: Acceptance) -> Row:
         entry_id, now = self._ids.uuid(), self._clock.now()
@@ -205,7 +208,7 @@ async def _standing(tables: Tables, table: Table, claims: Sequence[Row]) -> list
 
 def _are_ours(table: Table, claims: Sequence[Row], found: Sequence[Row | None]) -> bool:
     empty = dict.fromkeys(table.all_columns)
-    return all({**empty, **claim} == row for claim, row in zip(claims, found, strict=True))
+    return [{**empty, **claim} for claim in claims] == list(found)
 
 
 def _row(table: Table, members: dict[str, Any]) -> Row:

@@ -19,6 +19,7 @@ from shared.ports.tables import Put
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
 from shared.testing.contracts.outbox import SCHEMA, an_acceptance, standing
+from shared.testing.contracts.tables import CLAIMS, whole
 
 
 class Crash(BaseException):
@@ -124,6 +125,49 @@ async def test_whichever_call_fails_the_event_is_emitted_if_and_only_if_the_clai
         if answer == []:
             assert stands
     assert n > 5
+
+
+@pytest.mark.parametrize("fault", [Fault.SWALLOWED, Fault.LOST_ANSWER])
+async def test_claims_without_an_answer_are_looked_for_and_written_again_if_they_are_not_there(fault):
+    world, acceptance = await World().has_swept(), an_acceptance()
+    world.fail_at(2, fault)  # the entry is the first
+    assert await world.outbox.commit(acceptance) == []
+    assert await check(world, acceptance)
+    assert await world.entries() == 0
+
+
+async def test_claims_that_land_between_the_look_and_the_second_try_are_the_same_claims():
+    world, acceptance = await World().has_swept(), an_acceptance()
+    write_claims, tries = world.tables.put_if_absent, []
+
+    async def lose_the_first(table, *claims):
+        tries.append(claims)
+        if len(tries) == 1:
+            raise Unanswered("it is on its way")
+        await write_claims(table, *tries[0])  # it lands now
+        return await write_claims(table, *claims)
+
+    world.tables.put_if_absent = lose_the_first
+    assert await world.outbox.commit(acceptance) == []
+    assert await check(world, acceptance)
+    assert len(tries) == 2
+
+
+async def test_whoever_took_the_place_of_lost_claims_refuses_them():
+    world, winner, loser = await World().has_swept(), an_acceptance("m1"), an_acceptance("m2")
+    write_claims, tries = world.tables.put_if_absent, []
+
+    async def lose_the_first(table, *claims):
+        tries.append(claims)
+        if len(tries) == 1:
+            raise Unanswered("it will never arrive")
+        await write_claims(table, *winner.claims)
+        return await write_claims(table, *claims)
+
+    world.tables.put_if_absent = lose_the_first
+    assert await world.outbox.commit(loser) == [whole(CLAIMS, winner.claims[0])]
+    assert await world.entries() == 0
+    assert world.emitted() == []
 
 
 async def test_whenever_the_sender_dies_the_sweeper_finishes_what_it_promised():

@@ -217,8 +217,11 @@ def _cluster(settings: CassandraSettings) -> Cluster:
             **{"row_factory": tuple_factory, **others},
         )
 
-    speculation = ConstantSpeculativeExecutionPolicy(_SPECULATE_AFTER, 1)
-    quorum = profile(ConsistencyLevel.QUORUM, _RepeatOnce(), speculative_execution_policy=speculation)
+    def idempotent(consistency: int) -> ExecutionProfile:
+        speculation = ConstantSpeculativeExecutionPolicy(_SPECULATE_AFTER, 1)
+        return profile(consistency, _RepeatOnce(), speculative_execution_policy=speculation)
+
+    quorum = idempotent(ConsistencyLevel.QUORUM)
     return Cluster(
         contact_points=list(settings.contact_points),
         port=settings.port,
@@ -226,7 +229,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         execution_profiles={
             EXEC_PROFILE_DEFAULT: quorum,
             _How.QUORUM: quorum,
-            _How.SERIAL: profile(ConsistencyLevel.SERIAL, _RepeatOnce()),
+            _How.SERIAL: idempotent(ConsistencyLevel.SERIAL),
             _How.CONDITIONAL: profile(ConsistencyLevel.QUORUM, FallthroughRetryPolicy(), row_factory=dict_factory),
         },
         auth_provider=PlainTextAuthProvider(settings.username, settings.password) if settings.username else None,
