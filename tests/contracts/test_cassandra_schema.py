@@ -97,6 +97,20 @@ async def test_columns_and_tables_that_came_later_are_added_and_what_was_there_s
 
 
 @real
+async def test_an_older_release_goes_on_when_a_newer_one_has_changed_its_tables(driver, settings):
+    """The nodes forget statements of a changed table; whatever asks next prepares them again, batches too."""
+    older = replace(CLAIMS, columns={"holder": Type.TEXT})
+    tables = await CassandraTables.connect(settings, [older])
+    for kinds in ("ab", "cd"):
+        claims = [[a_claim(n, kind) for kind in kinds] for n in range(20)]
+        assert await asyncio.gather(*(tables.put_if_absent(older, *both) for both in claims)) == [[]] * 20
+        assert await tables.put_if_absent(older, *claims[0]) == [{**row, "holder": None} for row in claims[0]]
+        await (await CassandraTables.connect(settings, SCHEMA)).close()
+    assert len(await tables.slice(older, ("acme", "p"), limit=100)) == 80
+    await tables.close()
+
+
+@real
 async def test_a_column_of_another_type_stops_the_start(driver, settings):
     await (await CassandraTables.connect(settings, [PROFILES])).close()
     with pytest.raises(SchemaMismatch):

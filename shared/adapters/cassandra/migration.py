@@ -36,7 +36,7 @@ class Migration:
         self._tables = tables
         self._lock = f'"{keyspace}"."{LOCK}"'
         self._holder = token_hex(8)
-        self._coordinator = session.cluster.get_control_connection_host()
+        self._coordinator = _coordinator(session)
 
     def run(self) -> None:
         """
@@ -90,8 +90,18 @@ class Migration:
         self._applied(f"DELETE FROM {self._lock} WHERE name = 'schema' IF holder = %s", (self._holder,))
 
     def _execute(self, cql: str, values: tuple[str, ...] = ()) -> Any:
-        """By one node, which then knows what it did; the others learn it meanwhile."""
+        """By the node that is asked whether all agree: another might not have heard of what was done yet."""
         return self._session.execute(cql, values, timeout=_TIMEOUT, host=self._coordinator)
 
     def _applied(self, cql: str, values: tuple[str, ...]) -> bool:
         return bool(self._execute(cql, values).one()[0])
+
+
+def _coordinator(session: Any) -> Any:
+    give_up = time.monotonic() + _TIMEOUT
+    while time.monotonic() < give_up:
+        host = session.cluster.get_control_connection_host()
+        if host in session.get_pool_state():  # connections are made in the background
+            return host
+        time.sleep(_POLL / 10)
+    raise Unavailable("the node that holds the control connection takes no other")

@@ -73,6 +73,7 @@ class Session:
         self._cluster = cluster
         self._session = session
         self._prepared: dict[str, PreparedStatement] = {}
+        self._preparing: dict[str, asyncio.Future[Any]] = {}
         self._free = asyncio.Semaphore(_IN_FLIGHT)
 
     @classmethod
@@ -144,13 +145,21 @@ class Session:
         return prepared.bind(values)
 
     async def _prepare(self, cql: str) -> PreparedStatement:
+        # Once for each, however many ask: of two that were prepared of the same CQL the driver knows the second only,
+        # and only for as long as somebody holds it.
+        preparing = self._preparing.get(cql)
+        if preparing is None:
+            preparing = asyncio.ensure_future(asyncio.to_thread(self._session.prepare, cql))
+            self._preparing[cql] = preparing
+            preparing.add_done_callback(lambda _: self._preparing.pop(cql))
         try:
-            prepared: Any = await asyncio.to_thread(self._session.prepare, cql)
+            prepared: Any = await asyncio.shield(preparing)
         except (NoHostAvailable, *_NOT_ANSWERED) as error:
             raise _ours(_How.QUORUM, error) from error
         prepared.is_idempotent = " IF " not in cql
         prepared.fetch_size = None  # every read has a limit, and comes in one page
-        return self._prepared.setdefault(cql, prepared)
+        self._prepared[cql] = prepared
+        return prepared
 
     async def _send(self, how: _How, statement: BoundStatement | BatchStatement) -> "asyncio.Future[Any]":
         await self._free.acquire()
