@@ -52,9 +52,10 @@ class GroupMember(Protocol):
         """The next events that pass the filter; waits for them. What its reader leaves lying is bounded."""
         ...
 
-    async def commit(self, finished: Mapping[Claim, int]) -> None:
+    async def commit(self, finished: Mapping[Claim, int]) -> bool:
         """
         Keep the offsets before which everything is finished; of claims that are no longer held nothing is kept.
+        False: not now, partitions are moving; ask again.
 
         Raises:
             Unavailable: they may not have been kept.

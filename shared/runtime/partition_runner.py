@@ -226,9 +226,11 @@ class _Group:
         if not moved:
             return
         try:
-            await self._member.commit(moved)
+            kept = await self._member.commit(moved)
         except Unavailable as error:
             log.warning("offsets not committed", trigger=self.trigger.name, why=error.detail)
+            kept = False
+        if not kept:
             self._moved()
             return
         for claim, offset in moved.items():

@@ -45,9 +45,10 @@ class _Member:
                 self._read = records[-1].offset
                 return [Fetched(self._claim, [one for one in records if self._wants(one.event)], self._read + 1)]
 
-    async def commit(self, finished: Mapping[Claim, int]) -> None:
+    async def commit(self, finished: Mapping[Claim, int]) -> bool:
         for offset in finished.values():
             await self._log.commit(self._group, offset - 1)
+        return True
 
     def heads(self) -> Mapping[Claim, int]:
         return {self._claim: len(self._log.records) + 1}

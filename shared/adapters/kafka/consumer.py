@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -27,11 +27,13 @@ _BATCH = 500
 _LYING = 1000
 """Events that passed the filter and that nobody has fetched; with so many the thread reads no more."""
 _POLL = 0.25
+_GATHER = 0.002
 _PATIENCE = 1.0
 """Seconds that a full thread waits before it pauses its partitions, which throws away what was fetched ahead."""
 _REPORT = 0.5
 """Seconds after which offsets that only skipped events have moved are told to the loop, and the partitions' ends."""
 _WITHIN = 5.0
+_REBALANCING = {KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError._ASSIGNMENT_LOST}
 _SHARE_WITHIN = 15.0
 
 
@@ -60,15 +62,18 @@ class KafkaMember:
             group_id=group,
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=int(session * 1000),
-            heartbeat_interval_ms=int(session * 1000 / 6),
+            heartbeat_interval_ms=int(session * 1000 / 10),  # how soon a member learns that partitions move
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             # A new group's beginning is committed before it joins. Without an offset are only partitions that were
             # added later, and whose offset was trimmed away: both begin at the oldest there is.
             auto_offset_reset="earliest",
             # There is one such buffer for each Trigger.
-            queued_min_messages=2000,
-            queued_max_messages_kbytes=8192,
+            queued_min_messages=1000,
+            queued_max_messages_kbytes=4096,
+            fetch_max_bytes=1_048_576,
+            fetch_message_max_bytes=65_536,
+            fetch_queue_backoff_ms=20,  # a second by default: a full buffer would stay empty for most of it
             on_commit=self._committed,
             error_cb=self._failed,
         )
@@ -114,15 +119,18 @@ class KafkaMember:
         self._room.set()
         return fetched
 
-    async def commit(self, finished: Mapping[Claim, int]) -> None:
+    async def commit(self, finished: Mapping[Claim, int]) -> bool:
         self._commit = self._loop.create_future()
         self._to_commit = finished
         try:
             await self._commit
         except KafkaException as error:
-            raise Unavailable(f"Kafka keeps no offsets: {reason(error)}") from error
+            if code(error) not in _REBALANCING:
+                raise Unavailable(f"Kafka keeps no offsets: {reason(error)}") from error
+            return False
         finally:
             self._commit = None
+        return True
 
     def heads(self) -> Mapping[Claim, int]:
         return self._heads
@@ -171,7 +179,7 @@ class KafkaMember:
         try:
             self._begin_group(consumer)
             consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
-            joined = monotonic()
+            joined = looked = monotonic()
             while not self._leaving.is_set():
                 if self._handed - self._taken >= _LYING:
                     self._wait_for_room(consumer)
@@ -182,6 +190,10 @@ class KafkaMember:
                 message = consumer.poll(_POLL)
                 if message is not None:
                     self._look_at([message, *consumer.consume(_BATCH - 1, 0)])
+                    if monotonic() - looked < _GATHER:
+                        # Events come faster than it pays to wake up for each.
+                        sleep(_GATHER)
+                    looked = monotonic()
                 if monotonic() - joined > _SHARE_WITHIN:
                     self._soon(self._has_share)
             self._give_back(consumer, list(self._claims.values()))
@@ -326,12 +338,18 @@ class KafkaMember:
         if not claims:
             return
         self._end_of(claims)
-        try:
-            finished = asyncio.run_coroutine_threadsafe(self._last_word(claims), self._loop).result()
-            if finished:
+        finished = asyncio.run_coroutine_threadsafe(self._last_word(claims), self._loop).result()
+        until = monotonic() + _WITHIN
+        while finished:
+            try:
                 consumer.commit(offsets=self._offsets(finished), asynchronous=False)
-        except KafkaException as error:
-            log.warning("last offsets not committed", group=self._group, why=reason(error))
+                return
+            except KafkaException as error:
+                if code(error) not in _REBALANCING or not self._leaving.is_set() or monotonic() > until:
+                    log.warning("last offsets not committed", group=self._group, why=reason(error))
+                    return
+            # Who leaves in the middle of a rebalance goes through it first; what comes is for the next holder.
+            consumer.poll(0.05)
 
     def _end_of(self, claims: Collection[Claim]) -> None:
         for claim in claims:

@@ -38,7 +38,6 @@ class KafkaEventSink:
             message_max_bytes=_LARGEST,
             # As Java's clients do: whoever produces, a key is always in the same partition.
             partitioner="murmur2_random",
-            compression_type="lz4",
             error_cb=self._failed,
         )
         self._producer: Producer | None = None
