@@ -30,17 +30,21 @@ class TestStatements:
         assert f"PRIMARY KEY (({partition}){clustering})" in create
 
     def test_nothing_is_missing_where_all_is_as_declared(self):
-        found = {"profiles": {"tenant": "text", "name": "text", "of_a_newer_release": "int"}}
+        found = {"profiles": {"tenant": "text key", "name": "text", "of_a_newer_release": "int"}}
         assert missing("k", [PROFILES], found) == []
 
     def test_a_column_that_came_later_is_added(self):
-        assert missing("k", [PROFILES], {"profiles": {"tenant": "text"}}) == [
+        assert missing("k", [PROFILES], {"profiles": {"tenant": "text key"}}) == [
             'ALTER TABLE "k"."profiles" ADD IF NOT EXISTS "name" text'
         ]
 
-    def test_a_column_of_another_type_is_for_people(self):
+    def test_another_key_or_type_is_for_people(self):
         with pytest.raises(SchemaMismatch, match=r"k\.profiles\.name is blob, declared text"):
-            missing("k", [PROFILES], {"profiles": {"tenant": "text", "name": "blob"}})
+            missing("k", [PROFILES], {"profiles": {"tenant": "text key", "name": "blob"}})
+        with pytest.raises(SchemaMismatch, match=r"k\.profiles\.tenant is text, declared text key"):
+            missing("k", [PROFILES], {"profiles": {"id": "text key", "tenant": "text", "name": "text"}})
+        with pytest.raises(SchemaMismatch, match=r"k\.profiles\.tenant is None, declared text key"):
+            missing("k", [PROFILES], {"profiles": {"id": "text key", "name": "text"}})
 
     def test_a_conditional_table_cannot_have_a_column_of_our_name(self):
         with pytest.raises(TypeError, match="stands"):
@@ -57,7 +61,8 @@ async def driver():
     """A session without a keyspace of its own; the keyspace of these tests is gone before and after."""
     from shared.adapters.cassandra.session import Session
 
-    session = await Session.connect(real_engines.cassandra_settings("system"), lambda _: None)
+    patient = replace(real_engines.cassandra_settings("system"), request_timeout=60.0)
+    session = await Session.connect(patient, lambda _: None)
     drop = (f"DROP KEYSPACE IF EXISTS {KEYSPACE}", ())
     await session.write([drop])
     yield session

@@ -74,6 +74,8 @@ async def direct():
 @pytest.fixture
 async def proxy(direct):
     settings = real_engines.cassandra_settings(KEYSPACE)
+    if len(settings.contact_points) > 1:
+        pytest.skip("for one node: the driver goes to the others without a proxy")
     async with Proxy(settings.contact_points[0], settings.port) as proxy:
         yield proxy
 

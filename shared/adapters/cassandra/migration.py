@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from shared.adapters.cassandra.schema import READ_COLUMNS, Columns, create_keyspace, missing
+from shared.adapters.cassandra.schema import READ_COLUMNS, columns_found, create_keyspace, missing
 from shared.domain.errors import Unavailable
 from shared.ports.tables import Table
 
@@ -41,7 +41,7 @@ class Migration:
     def run(self) -> None:
         """
         Raises:
-            SchemaMismatch: a column is there with another type than is declared.
+            SchemaMismatch: a table is there with another key, or a column with another type, than is declared.
             Unavailable: another process has been at it for minutes.
         """
         if not self._missing():
@@ -72,11 +72,8 @@ class Migration:
             _log.info("schema changed", extra={"statement": statement})
 
     def _missing(self) -> list[str]:
-        found: dict[str, dict[str, str]] = {}
-        for table, column, cql_type in self._execute(READ_COLUMNS, (self._keyspace,)):
-            found.setdefault(table, {})[column] = cql_type
-        columns: Columns = found
-        return missing(self._keyspace, self._tables, columns)
+        found = columns_found(self._execute(READ_COLUMNS, (self._keyspace,)))
+        return missing(self._keyspace, self._tables, found)
 
     def _acquire(self) -> bool:
         insert = f"INSERT INTO {self._lock} (name, holder) VALUES ('schema', %s) IF NOT EXISTS USING TTL {_LEASE}"

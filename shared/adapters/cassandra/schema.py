@@ -6,13 +6,21 @@ from shared.adapters.cassandra.statements import CQL_TYPE, STANDS
 from shared.ports.tables import Table
 
 Columns = Mapping[str, Mapping[str, str]]
-"""CQL types by column by table, as ``system_schema.columns`` tells them."""
+"""What each column is, by table: its CQL type, and after it "key" if it is part of the key."""
 
-READ_COLUMNS = "SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = %s"
+READ_COLUMNS = "SELECT table_name, column_name, type, kind FROM system_schema.columns WHERE keyspace_name = %s"
 
 
 class SchemaMismatch(Exception):
-    """A column has another type than is declared; no statement can change that."""
+    """A table has another key than is declared, or a column another type; no statement can change that."""
+
+
+def columns_found(rows: Iterable[tuple[str, str, str, str]]) -> Columns:
+    """Of what ``READ_COLUMNS`` gives."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, cql_type, kind in rows:
+        found.setdefault(table, {})[column] = cql_type if kind in ("regular", "static") else f"{cql_type} key"
+    return found
 
 
 def create_keyspace(keyspace: str, replication_factor: int) -> str:
@@ -25,7 +33,7 @@ def missing(keyspace: str, tables: Iterable[Table], found: Columns) -> list[str]
     The statements that make of what was found what is declared; none when it is all there.
 
     Raises:
-        SchemaMismatch: a column is there with another type.
+        SchemaMismatch: a table is there with another key, or a column with another type.
     """
     statements = []
     for table in tables:
@@ -33,11 +41,12 @@ def missing(keyspace: str, tables: Iterable[Table], found: Columns) -> list[str]
         if present is None:
             statements.append(_create_table(keyspace, table))
             continue
-        for name, cql_type in _columns(table).items():
-            if name not in present:
-                statements.append(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {cql_type}')
-            elif present[name] != cql_type:
-                raise SchemaMismatch(f"{keyspace}.{table.name}.{name} is {present[name]}, declared {cql_type}")
+        declared = {name: f"{kind} key" if name in table.key else kind for name, kind in _columns(table).items()}
+        for name, what in declared.items():
+            if name not in present and name not in table.key:
+                statements.append(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {what}')
+            elif present.get(name) != what:
+                raise SchemaMismatch(f"{keyspace}.{table.name}.{name} is {present.get(name)}, declared {what}")
     return statements
 
 
@@ -58,7 +67,7 @@ def _create_table(keyspace: str, table: Table) -> str:
 
 
 def _options(table: Table) -> dict[str, str]:
-    """How rows live decides how they are compacted (ADR 0018)."""
+    """How rows live decides how they are compacted (ADR 0020)."""
     if table.short_lived:
         # Deleted before most are on disk. The sweeper and redrive come 30 s later at the earliest: by then deletions
         # are forgotten, so that no read ever counts them as tombstones.

@@ -6,6 +6,7 @@ the only module that imports the driver; it is imported when somebody connects.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
@@ -20,6 +21,7 @@ from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
     FallthroughRetryPolicy,
+    HostStateListener,
     RetryPolicy,
     TokenAwarePolicy,
 )
@@ -39,12 +41,15 @@ from shared.adapters.cassandra.settings import CassandraSettings
 from shared.domain.errors import Unanswered, Unavailable
 
 _IN_FLIGHT = 256  # statements that wait for an answer at the same time; more wait here
-_HEARTBEAT = 5  # seconds; a node that hangs is noticed within two of them
+_HEARTBEAT = 2  # seconds without an answer until a node is asked whether it is there
+_HEARTBEAT_ANSWER = 3  # seconds that it has for that; then what it was sent is sent elsewhere, or unanswered
 _AGREEMENT = 60  # seconds for the nodes to agree on the schema
 _SPECULATE_AFTER = 0.5  # seconds until an idempotent statement is also sent to another node
 
 Statement = tuple[str, Sequence[Any]]
 """CQL and what it is bound to."""
+
+_log = logging.getLogger(__name__)
 
 _NOT_ANSWERED = (DriverException, ErrorMessage, ConnectionException, NoConnectionsAvailable, ConnectionBusy)
 
@@ -63,6 +68,22 @@ class _RepeatOnce(RetryPolicy):  # type: ignore[misc]  # the driver has no types
 
     def on_write_timeout(self, query: Any, consistency: Any, *told: Any, retry_num: int, **_: Any) -> tuple[int, Any]:
         return (self.RETRY if retry_num == 0 else self.RETHROW), None
+
+
+class _Nodes(HostStateListener):  # type: ignore[misc]
+    """Says in a line what the driver says in a traceback for each try."""
+
+    def on_up(self, host: Any) -> None:
+        _log.info("a Cassandra node is up", extra={"node": str(host.endpoint)})
+
+    def on_down(self, host: Any) -> None:
+        _log.warning("a Cassandra node is down", extra={"node": str(host.endpoint)})
+
+    def on_add(self, host: Any) -> None:
+        pass
+
+    def on_remove(self, host: Any) -> None:
+        _log.warning("a Cassandra node has left", extra={"node": str(host.endpoint)})
 
 
 class Session:
@@ -85,7 +106,9 @@ class Session:
         Raises:
             Unavailable: no contact point answers.
         """
+        logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # it logs what it also raises
         cluster = _cluster(settings)
+        cluster.register_listener(_Nodes())
         try:
             session = await asyncio.to_thread(_open, cluster, settings, migrate)
         except (NoHostAvailable, *_NOT_ANSWERED) as error:
@@ -244,7 +267,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         auth_provider=PlainTextAuthProvider(settings.username, settings.password) if settings.username else None,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
         idle_heartbeat_interval=_HEARTBEAT,
-        idle_heartbeat_timeout=_HEARTBEAT,
+        idle_heartbeat_timeout=_HEARTBEAT_ANSWER,
         connect_timeout=settings.request_timeout,
         control_connection_timeout=settings.request_timeout,
         max_schema_agreement_wait=0,  # not after each statement, once at the end

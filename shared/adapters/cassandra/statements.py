@@ -2,7 +2,7 @@
 The CQL of one declared table, and how its rows go in and come out.
 
 Times are ``timestamp`` in milliseconds. A conditional table has a column of its own, ``stands``, true in every
-row: only so can a condition tell a row whose columns are null from a row that is not there (ADR 0018).
+row: only so can a condition tell a row whose columns are null from a row that is not there (ADR 0020).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -42,7 +42,7 @@ class CassandraTables:
 
         Raises:
             Unavailable: no contact point answers.
-            SchemaMismatch: a column is there with another type than is declared.
+            SchemaMismatch: a table is there with another key, or a column with another type, than is declared.
         """
         from shared.adapters.cassandra.session import Session  # the driver costs 130 ms and 26 MB
 
