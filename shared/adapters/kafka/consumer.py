@@ -372,7 +372,9 @@ class KafkaMember:
         self._soon(self._commit_ended, error)
 
     def _failed(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError.INVALID_SESSION_TIMEOUT):
+        if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            log.error("the session is shorter than the broker's group.min.session.timeout.ms", group=self._group)
+        elif error.fatal() or error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.warning("Kafka", group=self._group, why=error.str())
 
     def _soon(self, call: "object", *args: object) -> None:
