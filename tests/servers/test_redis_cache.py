@@ -99,6 +99,21 @@ async def test_many_at_once_wait_no_longer_than_one_for_a_cache_that_hangs(cache
     assert monotonic() - before < 1.0
 
 
+async def test_more_callers_than_connections_get_their_turns(redis, caplog):
+    """In redis-py's blocking pool one of 64 who never stop asking is left out until it gives up."""
+    cache = RedisCache(real_engines.address("redis"), connections=8)
+    asked = iter(range(10_000))
+
+    async def ask():
+        for n in asked:
+            await cache.put(f"acme/{n}", b"%d" % n, ttl=60)
+            assert await cache.get(f"acme/{n}") == b"%d" % n
+
+    await asyncio.gather(*(ask() for _ in range(64)))
+    assert lines(caplog) == []
+    await cache.close()
+
+
 async def test_a_full_one_answers_as_if_it_were_empty(cache, redis):
     await redis.config_set("maxmemory", 1)
     try:

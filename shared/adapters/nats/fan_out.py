@@ -58,6 +58,7 @@ class NatsFanOut:
         self._heard: dict[str, _Heard] = {}
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=waiting)
         self._connecting: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         """Returns at once: a NATS that is down is waited for, for ever, while everything else goes on."""
@@ -83,6 +84,7 @@ class NatsFanOut:
             raise OSError(f"no answer: {type(error).__name__}") from error
 
     async def close(self) -> None:
+        self._closing = True
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError):
@@ -175,7 +177,8 @@ class NatsFanOut:
 
     async def _disconnected(self) -> None:
         metrics.fan_out_up.set(0)
-        log.warning("NATS is away; the newest frames wait")
+        if not self._closing:
+            log.warning("NATS is away; the newest frames wait")
 
     async def _failed(self, error: Exception) -> None:
         log.debug("NATS", why=str(error) or type(error).__name__)

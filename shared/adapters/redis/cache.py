@@ -6,11 +6,11 @@ when that changes.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -34,10 +34,9 @@ class RedisCache:
     """
 
     def __init__(self, url: str, *, timeout: float = 0.5, connections: int = 32) -> None:
-        pool = BlockingConnectionPool.from_url(
+        pool = ConnectionPool.from_url(
             url,
             max_connections=connections,
-            timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             socket_keepalive=True,
@@ -46,28 +45,28 @@ class RedisCache:
         )
         self._redis = Redis.from_pool(pool)
         self._replace = self._redis.register_script(_REPLACE)
+        # First come, first served: in the library's own blocking pool somebody waits for ever under load.
+        self._turns = asyncio.Semaphore(connections)
         self._timeout = timeout
         self._up = True
         self._ask_at = 0.0
         metrics.cache_up.set(1)
 
     async def get(self, key: str) -> bytes | None:
-        value: bytes | None = await self._asked(self._redis.get(key), None)
+        value: bytes | None = await self._asked(lambda: self._redis.get(key), None)
         return value
 
     async def put(self, key: str, value: bytes, *, ttl: float) -> None:
-        await self._asked(self._redis.set(key, value, px=_milliseconds(ttl)), None)
+        await self._asked(lambda: self._redis.set(key, value, px=_milliseconds(ttl)), None)
 
     async def replace(self, key: str, expected: bytes | None, value: bytes, *, ttl: float) -> bool:
-        if expected is None:
-            done = self._redis.set(key, value, px=_milliseconds(ttl), nx=True)
-        else:
-            done = self._replace(keys=[key], args=[expected, value, _milliseconds(ttl)])
         # In an empty cache it would have been replaced if nothing was expected.
-        return bool(await self._asked(done, expected is None))
+        return bool(
+            await self._asked(lambda: self._replaced(key, expected, value, _milliseconds(ttl)), expected is None)
+        )
 
     async def delete(self, key: str) -> None:
-        await self._asked(self._redis.delete(key), None)
+        await self._asked(lambda: self._redis.delete(key), None)
 
     async def ping(self) -> None:
         """
@@ -85,17 +84,21 @@ class RedisCache:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def _asked(self, answer: Awaitable[Any], if_empty: _T) -> Any | _T:
+    def _replaced(self, key: str, expected: bytes | None, value: bytes, ttl: int) -> Awaitable[Any]:
+        if expected is None:
+            return self._redis.set(key, value, px=ttl, nx=True)
+        return self._replace(keys=[key], args=[expected, value, ttl])
+
+    async def _asked(self, ask: Callable[[], Awaitable[Any]], if_empty: _T) -> Any | _T:
         if not self._up:
             now = monotonic()
             if now < self._ask_at:
-                _drop(answer)
                 return if_empty
             self._ask_at = now + _ASK_AGAIN
         try:
-            # The library's timeouts hold for one step each: waiting for a connection, connecting, reading.
-            async with asyncio.timeout(2 * self._timeout):
-                found = await answer
+            # The library's timeouts hold for one step each: connecting, writing, reading.
+            async with asyncio.timeout(2 * self._timeout), self._turns:
+                found = await ask()
         except (RedisError, OSError, TimeoutError) as error:
             metrics.cache_failures.inc()
             if self._up:
@@ -113,9 +116,3 @@ class RedisCache:
 
 def _milliseconds(seconds: float) -> int:
     return max(int(seconds * 1000), 1)
-
-
-def _drop(answer: Awaitable[Any]) -> None:
-    """A coroutine that nobody will await says so loudly unless it is closed."""
-    if asyncio.iscoroutine(answer):
-        answer.close()
