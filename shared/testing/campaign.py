@@ -400,7 +400,7 @@ class Kills:
         if point:
             await platform.kill()
             await platform.start()
-        while campaign.accepted < self.messages and now() < deadline:
+        while campaign.accepted < self.messages and now() < deadline:  # noqa: ASYNC110  a counter of many
             await asyncio.sleep(0.05)
 
     async def _kill(self, campaign: Campaign, point: str, goal: float) -> Fault:
