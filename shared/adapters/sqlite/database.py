@@ -63,9 +63,21 @@ class Database:
         self._busy_since: float | None = None
 
     def execute_at_start(self, script: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``script`` now, in one transaction; only before the first ``write``."""
-        with self._writer:
-            return script(self._writer)
+        """
+        Run ``script`` now, in one transaction; only before the first ``write``.
+
+        Raises:
+            OSError: another process holds the file for longer than is reasonable.
+        """
+        try:
+            self._writer.execute(f"PRAGMA busy_timeout = {int(_BUSY_PATIENCE * 1000)}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            result = script(self._writer)
+            self._writer.commit()
+            self._writer.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.OperationalError as error:
+            raise OSError(str(error)) from error
+        return result
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """
@@ -207,7 +219,7 @@ def _translated(error: BaseException) -> BaseException:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_PATIENCE * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
