@@ -115,7 +115,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
             new_client = await _first_client(settings, ports, url)
             made = {name: functions.new(name, ports) for name in functions.names()}
             runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), records)
-            api = Api(ports, {name: made[name] for name in ROUTERS}, _own_routers(ports, runner))
+            api = Api(ports, {name: made[name] for name in ROUTERS}, _own_routers(ports, runner, settings.data_dir))
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
             timers = Timers(wired.timers, ports.sink, ports.clock)
@@ -176,7 +176,7 @@ def _subscribers(wired: Wiring, made: Mapping[str, Any], ports: Ports) -> dict[s
     return subscribers
 
 
-def _own_routers(ports: Ports, runner: TriggerRunner) -> list[Any]:
+def _own_routers(ports: Ports, runner: TriggerRunner, data_dir: Path) -> list[Any]:
     async def broker() -> str:
         well, detail = runner.alive()
         if not well:
@@ -187,7 +187,8 @@ def _own_routers(ports: Ports, runner: TriggerRunner) -> list[Any]:
         await ports.log.latest(1)
         return "readable"
 
-    return [operations.router(runner), health.router({"database": database, "broker": broker})]
+    checks = {"database": database, "disk": health.room_in(data_dir), "broker": broker}
+    return [operations.router(runner), health.router(checks)]
 
 
 async def _mount_simulators(settings: Settings, api: Api, url: str, stack: AsyncExitStack) -> bool:
