@@ -372,6 +372,8 @@ class Kills:
     """(failpoint, the greatest number of passes to wait for)"""
     seconds: float = 1200.0
     longest_life: float = 10.0
+    longest_wait: float = 2.0
+    """For a point that nothing passes."""
     on_kill: Callable[[int, int, Fault], None] | None = None
 
     async def __call__(self, campaign: Campaign) -> None:
@@ -407,8 +409,8 @@ class Kills:
         """Let it live until the goal is reached, then end it: by itself at its point, or by us."""
         process = campaign.platform.process
         assert process is not None, "not started"
-        await asyncio.sleep(campaign.rng.uniform(0.05, 0.5))
-        until = now() + self.longest_life
+        await asyncio.sleep(campaign.rng.uniform(0.05, 1.5))
+        until = now() + (self.longest_wait if point else self.longest_life)
         while process.running and now() < until:
             if campaign.accepted >= goal and not point:
                 break
