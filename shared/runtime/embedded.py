@@ -288,8 +288,8 @@ def _refusals(settings: Settings) -> Iterator[None]:
         raise StartError(str(error), start_error.WIRING_WRONG) from error
     except CorruptDatabase as error:
         raise StartError(
-            f"the database in {settings.data_dir} is damaged ({error}); keep a copy of chat4all.db and restore a "
-            "backup, or start with another --data-dir",
+            f"the database in {settings.data_dir} is damaged or cannot be used ({error}); keep a copy of "
+            "chat4all.db and restore a backup, or start with another --data-dir",
             start_error.DATABASE_CORRUPT,
         ) from error
     except OSError as error:

@@ -28,7 +28,7 @@ _BUSY_PAUSE = 0.02
 
 
 class CorruptDatabase(Exception):
-    """The file is no database, or a damaged one; nothing was changed."""
+    """The file is no database, a damaged one, or one of another version; nothing was changed."""
 
 
 class _Job(Generic[T]):
@@ -67,6 +67,7 @@ class Database:
         Run ``script`` now, in one transaction; only before the first ``write``.
 
         Raises:
+            CorruptDatabase: the file is damaged, or ``script`` says that it cannot be used.
             OSError: another process holds the file for longer than is reasonable.
         """
         try:
@@ -77,6 +78,10 @@ class Database:
             self._writer.execute("PRAGMA busy_timeout = 0")
         except sqlite3.OperationalError as error:
             raise OSError(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise CorruptDatabase(str(error)) from error
+        finally:
+            self._writer.rollback()  # nothing, once it is committed
         return result
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
