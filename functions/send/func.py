@@ -79,7 +79,7 @@ def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, f
         metadata=asked.metadata,
         request_delivery_receipt=asked.request_delivery_receipt,
         request_read_receipt=asked.request_read_receipt,
-        reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, ""),
+        reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, "", pointer="/reply_to"),
         ttl_seconds=asked.ttl_seconds,
         fresh=fresh,
     )

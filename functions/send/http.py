@@ -28,7 +28,7 @@ from shared.http.problems import invalid, problem_response
 from shared.http.routing import Answer, Body, CallerOf, api_router, problems
 from shared.observability import metrics
 from shared.observability.log import log
-from shared.observability.trace import child
+from shared.observability.trace import TraceContext, child
 from shared.repositories.timeline import Accepted
 
 MAX_BODY = 512 * 1024
@@ -203,14 +203,14 @@ class MessagesEndpoint:
         started = perf_counter()
         given = header(scope, b"traceparent")
         span = child(given.decode("latin-1") if given else None)
-        status, headers, body = await self._respond(scope, receive, span.trace_id, str(span))
+        status, headers, body = await self._respond(scope, receive, span)
         headers.append((b"traceparent", str(span).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         metrics.accept_seconds.observe(perf_counter() - started)
 
     async def _respond(
-        self, scope: dict[str, Any], receive: Receive, trace_id: str, traceparent: str
+        self, scope: dict[str, Any], receive: Receive, span: TraceContext
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         try:
             authorization = header(scope, b"authorization")
@@ -218,12 +218,12 @@ class MessagesEndpoint:
             if caller is None:
                 caller = await self._authenticator.authenticate(authorization)
             asked = requested(parse(await read_body(receive)), caller)
-            accepted = await self._send.accept(caller.tenant, asked, traceparent=traceparent)
+            accepted = await self._send.accept(caller.tenant, asked, traceparent=str(span))
         except Chat4AllError as error:
-            return problem_response(error, instance=scope["path"], trace_id=trace_id)
+            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
         except Exception as error:  # noqa: BLE001  the border of the process: nothing leaves but a problem
-            log.error("request failed", http_route="/v1/messages", trace_id=trace_id, exc_info=error)
-            return problem_response(error, instance=scope["path"], trace_id=trace_id)
+            log.error("request failed", http_route="/v1/messages", trace_id=span.trace_id, exc_info=error)
+            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
         message = accepted.message
         log.info(
             "message accepted",
@@ -231,7 +231,8 @@ class MessagesEndpoint:
             tenant=caller.tenant,
             message_id=message.message_id,
             conversation_id=message.conversation_id,
-            trace_id=trace_id,
+            trace_id=span.trace_id,
+            span_id=span.span_id,
             outcome="replayed" if accepted.replayed else "accepted",
         )
         body = orjson.dumps(answer(accepted))

@@ -9,6 +9,7 @@ What happens to every request before a route sees it, as pure ASGI, outermost fi
 import logging
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.domain.errors import Chat4AllError, TooLarge
@@ -58,6 +59,8 @@ class Border:
             if length is not None and length.isdigit() and int(length) > self._max_body:
                 raise body.too_large()
             await self._app(scope, body, response)
+        except ClientDisconnect:
+            return  # the caller hung up in the middle of the body: half a request is none, and nobody hears an answer
         except Exception as error:
             if response.started:
                 raise
