@@ -34,14 +34,12 @@ class Redrive:
     parked: Parked
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        entries = await self.due.due(_AT_ONCE)
-        awake = [entry for entry in entries if decide(entry, await self._parked(entry))]
+        due = await self.due.due(_AT_ONCE)
+        awake = [entry for entry in due.entries if decide(entry, await self._parked(entry))]
         if awake:
             await self.sink.append(*(entry.wake for entry in awake))
         await self._mark(awake)
-        await self.due.done(entries)
-        if len(entries) < _AT_ONCE:
-            await self.due.caught_up()
+        await self.due.done(due)
 
     async def _parked(self, entry: DueEntry) -> ParkedEvent | None:
         return await self.parked.get(entry.tenant, entry.due_id) if entry.kind == "parked" else None
