@@ -4,7 +4,7 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.errors import Unanswered, Unavailable
 from shared.ports.outbox import Acceptance
-from shared.ports.tables import Row, Table
+from shared.ports.tables import Row
 
 
 class AtomicOutbox:
@@ -29,21 +29,9 @@ class AtomicOutbox:
 
     async def _at_once(self, acceptance: Acceptance) -> list[Row]:
         """Nothing here stops, so nobody comes between."""
-        checkpoint, fault = self._tables.checkpoint, self._tables.fault
-        self._tables.checkpoint, self._tables.fault = _go_on, _no_fault
-        try:
-            in_the_way = await self._tables.put_if_absent(acceptance.table, *acceptance.claims)
-            if not in_the_way:
-                await self._tables.put(*acceptance.leads, *acceptance.puts)
-                await self._log.emit(*acceptance.events)
-        finally:
-            self._tables.checkpoint, self._tables.fault = checkpoint, fault
+        tables = self._tables.quiet()
+        in_the_way = await tables.put_if_absent(acceptance.table, *acceptance.claims)
+        if not in_the_way:
+            await tables.put(*acceptance.leads, *acceptance.puts)
+            await self._log.emit(*acceptance.events)
         return in_the_way
-
-
-async def _go_on() -> None:
-    pass
-
-
-def _no_fault(method: str, table: Table) -> None:
-    return None

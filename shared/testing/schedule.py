@@ -21,6 +21,11 @@ _BURSTS = (1, 1, 1, 2, 3, 5, 9, 30)
 _ENDLESS = 200_000  # turns
 
 
+def this_process() -> str:
+    """The process that the caller runs in."""
+    return _process.get()
+
+
 class Crashed(Exception):
     """The process that was asked died."""
 
