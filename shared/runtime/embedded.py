@@ -27,14 +27,13 @@ from shared.domain.errors import Chat4AllError, Unavailable
 from shared.observability import metrics
 from shared.observability.log import LogFile, log, write_to
 from shared.ports import Ports
-from shared.ports.event_log import RecordLog
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.failpoints import arm
 from shared.runtime.host import FunctionHost
-from shared.runtime.open_ports import open_embedded
+from shared.runtime.open_ports import Embedded, open_embedded
 from shared.runtime.start_error import StartError
 from shared.runtime.subscriber import LocalSubscriber
 from shared.runtime.timers import Timers
@@ -85,8 +84,10 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
 
     async def create() -> Credentials:
         with _refusals(settings):
-            async with _open(settings) as (ports, _):
-                return await bootstrap.create_tenant(ports, name)
+            async with _open(settings) as opened:
+                credentials = await bootstrap.create_tenant(opened.ports, name)
+                await opened.sync()
+                return credentials
 
     _prepare(settings.data_dir)
     credentials = asyncio.run(create())
@@ -94,7 +95,7 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[Ports, RecordLog]]:
+def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
     keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
     return open_embedded(
         settings.data_dir, keep_events=settings.keep_events, keys=[key.strip().encode() for key in keys]
@@ -107,15 +108,21 @@ async def _run(settings: Settings, announce: Announce) -> None:
         wired = wiring.read()
         _log_to(settings)
         async with AsyncExitStack() as stack:
-            ports, records = await stack.enter_async_context(_open(settings))
+            opened = await stack.enter_async_context(_open(settings))
+            ports = opened.ports
             if settings.failpoint:
                 ports = arm(ports, settings.failpoint)
             _check_channels(ports)
             url = _url(settings, listening)
             new_client = await _first_client(settings, ports, url)
             made = {name: functions.new(name, ports) for name in functions.names()}
-            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), records)
-            api = Api(ports, {name: made[name] for name in ROUTERS}, _own_routers(ports, runner, settings.data_dir))
+            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), opened.log)
+            api = Api(
+                ports,
+                {name: made[name] for name in ROUTERS},
+                opened.sync,
+                _own_routers(ports, runner, settings.data_dir),
+            )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
             timers = Timers(wired.timers, ports.sink, ports.clock)
