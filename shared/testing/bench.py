@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import platform as machine
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -374,6 +375,7 @@ def main(
     if quick:
         seconds, sustain, rates = 4, 10, "100,500,1700"
     console = Console(width=160)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end the children too
     with (
         tempfile.TemporaryDirectory(prefix="chat4all-bench-") as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -142,6 +143,7 @@ def main(
     recheck: Annotated[Path | None, typer.Option(help="Only judge a kept history.jsonl again.")] = None,
 ) -> None:
     console = Console(width=140)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end the children too
     if recheck is not None:
         operations = list(history.read(recheck))
         outcome = Outcome(check(operations), operations)
