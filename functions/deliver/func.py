@@ -39,6 +39,8 @@ SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)
 """How long one provider call may take; longer than any channel's time-out."""
 _BREAKER_TTL = 3600.0  # seconds
+_ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
+"""Statuses that only a provider which has the message can bring about."""
 _NO_ACCOUNT = "no_account"
 _EXPIRED = "expired"
 
@@ -209,12 +211,18 @@ class Deliver:
         """Whoever was sending died. If the answer was recorded before, it counts; else wait for a correlator."""
         reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
         mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
-        arrived = [one for one in mine if one.status in (Status.SENT, Status.DELIVERED, Status.READ)]
+        # What is known already is reported again: nobody knows how far the one who died came with telling.
+        arrived = [one for one in mine if one.status in _ARRIVED]
         if arrived:
-            for provider_message_id in {one.provider_message_id for one in arrived if one.provider_message_id}:
+            told = [one.provider_message_id for one in arrived if one.provider_message_id]
+            for provider_message_id in told:
                 await self._know(mailbox, item, provider_message_id, last_part=True)
-            await self.mailboxes.change(mailbox, item, replace(item, state=State.SENT, until=None))
-            return True
+            sent = replace(item, state=State.SENT, until=None)
+            return await self._finish(event, mailbox, item, sent, None, told[0] if told else "")
+        refused = next((one for one in mine if one.status is Status.FAILED), None)
+        if refused is not None:
+            failed = replace(item, state=State.FAILED, until=None)
+            return await self._finish(event, mailbox, item, failed, refused.reason)
         echo = await self._echoed(mailbox, item)
         if echo is not None:
             return await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
@@ -262,33 +270,32 @@ class Deliver:
         reason: str | None,
         provider_message_id: str = "",
     ) -> None:
-        now = self.clock.now()
         report = Report(
             recipient=item.recipient,
             channel=mailbox.channel,
             status=status,
-            at=now,
+            at=self.clock.now(),
             source="deliver",
             attempt=item.attempt,
             delivery_id=item.delivery_id,
             provider_message_id=provider_message_id or None,
             reason=reason,
         )
-        await self.deliveries.report(mailbox.tenant, item.message_id, report)
+        kept = await self.deliveries.report(mailbox.tenant, item.message_id, report)
         reported = StatusReported(
             channel=mailbox.channel,
             status=status,
-            at=now,
+            at=kept.at,
             source="deliver",
             conversation_id=mailbox.conversation_id,
             message_id=item.message_id,
             recipient=item.recipient,
             delivery_id=item.delivery_id,
-            provider_message_id=provider_message_id,
+            provider_message_id=kept.provider_message_id or provider_message_id,
             attempt=item.attempt,
-            reason=reason,
+            reason=kept.reason,
         )
-        await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=now))
+        await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=kept.at))
 
     async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> None:
         assert item.until is not None
