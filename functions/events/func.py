@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from msgspec import structs
+
 from events import BadEvent, CloudEvent, Event, EventData, MessageSendRequested, from_cloudevent
 from events.vocabulary import rfc3339
 from shared.domain.errors import Invalid
@@ -55,8 +57,12 @@ class EventDesk:
             Invalid: see ``decide``; also when a user's token names another sender.
         """
         event = decide(cloudevent, tenant, rfc3339(self.clock.now()), traceparent)
-        if sender is not None and event.data.sender != sender:
-            raise Invalid(errors=[{"pointer": "/data/sender", "detail": f"this token sends only as {sender!r}"}])
+        if sender is not None:
+            if event.data.sender not in (None, sender):
+                raise Invalid(errors=[{"pointer": "/data/from", "detail": f"this token sends only as {sender!r}"}])
+            event = replace(event, data=structs.replace(event.data, sender=sender))
+        elif event.data.sender is None:
+            raise Invalid(errors=[{"pointer": "/data/from", "detail": "say who sends"}])
         await self.sink.emit(replace(event, traceparent=event.traceparent or traceparent))
         return event.id
 

@@ -122,7 +122,7 @@ def requested(body: Message, caller: Caller) -> MessageSendRequested:
         sender=caller.acting_as(body.from_),
         payload=_payload(body.payload),
         message_id=body.message_id,
-        to=(body.to,) if isinstance(body.to, str) else None if body.to is None else tuple(body.to),
+        to=tuple(body.to) if isinstance(body.to, list) else body.to,
         channels=None if body.channels is None else tuple(body.channels),
         metadata=body.metadata,
         request_delivery_receipt=body.request_delivery_receipt,

@@ -339,7 +339,7 @@ def _event(talk: str, event_id: str, **changes: Any) -> dict[str, Any]:
         "source": "/integrations/crm",
         "type": "chat4all.message.send.requested.v1",
         "datacontenttype": "application/json",
-        "data": {"conversation_id": talk, "sender": "ana", "payload": text("by event")},
+        "data": {"conversation_id": talk, "from": "ana", "payload": text("by event")},
         **changes,
     }
 
@@ -353,7 +353,7 @@ def test_a_cloudevent_sends_and_its_id_is_the_idempotency_key(acme: Caller) -> N
     eventually(lambda: acme.history(talk))
     binary = {"ce-specversion": "1.0", "ce-id": "order 4711".replace(" ", "%20"), "ce-source": "/crm",
               "ce-type": "chat4all.message.send.requested.v1", "content-type": "application/json"}  # fmt: skip
-    data = json.dumps({"conversation_id": talk, "sender": "bruno", "payload": text("binary")})
+    data = json.dumps({"conversation_id": talk, "from": "bruno", "payload": text("binary")})
     assert acme("POST", "/v1/events", content=data, headers=binary).json()["id"] == "order 4711"
     eventually(lambda: len(acme.history(talk)) == 2)
     assert [(one["seq"], one["from"]) for one in acme.history(talk)] == [(1, "ana"), (2, "bruno")]
@@ -369,7 +369,7 @@ def test_events_that_may_not_come_from_outside_are_422(acme: Caller) -> None:
         _event(talk, ""),
         _event(talk, "1", specversion="3.0"),
         _event(talk, "1", data={"conversation_id": talk}),
-        _event(talk, "1", data={"conversation_id": talk, "sender": "ana", "payload": {"type": "dance"}}),
+        _event(talk, "1", data={"conversation_id": talk, "from": "ana", "payload": {"type": "dance"}}),
         _event(talk, "1", data=None),
         _event(talk, "1", data=None, data_base64=base64.b64encode(b"\xff").decode()),
         _event(talk, "1", time="yesterday"),

@@ -16,7 +16,7 @@ STRUCTURED = {"content-type": "application/cloudevents+json"}
 
 
 def asking(conversation: str, event_id: str) -> str:
-    data = {"conversation_id": conversation, "sender": "ana", "payload": text("by event")}
+    data = {"conversation_id": conversation, "from": "ana", "payload": text("by event")}
     event = {"specversion": "1.0", "id": event_id, "source": "/crm", "type": "chat4all.message.send.requested.v1"}
     return json.dumps({**event, "data": data})
 

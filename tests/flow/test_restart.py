@@ -44,7 +44,7 @@ def test_everything_is_there_after_a_restart_and_nothing_happens_twice(process: 
         before.send(talk, "ana", f"{n}", **({"message_id": mine} if n == 0 else {}))
     before.acting("bruno").must("PUT", f"/v1/conversations/{talk}/read", {"seq": 3})
     event = {"specversion": "1.0", "id": fresh_id(), "source": "/crm", "type": "chat4all.message.send.requested.v1",
-             "data": {"conversation_id": "none", "sender": "ana", "payload": text()}}  # fmt: skip
+             "data": {"conversation_id": "none", "from": "ana", "payload": text()}}  # fmt: skip
     structured = {"content-type": "application/cloudevents+json"}
     assert before("POST", "/v1/events", content=json.dumps(event), headers=structured).status_code == 202
     eventually(lambda: before.must("GET", "/v1/parked")["items"])

@@ -58,7 +58,7 @@ def mine(new_tenant: Callable[[], Caller], platform: Process) -> Iterator[Belong
         "match": {"channel": "whatsapp", "from": number}, "action": {"type": "conversation", "conversation_id": talk},
     })  # fmt: skip
     event = {"specversion": "1.0", "id": fresh_id(), "source": "/crm", "type": "chat4all.message.send.requested.v1",
-             "data": {"conversation_id": NOWHERE, "sender": f"ana-{MARK}", "payload": payload}}  # fmt: skip
+             "data": {"conversation_id": NOWHERE, "from": f"ana-{MARK}", "payload": payload}}  # fmt: skip
     a("POST", "/v1/events", content=json.dumps(event), headers={"content-type": "application/cloudevents+json"})
     (parked,) = eventually(lambda: a.must("GET", "/v1/parked")["items"])
     page = a.must("GET", f"/v1/conversations/{talk}/messages", params={"limit": 1})
@@ -86,7 +86,7 @@ def stranger(new_tenant: Callable[[], Caller]) -> Caller:
 
 
 def bodies(path: str, mine: Belongings) -> list[Any]:
-    """Bodies that name what is A's, for the operation that is asked."""
+    """Bodies, and queries of /v1/events, that name what is A's, for the operation that is asked."""
     ids = mine.ids
     text = {"type": "text", "text": "x"}
     message = {"conversation_id": ids["conversation_id"], "from": ids["user_id"], "payload": text}
@@ -117,17 +117,20 @@ def bodies(path: str, mine: Belongings) -> list[Any]:
             {"match": {"channel": "whatsapp"}, "action": {"type": "conversation", "with": ids["user_id"]}},
         ],
         "/v1/routing-rules/{rule_id}": [{"priority": 1}],
-        "/v1/events": [None],
+        "/v1/events": [
+            {"trace_id": mine.trace_id},
+            {"message_id": ids["message_id"]},
+            {"after": 0, "limit": 200},
+            {"limit": 200},
+        ],
     }.get(path, [None])
 
 
 def asked(caller: Caller, method: str, path: str, mine: Belongings, body: Any, ids: dict[str, str]) -> httpx.Response:
-    query = {"trace_id": mine.trace_id} if path == "/v1/events" and method == "GET" else {}
-    if path.endswith("/messages") and method == "GET":
-        query = {"cursor": mine.cursor}
+    query = body if path == "/v1/events" else {"cursor": mine.cursor} if path.endswith("/messages") else {}
     if method == "GET" or method == "DELETE":
         body = None
-    return caller(method, path.format_map(ids), body, params=query)
+    return caller(method, path.format_map(ids), body, params=query if method == "GET" else {})
 
 
 # What B may do with an id of A's without learning or changing anything of A's: the id is then B's own.
