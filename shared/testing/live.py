@@ -58,7 +58,7 @@ def eventually(look: Callable[[], T], *, within: float = 15.0) -> T:
 
 @dataclass
 class Process:
-    """``chat4all up``; its output is kept in ``data`` with the suffix ``.log``."""
+    """``chat4all up``; its output is kept in ``data`` with the suffix ``.log``. Leaving the context ends it."""
 
     data: Path
     port: int = field(default_factory=free_port)
@@ -77,6 +77,12 @@ class Process:
     @property
     def said(self) -> str:
         return self.data.with_suffix(".log").read_text(encoding="utf-8")
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> "Process":
         """Start it and wait until it is ready."""
@@ -196,28 +202,34 @@ class Caller:
 
 @dataclass
 class Providers:
-    """Simulated providers as a process of their own: quick, and calling one tenant's webhooks."""
+    """Simulated providers as a process of their own, for one tenant. Leaving the context ends it."""
 
     tenant: str
     platform: str
-    port: int = field(default_factory=free_port)
+    port: int = 0
     accounts: dict[str, Any] = field(default_factory=dict)
     child: subprocess.Popen[str] | None = None
 
+    def __enter__(self) -> "Providers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child is not None:
+            self.child.terminate()
+            self.child.communicate()
+
     def start(self, *options: str) -> "Providers":
         command = [
-            sys.executable, "-m", "shared.simulators", "--port", str(self.port), "--tenant", self.tenant,
+            sys.executable, "-m", "shared.simulators", "--port", "0", "--tenant", self.tenant,
             "--callback-base", self.platform, *options,
         ]  # fmt: skip
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, env=plain_environment(), text=True)
         assert self.child.stdout is not None
         self.accounts = json.loads(self.child.stdout.readline())
+        port = httpx.URL(self.accounts["whatsapp"]["settings"]["api"]).port
+        assert port is not None
+        self.port = port
         return self
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.terminate()
-            self.child.communicate()
 
     def enter(self, caller: Caller) -> None:
         """The tenant's accounts at these providers."""

@@ -11,9 +11,9 @@ from shared.testing.live import CANARY, Caller, Process, Providers
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    running = Process(tmp_path_factory.mktemp("flow") / "data").start()
-    yield running
-    assert running.stop() == 0
+    with Process(tmp_path_factory.mktemp("flow") / "data") as running:
+        yield running.start()
+        assert running.stop() == 0
     # I11, over all that happened: lines of JSON, and never what people wrote.
     lines = running.log.read_text(encoding="utf-8").splitlines()
     assert lines
@@ -46,10 +46,9 @@ def shop(platform: Process, new_tenant: Callable[[], Caller]) -> Caller:
 
 @pytest.fixture(scope="module")
 def providers(platform: Process, shop: Caller) -> Iterator[Providers]:
-    running = Providers(shop.tenant, platform.url).start("--pace", "0.05", "--late", "1", "--uncertain-wait", "1")
-    running.enter(shop)
-    yield running
-    running.stop()
+    with Providers(shop.tenant, platform.url) as running:
+        running.start("--pace", "0.05", "--late", "1", "--uncertain-wait", "1").enter(shop)
+        yield running
 
 
 @pytest.fixture(scope="session")

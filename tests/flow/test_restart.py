@@ -24,9 +24,8 @@ from shared.testing.platform import UNLIMITED, free_port, plain_environment
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
-    running = Process(tmp_path / "data")
-    yield running
-    running.stop()
+    with Process(tmp_path / "data") as running:
+        yield running
 
 
 def standings(process: Process, tenant: str) -> dict[str, int]:

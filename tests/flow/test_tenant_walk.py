@@ -45,8 +45,12 @@ def operations() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def mine(new_tenant: Callable[[], Caller], platform: Process) -> Iterator[Belongings]:
     a = new_tenant()
-    providers = Providers(a.tenant, platform.url).start("--pace", "0.02")
-    providers.enter(a)
+    with Providers(a.tenant, platform.url) as providers:
+        providers.start("--pace", "0.02").enter(a)
+        yield belongings(a, providers.accounts["whatsapp"]["account_id"])
+
+
+def belongings(a: Caller, account_id: str) -> Belongings:
     for user in (f"ana-{MARK}", f"bruno-{MARK}", f"eve-{MARK}"):
         a.must("POST", "/v1/users", {"user_id": user, "display_name": MARK, "metadata": {"note": MARK}})
     number = "+5511987699001"
@@ -69,12 +73,11 @@ def mine(new_tenant: Callable[[], Caller], platform: Process) -> Iterator[Belong
         "rule_id": rule["rule_id"],
         "parked_id": parked["parked_id"],
         "channel": "whatsapp",
-        "account_id": providers.accounts["whatsapp"]["account_id"],
+        "account_id": account_id,
         "identifier": number,
     }
     trace_id = a.chain(said["message_id"])[0]["traceparent"].split("-")[1]
-    yield Belongings(a, ids, trace_id, page["next_cursor"])
-    providers.stop()
+    return Belongings(a, ids, trace_id, page["next_cursor"])
 
 
 @pytest.fixture(scope="module")

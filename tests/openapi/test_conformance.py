@@ -36,13 +36,13 @@ api = schemathesis.openapi.from_dict(_as_somebody_with_a_token())
 
 @pytest.fixture(scope="module")
 def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    platform = Process(tmp_path_factory.mktemp("openapi") / "data").start()
-    caller = platform.tenant("conforming")
-    caller.users("userA", "userB")
-    caller.send(caller.conversation("userA", "userB"), "userA")
-    yield caller
-    assert platform.stop() == 0
-    assert "traceback" not in platform.log.read_text(encoding="utf-8")
+    with Process(tmp_path_factory.mktemp("openapi") / "data") as platform:
+        caller = platform.start().tenant("conforming")
+        caller.users("userA", "userB")
+        caller.send(caller.conversation("userA", "userB"), "userA")
+        yield caller
+        assert platform.stop() == 0
+        assert "traceback" not in platform.log.read_text(encoding="utf-8")
 
 
 @api.parametrize()
