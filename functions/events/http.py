@@ -8,7 +8,7 @@ from pydantic import Field
 
 from events import BadEvent
 from events.cloudevent import from_http
-from functions.events.func import EventDesk
+from functions.events.func import EventDesk, Looked
 from shared.domain.errors import Invalid
 from shared.domain.identity import MESSAGES, OPERATIONS
 from shared.http.caller import Caller
@@ -69,13 +69,11 @@ def router(desk: EventDesk) -> APIRouter:
         """The tenant's events, oldest first; `next_cursor` is the offset to give as `after` to follow on."""
         if trace_id or message_id:
             logged = await desk.chain(caller.tenant, trace_id=trace_id, message_id=message_id)
-            position = None
+            looked = Looked(logged, None)
         else:
-            read = await desk.read(caller.tenant, after=after, limit=limit, wait=wait)
-            position = read[-1].offset if read else after
-            logged = [one for one in read if one.event.attributes.get("tenant") == caller.tenant]
-        items = [{"offset": one.offset, "event": orjson.Fragment(one.event.to_structured())} for one in logged]
-        more = None if position is None else str(position)
+            looked = await desk.read(caller.tenant, after=after, limit=limit, wait=wait)
+        items = [{"offset": one.offset, "event": orjson.Fragment(one.event.to_structured())} for one in looked.events]
+        more = None if looked.position is None else str(looked.position)
         return Response(orjson.dumps({"items": items, "next_cursor": more}), media_type="application/json")
 
     return routes

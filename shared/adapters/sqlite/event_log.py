@@ -91,8 +91,9 @@ class SqliteEventLog:
             return tail[start : start + limit]
         return self._select("WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
 
-    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
-        return self._select("ORDER BY position DESC LIMIT ?", (limit,))[::-1]
+    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
+        end = self._head + 1 if before is None else before
+        return self._select("WHERE position < ? ORDER BY position DESC LIMIT ?", (end, limit))[::-1]
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         return await self._search("instr(attributes, CAST(? AS BLOB))", trace_id, limit)
