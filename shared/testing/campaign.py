@@ -247,7 +247,12 @@ class Campaign:
 
     async def request(self, request: bytes) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.client.send(request, future.set_result)
+
+        def done(answer: Answer) -> None:
+            if not future.done():  # who asked may have been cancelled meanwhile
+                future.set_result(answer)
+
+        self.client.send(request, done)
         return await future
 
     async def read_page(self, room: Room, reader: str, *, since: int, limit: int, final: bool = False) -> Page | None:
