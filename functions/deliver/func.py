@@ -37,7 +37,8 @@ from shared.repositories.timeline import EXPIRED, Timeline
 
 SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)
-"""How long one provider call may take; longer than any channel's time-out."""
+"""How long a row is its taker's; longer than any channel's time-out and what comes before the call."""
+_LONGEST_CALL = timedelta(seconds=15)
 _BREAKER_TTL = 3600.0  # seconds
 _ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can bring about."""
@@ -105,6 +106,8 @@ class Deliver:
         if message is None:
             raise Unavailable("the message of a mailbox row cannot be read now")
         parts = parts_of(message.payload, channel.limits)
+        if item.tries and await self._known_meanwhile(event, mailbox, item):
+            return True
         if isinstance(step, Doubt):
             return await self._doubt(event, mailbox, item, step.item, len(parts))
         if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
@@ -135,6 +138,9 @@ class Deliver:
         if not await self.mailboxes.change(mailbox, item, taken):
             return True
         outcome = await self._ask(mailbox, taken, part, len(parts), message, channel)
+        if outcome is None:
+            await self.mailboxes.change(mailbox, taken, item)
+            return True
         await self._remember_health(breaker_key, outcome)
         if isinstance(outcome, Unknown):
             outcome = await self._echoed(mailbox, taken) or outcome
@@ -143,14 +149,17 @@ class Deliver:
 
     async def _ask(
         self, mailbox: Mailbox, item: Item, part: Payload, parts: int, message: MessageAccepted, channel: Channel
-    ) -> Receipt | ChannelError:
-        """The one call to the provider."""
+    ) -> Receipt | ChannelError | None:
+        """The one call to the provider; None: not made, for it might last longer than its lease."""
         outgoing = Outgoing(
             delivery_id=correlator(item, parts),
             address=mailbox.address,
             payload=part,
             reply_to=await self._answered(mailbox, message, item) if item.part == 0 else None,
         )
+        assert item.until is not None
+        if item.until - self.clock.now() < _LONGEST_CALL:
+            return None
         send = channel.send_message if isinstance(part, Text) else channel.send_file
         try:
             outcome: Receipt | ChannelError = await send(outgoing)
@@ -208,21 +217,7 @@ class Deliver:
     async def _doubt(
         self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item, parts: int
     ) -> bool:
-        """Whoever was sending died. If the answer was recorded before, it counts; else wait for a correlator."""
-        reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
-        mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
-        # What is known already is reported again: nobody knows how far the one who died came with telling.
-        arrived = [one for one in mine if one.status in _ARRIVED]
-        if arrived:
-            told = [one.provider_message_id for one in arrived if one.provider_message_id]
-            for provider_message_id in told:
-                await self._know(mailbox, item, provider_message_id, last_part=True)
-            sent = replace(item, state=State.SENT, until=None)
-            return await self._finish(event, mailbox, item, sent, None, told[0] if told else "")
-        refused = next((one for one in mine if one.status is Status.FAILED), None)
-        if refused is not None:
-            failed = replace(item, state=State.FAILED, until=None)
-            return await self._finish(event, mailbox, item, failed, refused.reason)
+        """Whoever was sending died, and nobody knows what came of it: wait for a correlator."""
         echo = await self._echoed(mailbox, item)
         if echo is not None:
             return await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
@@ -231,6 +226,27 @@ class Deliver:
             await self.mailboxes.doubt(mailbox, doubtful, parts, self.clock.now())
             await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
         return False
+
+    async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> bool:
+        """
+        Finish a row whose answer was recorded and did not reach it: its caller died, or its lease had run out.
+
+        The answer is reported again: nobody knows how far the other came with telling.
+        """
+        reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
+        mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
+        arrived = [one for one in mine if one.status in _ARRIVED]
+        refused = next((one for one in mine if one.status is Status.FAILED), None)
+        if arrived:
+            told = [one.provider_message_id for one in arrived if one.provider_message_id]
+            for provider_message_id in told:
+                await self._know(mailbox, item, provider_message_id, last_part=True)
+            sent = replace(item, state=State.SENT, until=None)
+            await self._finish(event, mailbox, item, sent, None, told[0] if told else "")
+        elif refused is not None:
+            failed = replace(item, state=State.FAILED, until=None)
+            await self._finish(event, mailbox, item, failed, refused.reason)
+        return bool(arrived or refused)
 
     async def _know(self, mailbox: Mailbox, item: Item, provider_message_id: str, *, last_part: bool) -> None:
         """Let what the provider reports under its own id find the delivery."""
