@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CHAT4ALL_"
@@ -35,7 +35,9 @@ def _absolute(path: Path) -> Path:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
+    )
 
     mode: Literal["embedded"] = Field("embedded", description="How it runs; embedded: everything in one process")
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -57,6 +59,13 @@ class Settings(BaseSettings):
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
     log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Base URL of a collector that takes spans by OTLP/HTTP; needs the extra `otel` "
+        "(default: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either no spans are made)",
+    )
+    otel_sample_ratio: float = Field(1.0, ge=0, le=1, description="Part of the traces begun here whose spans are kept")
     failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")
 
 
@@ -74,11 +83,15 @@ def load_settings(**given: Any) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(f"{_variable(one['loc'])}: {one['msg']}" for one in error.errors())
         raise SettingsError(problems) from None
     if (settings.bootstrap_client_id is None) is not (settings.bootstrap_client_secret is None):
         raise SettingsError("set CHAT4ALL_BOOTSTRAP_CLIENT_ID and CHAT4ALL_BOOTSTRAP_CLIENT_SECRET together")
     return settings
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    return PREFIX + str(loc[0]).upper().removeprefix(PREFIX)
 
 
 def reference() -> str:

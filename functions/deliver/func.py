@@ -26,7 +26,7 @@ from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavaila
 from shared.domain.mailbox import Doubt, Item, Leave, State
 from shared.domain.status import Report
 from shared.domain.text import split
-from shared.observability import metrics
+from shared.observability import metrics, spans
 from shared.ports import Cache, Channels, Clock, EventSink, Ports
 from shared.ports.channel import Channel, Limits, Outgoing, Receipt
 from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
@@ -160,17 +160,12 @@ class Deliver:
         assert item.until is not None
         if item.until - self.clock.now() < _LONGEST_CALL:
             return None
-        send = channel.send_message if isinstance(part, Text) else channel.send_file
-        try:
-            outcome: Receipt | ChannelError = await send(outgoing)
-        except Rejected as error:
-            # A broken account is nobody's message's fault: it waits until somebody mends the account.
-            outcome = Busy(error.reason, error.detail) if error.reason == "auth_broken" else error
-        except ChannelError as error:
-            outcome = error
-        except Invalid as error:
-            outcome = Rejected("bad_content", error.detail)
-        metrics.delivery(mailbox.channel, _label(outcome))
+        with spans.provider_call(mailbox.channel, item.delivery_id):
+            spans.about(tenant=mailbox.tenant, conversation_id=mailbox.conversation_id, message_id=item.message_id)
+            outcome = await _outcome(channel, outgoing)
+            label = _label(outcome)
+            spans.ended(label, None if isinstance(outcome, Receipt) else label)
+        metrics.delivery(mailbox.channel, label)
         return outcome
 
     async def _record(
@@ -359,6 +354,19 @@ def correlator(item: Item, parts: int) -> str:
 def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:
     """The cause of what is reported is the delivery, whichever wake-up it came by."""
     return replace(event, id=item.delivery_id)
+
+
+async def _outcome(channel: Channel, outgoing: Outgoing) -> Receipt | ChannelError:
+    send = channel.send_message if isinstance(outgoing.payload, Text) else channel.send_file
+    try:
+        return await send(outgoing)
+    except Rejected as error:
+        # A broken account is nobody's message's fault: it waits until somebody mends the account.
+        return Busy(error.reason, error.detail) if error.reason == "auth_broken" else error
+    except ChannelError as error:
+        return error
+    except Invalid as error:
+        return Rejected("bad_content", error.detail)
 
 
 def _label(outcome: Receipt | ChannelError) -> str:

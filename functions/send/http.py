@@ -26,9 +26,9 @@ from shared.http.caller import Caller
 from shared.http.middleware import header
 from shared.http.problems import invalid, problem_response
 from shared.http.routing import Answer, Body, CallerOf, api_router, problems
-from shared.observability import metrics
+from shared.observability import metrics, spans
 from shared.observability.log import log
-from shared.observability.trace import TraceContext, child
+from shared.observability.trace import TraceContext
 from shared.repositories.timeline import Accepted
 
 MAX_BODY = 512 * 1024
@@ -202,11 +202,12 @@ class MessagesEndpoint:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: AsgiSend) -> None:
         started = perf_counter()
         given = header(scope, b"traceparent")
-        span = child(given.decode("latin-1") if given else None)
-        status, headers, body = await self._respond(scope, receive, span)
-        headers.append((b"traceparent", str(span).encode("ascii")))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        with spans.request("POST", given.decode("latin-1") if given else None) as span:
+            status, headers, body = await self._respond(scope, receive, span)
+            headers.append((b"traceparent", str(span).encode("ascii")))
+            spans.answered("POST", "/v1/messages", status)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
         metrics.accept_seconds.observe(perf_counter() - started)
 
     async def _respond(
@@ -225,6 +226,7 @@ class MessagesEndpoint:
             log.error("request failed", http_route="/v1/messages", trace_id=span.trace_id, exc_info=error)
             return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
         message = accepted.message
+        spans.about(tenant=caller.tenant, conversation_id=message.conversation_id, message_id=message.message_id)
         log.info(
             "message accepted",
             function="send",

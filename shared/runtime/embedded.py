@@ -25,7 +25,7 @@ import uvloop
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.observability import metrics
-from shared.observability.log import LogFile, log, write_to
+from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
@@ -34,6 +34,7 @@ from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.failpoints import arm
 from shared.runtime.host import FunctionHost
 from shared.runtime.open_ports import Embedded, open_embedded
+from shared.runtime.span_export import spans_to
 from shared.runtime.start_error import StartError
 from shared.runtime.subscriber import LocalSubscriber
 from shared.runtime.timers import Timers
@@ -108,6 +109,9 @@ async def _run(settings: Settings, announce: Announce) -> None:
         wired = wiring.read()
         _log_to(settings)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(
+                spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio)
+            )
             opened = await stack.enter_async_context(_open(settings))
             ports = opened.ports
             if settings.failpoint:

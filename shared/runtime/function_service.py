@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from shared.observability.log import log
+from shared.observability.log import SERVICE, log
 from shared.ports import Ports
 from shared.runtime.functions import new_event_function
 from shared.runtime.host import FunctionHost
+from shared.runtime.span_export import spans_by
+from shared.runtime.start_error import StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.wiring_error import WiringError
 
@@ -75,11 +77,11 @@ class FunctionService:
     async def _live(self, cfg: Mapping[str, str]) -> None:
         name = cfg.get(FUNCTION, "")
         try:
-            async with self._open_ports(cfg) as ports:
+            async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
                 self._host = FunctionHost(name, new_event_function(name, ports), ports.clock)
                 self._opened.set()
                 await self._leave.wait()
-        except WiringError as error:
+        except (WiringError, StartError) as error:
             log.critical("the function could not be started", function=name, why=str(error))
             raise
         except Exception:

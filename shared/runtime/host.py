@@ -12,8 +12,9 @@ from typing import Any
 from events import BadEvent, CloudEvent, Event, EventData, TimerTicked, from_cloudevent
 from events.cloudevent import from_http
 from shared.domain.errors import Chat4AllError, Refused
-from shared.observability import metrics, trace
+from shared.observability import metrics, spans
 from shared.observability.log import bind, log
+from shared.observability.trace import TraceContext
 from shared.ports import Clock
 from shared.runtime.functions import AnyEventFunction, EventFunction
 from shared.runtime.subscriber import Receive, Scope, Send
@@ -92,26 +93,38 @@ class FunctionHost:
     async def _verdict(self, scope: Scope, body: bytes) -> Verdict:
         try:
             cloudevent = from_http(scope["headers"], body)
-            span = trace.child(cloudevent.attributes.get("traceparent"))
-            event: Event[Any] | CloudEvent = cloudevent
-            if not self._takes_all:
-                event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
         except BadEvent as error:
-            self._verdicts[Verdict.DEAD].inc()
-            log.warning("not an event for this function", function=self._name, why=str(error))
-            return Verdict.DEAD
+            return self._refuse(error)
+        with spans.processing(cloudevent.attributes, self._name) as span:
+            return await self._in_span(span, cloudevent)
+
+    async def _in_span(self, span: TraceContext, cloudevent: CloudEvent) -> Verdict:
+        event: Event[Any] | CloudEvent = cloudevent
+        if not self._takes_all:
+            try:
+                event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
+            except BadEvent as error:
+                return self._refuse(error)
         data = event.data
+        message_id, conversation_id = getattr(data, "message_id", None), getattr(data, "conversation_id", None)
         bind(
             function=self._name,
             event_id=cloudevent.attributes["id"],
             event_type=cloudevent.attributes["type"],
             tenant=cloudevent.attributes.get("tenant"),
-            message_id=getattr(data, "message_id", None),
-            conversation_id=getattr(data, "conversation_id", None),
+            message_id=message_id,
+            conversation_id=conversation_id,
             trace_id=span.trace_id,
             span_id=span.span_id,
         )
+        spans.about(conversation_id=conversation_id, message_id=message_id)
         return await self._attempt(event)
+
+    def _refuse(self, error: BadEvent) -> Verdict:
+        self._verdicts[Verdict.DEAD].inc()
+        spans.ended("dead", type(error).__name__)
+        log.warning("not an event for this function", function=self._name, why=str(error))
+        return Verdict.DEAD
 
     async def _attempt(self, event: Event[Any] | CloudEvent) -> Verdict:
         """Run the function on ``event`` once; one log line. Raises nothing but a cancellation."""
@@ -126,6 +139,7 @@ class FunctionHost:
         self._seconds.observe(seconds)
         self._verdicts[verdict].inc()
         outcome, ms = verdict.name.lower(), round(seconds * 1000, 2)
+        spans.ended(outcome, None if error is None else type(error).__name__)
         if error is None:
             if isinstance(event, Event):
                 self._age.observe(max((self._clock.now() - event.time).total_seconds(), 0.0))
