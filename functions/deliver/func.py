@@ -106,10 +106,11 @@ class Deliver:
         if message is None:
             raise Unavailable("the message of a mailbox row cannot be read now")
         parts = parts_of(message.payload, channel.limits)
-        if item.tries and await self._known_meanwhile(event, mailbox, item):
+        if item.tries and await self._known_meanwhile(event, mailbox, item, len(parts)):
             return True
         if isinstance(step, Doubt):
-            return await self._doubt(event, mailbox, item, step.item, len(parts))
+            await self._doubt(event, mailbox, item, step.item, len(parts))
+            return False
         if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
         return await self._call(event, mailbox, item, step.item, message, parts, account, channel)
@@ -211,20 +212,16 @@ class Deliver:
 
     async def _doubt(
         self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item, parts: int
-    ) -> bool:
+    ) -> None:
         """Whoever was sending died, and nobody knows what came of it: wait for a correlator."""
-        echo = await self._echoed(mailbox, item)
-        if echo is not None:
-            return await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
         await self._wake_at(event, mailbox, doubtful)
         if await self.mailboxes.change(mailbox, item, doubtful):
             await self.mailboxes.doubt(mailbox, doubtful, parts, self.clock.now())
             await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
-        return False
 
-    async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> bool:
+    async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, parts: int) -> bool:
         """
-        Finish a row whose answer was recorded and did not reach it: its caller died, or its lease had run out.
+        Move on a row whose answer was recorded and did not reach it: its caller died, or its lease had run out.
 
         The answer is reported again: nobody knows how far the other came with telling.
         """
@@ -241,6 +238,11 @@ class Deliver:
         elif refused is not None:
             failed = replace(item, state=State.FAILED, until=None)
             await self._finish(event, mailbox, item, failed, refused.reason)
+        elif item.state in (State.SENDING, State.UNCERTAIN):
+            echo = await self._echoed(mailbox, item)
+            if echo is not None:
+                await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
+            return echo is not None
         return bool(arrived or refused)
 
     async def _know(self, mailbox: Mailbox, item: Item, provider_message_id: str, *, last_part: bool) -> None:

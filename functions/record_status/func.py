@@ -172,10 +172,21 @@ class RecordStatus:
         if item is None:
             return
         after = settle(item, status, target.part)
-        if after is None or not await self.mailboxes.change(mailbox, item, after):
+        if after is not None:
+            if not await self.mailboxes.change(mailbox, item, after):
+                return
+        elif not await self._left_in_doubt(mailbox, item, target):
             return
+        await self._wake(event, record, "settled")
         await self.mailboxes.settle(mailbox, record.delivery_id)
-        await self._wake(event, record, f"settled.{item.attempt}.{item.part}.{item.tries}")
+
+    async def _left_in_doubt(self, mailbox: Mailbox, item: Item, target: Target) -> bool:
+        """Whether the part was settled by somebody who died before the rest was done."""
+        part = target.part
+        if part is None or not (item.finished or item.part > part.number):
+            return False
+        doubts = await self.mailboxes.in_doubt(mailbox.tenant, mailbox.channel, mailbox.address)
+        return any((one.delivery_id, one.part) == (item.delivery_id, part.number) for one in doubts)
 
     async def _echo(self, event: Event[EchoReceived]) -> None:
         echo = event.data
@@ -187,12 +198,9 @@ class RecordStatus:
             record = await self.deliveries.get(tenant, doubt.delivery_id)
             if doubt.text_hash != echo.text_hash or record is None:
                 continue
-            await self.deliveries.know_provider_message(
-                tenant,
-                echo.channel,
-                echo.provider_message_id,
-                ProviderMessage(doubt.delivery_id, 1, last_part=doubt.part + 1 == doubt.parts),
-            )
+            item = await self.mailboxes.get(_mailbox(tenant, record), record.seq)
+            if item is None or item.finished or item.part != doubt.part:
+                continue  # the doubt is over; whoever ended it died before it was taken away
             reported = StatusReported(
                 channel=echo.channel,
                 status=Status.SENT,
@@ -204,6 +212,7 @@ class RecordStatus:
                 delivery_id=f"{record.delivery_id}.{doubt.part}.{doubt.parts}",
                 provider_message_id=echo.provider_message_id,
             )
+            # What it reports is what makes the provider's id known: not here, or a crash would leave it unsaid.
             await self.sink.emit(event.caused(reported, source=SOURCE, at=echo.at))
             return
         await self.mailboxes.keep_echo(
