@@ -54,8 +54,12 @@ class Settings(BaseSettings):
         None, description="Fernet keys, comma-separated, the first seals (default: the file vault.key in data_dir)"
     )
     simulators: bool = Field(True, description="Serve simulated providers under /simulators; only on a loopback host")
-    rate_limit_per_minute: int = Field(100, ge=0, description="Requests per tenant and address; 0: no limit (E11)")
-    message_rate_limit_per_minute: int = Field(10_000, ge=0, description="The same for messages, history and files")
+    rate_limit_per_minute: int = Field(
+        100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
+    )
+    message_rate_limit_per_minute: int = Field(
+        10_000, ge=0, description="The same for messages, history and files. Read, not enforced yet (E11)"
+    )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
     log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')

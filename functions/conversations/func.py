@@ -5,6 +5,7 @@ Takes HTTP (http.py); emits chat4all.conversation.created.v1, chat4all.member.ad
 and goes is a system message in the timeline too.
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -23,6 +24,7 @@ from shared.repositories.users import Users
 
 SOURCE = "/functions/conversations"
 _COUNTED = 200  # unread messages that are counted one by one
+_PAGE = 500  # memberships read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,14 @@ class ConversationBook:
     async def of_user(self, tenant: str, user_id: str) -> list[Summary]:
         """All conversations of the user, the one with the latest activity first."""
         found = []
-        for conversation_id in await self.conversations.of_user(tenant, user_id):
-            conversation = await self.conversations.get(tenant, conversation_id)
-            if conversation is not None:
-                found.append(await self.summary(tenant, conversation, user_id))
+        after: str | None = None
+        while page := await self.conversations.of_user(tenant, user_id, after=after, limit=_PAGE):
+            for conversation_id in page:
+                conversation = await self.conversations.get(tenant, conversation_id)
+                if conversation is not None:
+                    found.append(await self.summary(tenant, conversation, user_id))
+                await asyncio.sleep(0)  # somebody in a thousand conversations holds nobody up
+            after = page[-1]
         return sorted(found, key=_activity, reverse=True)
 
     async def summary(self, tenant: str, conversation: Conversation, user_id: str | None) -> Summary:

@@ -9,11 +9,14 @@ from pydantic import Field
 from events import BadEvent
 from events.cloudevent import from_http
 from functions.events.func import EventDesk, Looked
-from shared.domain.errors import Invalid
+from shared.domain.errors import Invalid, TooLarge
 from shared.domain.identity import MESSAGES, OPERATIONS
 from shared.http.caller import Caller
 from shared.http.paging import Limit
 from shared.http.routing import Answer, Page, api_router, problems, scoped
+
+MAX_EVENT = 512 * 1024
+"""Bytes; the broker takes 1 MiB with everything that is added on the way."""
 
 Operator = Annotated[Caller, scoped(OPERATIONS)]
 MessagesCaller = Annotated[Caller, scoped(MESSAGES)]
@@ -50,8 +53,11 @@ def router(desk: EventDesk) -> APIRouter:
         call, through the broker. Its id is the idempotency key. What it asks for is checked when it is handled;
         what cannot be done is parked with its reason.
         """
+        body = await request.body()
+        if len(body) > MAX_EVENT:
+            raise TooLarge(f"an event may have {MAX_EVENT:,} bytes")
         try:
-            cloudevent = from_http(request.headers.raw, await request.body())
+            cloudevent = from_http(request.headers.raw, body)
         except BadEvent as error:
             raise Invalid(str(error)) from None
         traceparent = request.scope["state"]["traceparent"]

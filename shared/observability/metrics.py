@@ -6,7 +6,7 @@ Functions call the verbs (``message_accepted``); ``.labels()`` costs a microseco
 
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -101,7 +101,6 @@ def event_parked(tenant: str) -> None:
     _child(events_parked, tenant).inc()
 
 
-open_sockets = Gauge("chat4all_open_sockets", "WebSockets open now.", registry=REGISTRY)
 
 
 def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:

@@ -268,7 +268,7 @@ class Timeline:
                     source=sending.source,
                     tenant=tenant,
                     time=message.created_at,
-                    data=message,
+                    data=kept,  # what is to be forgotten is not kept in the log either (A15)
                     traceparent=sending.traceparent,
                 )
             )

@@ -23,6 +23,9 @@ from shared.runtime.verdict import Verdict, judge
 BODY_LIMIT = 1024 * 1024
 """Bytes; the real broker takes no more either."""
 
+LARGEST = 64 * 1024 * 1024
+"""Bytes, for a function that takes every event."""
+
 PING = "dev.knative.sources.ping"
 """A PingSource cannot choose its event's type, so on Knative a tick comes under this one."""
 
@@ -42,6 +45,8 @@ class FunctionHost:
             model.TYPE: model for model in function.accepts if issubclass(model, EventData)
         }
         self._takes_all = CloudEvent in function.accepts
+        # A dead letter sink must take whatever the log holds, or the event holds its group back for ever.
+        self._limit = LARGEST if self._takes_all else BODY_LIMIT
         if TimerTicked in function.accepts:
             self._catalogue[PING] = TimerTicked
         self._seconds = metrics.handle_seconds.labels(name)
@@ -77,12 +82,12 @@ class FunctionHost:
             return
         message = await receive()
         body: bytes | None = message.get("body", b"")
-        if message.get("more_body") or message["type"] != "http.request" or len(body or b"") > BODY_LIMIT:
-            body = await _rest(message, receive)
+        if message.get("more_body") or message["type"] != "http.request" or len(body or b"") > self._limit:
+            body = await _rest(message, receive, self._limit)
             if body is None:
                 return  # the caller hung up in the middle: half an event is none
-            if len(body) > BODY_LIMIT:
-                log.warning("event refused: too large", function=self._name, limit=BODY_LIMIT)
+            if len(body) > self._limit:
+                log.warning("event refused: too large", function=self._name, limit=self._limit)
                 await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": [_NO_LENGTH]})
                 await send(_EMPTY)
                 return
@@ -161,7 +166,7 @@ def _why(error: Chat4AllError | BadEvent) -> str:
     return f"{error.code}: {error.detail}" if isinstance(error, Chat4AllError) else str(error)
 
 
-async def _rest(message: Any, receive: Receive) -> bytes | None:
+async def _rest(message: Any, receive: Receive, limit: int) -> bytes | None:
     """The whole body, or the first bytes over the limit; None when the caller hung up."""
     parts: list[bytes] = []
     size = 0
@@ -170,6 +175,6 @@ async def _rest(message: Any, receive: Receive) -> bytes | None:
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY_LIMIT or not message.get("more_body"):
+        if size > limit or not message.get("more_body"):
             return b"".join(parts)
         message = await receive()

@@ -275,3 +275,20 @@ async def test_what_a_function_logs_carries_the_context_of_its_own_event_only(wr
     await asyncio.gather(*(asyncio.create_task(answer(Talker(), event.to_cloudevent())) for event in events))
     working = [json.loads(line) for line in written.getvalue().splitlines() if "working" in line]
     assert [(line["event_id"], line["tenant"]) for line in working] == [("e0", "t0"), ("e1", "t1"), ("e2", "t2")]
+
+
+async def test_a_dead_letter_sink_takes_what_the_log_holds_however_large(written: io.StringIO) -> None:
+    """What it refused would hold its group back for ever."""
+
+    class Sink:
+        accepts: ClassVar[tuple[type[CloudEvent]]] = (CloudEvent,)
+
+        def __init__(self) -> None:
+            self.taken: list[CloudEvent] = []
+
+        async def handle(self, event: CloudEvent) -> None:
+            self.taken.append(event)
+
+    sink = Sink()
+    assert (await post(sink, READ.to_cloudevent().to_binary()[0], b'"' + b"x" * (2 * BODY_LIMIT) + b'"')).status == 204
+    assert len(sink.taken) == 1

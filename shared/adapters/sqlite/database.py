@@ -144,13 +144,11 @@ class Database:
         loop = asyncio.get_running_loop()
         try:
             self._begin(any(job.durable for job in jobs))
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._wait_for_lock(loop, jobs, error)
             return
         self._busy_since = None
-        jobs = self._run(jobs)
-        if not jobs:
-            self._writer.rollback()
+        if not self._run(jobs):
             self._schedule_next(loop, 0)
             return
         self._committing = True
@@ -163,29 +161,26 @@ class Database:
             self._full_sync = durable
         self._writer.execute("BEGIN IMMEDIATE")
 
-    def _run(self, jobs: list[_Job[Any]]) -> list[_Job[Any]]:
-        """The jobs that are now in the open transaction; failed ones have been told."""
-        while jobs:
-            for job in jobs:
-                try:
-                    job.result = job.work(self._writer)
-                except Exception as error:  # noqa: BLE001  the job's own failure goes to whoever gave it
-                    self._writer.rollback()
-                    failed = job
-                    if not failed.done.done():
-                        failed.done.set_exception(_translated(error))
-                    break
-            else:
-                return jobs
-            jobs = [job for job in jobs if job is not failed]
-            self._writer.execute("BEGIN IMMEDIATE")
-        return jobs
+    def _run(self, jobs: list[_Job[Any]]) -> bool:
+        """
+        Whether all are in the open transaction now. If one fails it is told so and nothing is open any more: the
+        others come first in the next transaction.
+        """
+        for job in jobs:
+            try:
+                job.result = job.work(self._writer)
+            except Exception as error:  # noqa: BLE001  the job's own failure goes to whoever gave it
+                self._writer.rollback()
+                if not job.done.done():
+                    job.done.set_exception(_translated(error))
+                self._jobs = [other for other in jobs if other is not job] + self._jobs
+                return False
+        return True
 
-    def _wait_for_lock(
-        self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Any]], error: sqlite3.OperationalError
-    ) -> None:
+    def _wait_for_lock(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Any]], error: sqlite3.Error) -> None:
         self._busy_since = self._busy_since or loop.time()
-        if loop.time() - self._busy_since < _BUSY_PATIENCE:
+        locked = isinstance(error, sqlite3.OperationalError)
+        if locked and loop.time() - self._busy_since < _BUSY_PATIENCE:
             self._jobs = jobs + self._jobs
             self._scheduled = True
             loop.call_later(_BUSY_PAUSE, self._flush)
@@ -229,6 +224,7 @@ class Database:
 
 def _mark(connection: sqlite3.Connection) -> None:
     """A change, however small: SQLite syncs nothing for a transaction that changed nothing."""
+    connection.execute("CREATE TABLE IF NOT EXISTS sync_marks (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
     connection.execute("INSERT OR REPLACE INTO sync_marks (id, at) VALUES (1, random())")
 
 
@@ -249,7 +245,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("CREATE TABLE IF NOT EXISTS sync_marks (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         connection.execute("PRAGMA busy_timeout = 0")
     except sqlite3.DatabaseError as error:
         connection.close()
