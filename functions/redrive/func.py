@@ -5,7 +5,6 @@ Takes chat4all.timer.ticked.v1 with the name "redrive"; emits the events that we
 An entry goes only after its event was handed over, so a crash between the two wakes once more.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,20 +34,17 @@ class Redrive:
 
     async def handle(self, event: Event[TimerTicked]) -> None:
         due = await self.due.due(_AT_ONCE)
-        awake = [entry for entry in due.entries if decide(entry, await self._parked(entry))]
+        looked_up = [(entry, await self._parked(entry)) for entry in due.entries]
+        awake = [(entry, parked) for entry, parked in looked_up if decide(entry, parked)]
         if awake:
-            await self.sink.append(*(entry.wake for entry in awake))
-        await self._mark(awake)
+            await self.sink.append(*(entry.wake for entry, _ in awake))
+        for entry, parked in awake:
+            if parked is not None:  # as it was before: by now it may have failed and been parked anew
+                await self.parked.replayed(entry.tenant, parked, self.clock.now())
         await self.due.done(due)
 
     async def _parked(self, entry: DueEntry) -> ParkedEvent | None:
         return await self.parked.get(entry.tenant, entry.due_id) if entry.kind == "parked" else None
-
-    async def _mark(self, awake: Sequence[DueEntry]) -> None:
-        for entry in awake:
-            parked = await self._parked(entry)
-            if parked is not None:
-                await self.parked.replayed(entry.tenant, parked, self.clock.now())
 
 
 def new(ports: Ports) -> Redrive:

@@ -205,6 +205,7 @@ PARKED = Table(
         "replayed_at": Type.TIME,  # None: it is parked now
         "event": Type.BYTES,  # structured CloudEvent
     },
+    conditional=True,
     expiring=True,
 )
 """Events that the broker gave up: kept with their reason, to be listed, replayed or discarded (C8)."""

@@ -8,7 +8,7 @@ unanswered with effect; or the process dies at it.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
@@ -445,6 +445,55 @@ async def test_whatever_fails_what_is_due_is_woken_and_then_gone(trouble):
         parked = await Parked(house.quiet).get(TENANT, parked_id(given_up(), "deliver"))
         assert parked.replayed_at is not None
     assert n > 8
+
+
+class Refusing(Sink):
+    """A broker whose subscriber refuses what it is handed, at once."""
+
+    async def append(self, *events):
+        await super().append(*events)
+        for event in events:
+            refused = CloudEvent({**event.attributes, **REFUSED}, event.data)
+            await dead_letter.new(self.house.ports).handle(refused)
+
+
+REFUSED = {"knativeerrordest": "deliver", "knativeerrorcode": "503"}
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_what_is_refused_again_before_its_replay_is_marked_stays_parked(by_hand):
+    house = House()
+    await dead_letter.new(house.ports).handle(given_up())
+    house.ports = replace(house.ports, sink=Refusing(house))
+    house.clock.advance(timedelta(minutes=5))
+    entry = parked_id(given_up(), "deliver")
+    if by_hand:
+        assert await dead_letter.new(house.ports).replay(TENANT, entry)
+    else:
+        await redrive.new(house.ports).handle(an_event(TimerTicked(name="redrive"), tenant="-"))
+    (parked,) = await Parked(house.quiet).list(TENANT, after=None, limit=10)
+    assert (parked.attempts, parked.replayed_at) == (2, None)
+    assert parked.due_at > house.clock.now()
+    assert parked.due_at in {row["at"] for row in house.quiet.rows(schema.DUE)}, "it comes back by itself"
+
+
+async def test_what_is_refused_while_its_replay_is_marked_counts_on():
+    house = House()
+    await dead_letter.new(house.ports).handle(given_up())
+    entry = parked_id(given_up(), "deliver")
+    first = await Parked(house.quiet).get(TENANT, entry)
+    marks = [first]
+
+    async def mark():
+        if marks:
+            await Parked(house.quiet).replayed(TENANT, marks.pop(), house.clock.now())
+
+    house.tables.checkpoint = mark
+    decided = dead_letter.new(house.ports)
+    house.clock.advance(timedelta(minutes=5))
+    await decided.handle(given_up())
+    parked = await Parked(house.quiet).get(TENANT, entry)
+    assert (parked.attempts, parked.replayed_at) == (2, None)
 
 
 def _catalogued(kind):
