@@ -25,10 +25,7 @@ from shared.http.app import build_app
 from shared.http.authenticator import Authenticator
 from shared.http.middleware import send_problem
 from shared.ports import Ports
-from shared.repositories.clients import Clients
 from shared.repositories.idempotency import IdempotencyKeys
-from shared.repositories.signing_keys import SigningKeys
-from shared.repositories.users import Users
 from shared.runtime import functions
 
 ROUTERS: dict[str, Any] = {
@@ -65,12 +62,7 @@ class Api:
         self._sync = sync
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
-        self.authenticator = Authenticator(
-            clock=ports.clock,
-            keys=SigningKeys(ports.tables, ports.vault, ports.clock),
-            clients=Clients(ports.tables, ports.clock, ports.hasher),
-            users=Users(ports.tables, ports.clock),
-        )
+        self.authenticator = Authenticator.of(ports)
         routers = [router(made[name]) for name, router in ROUTERS.items()]
         self.app: FastAPI = build_app(
             [*routers, *more],
