@@ -39,6 +39,8 @@ SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)
 """How long a row is its taker's; longer than any channel's time-out and what comes before the call."""
 _LONGEST_CALL = timedelta(seconds=15)
+_BUDGET = timedelta(seconds=10)
+"""After how long no further row is taken: with the longest call it is still shorter than the Trigger's time-out."""
 _BREAKER_TTL = 3600.0  # seconds
 _ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can bring about."""
@@ -86,31 +88,35 @@ class Deliver:
     due: DueList
 
     async def handle(self, event: Event[DeliveryRequested]) -> None:
-        woken = event.data
+        woken, began = event.data, self.clock.now()
         mailbox = Mailbox(event.tenant, woken.channel, woken.address, woken.conversation_id)
         while (item := await self.mailboxes.lowest_unfinished(mailbox)) is not None:
+            if self.clock.now() - began >= _BUDGET:
+                await self.sink.emit(_wake_up(event, mailbox, item, at=self.clock.now()))
+                return
             if not await self._go_on(event, mailbox, item):
                 return
 
     async def _go_on(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> bool:
         """One step with the head of the mailbox; whether to look for the next one."""
         account = await self._account(mailbox)
-        if account is None:
-            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
-        channel = self.channels.open(mailbox.channel, account.config)
-        now = self.clock.now()
-        step = rules.next_step(item, now, lease=LEASE, uncertain_wait=channel.uncertain_wait)
+        channel = None if account is None else self.channels.open(mailbox.channel, account.config)
+        limits = self.channels.type_of(mailbox.channel).limits
+        wait, now = (limits if channel is None else channel).uncertain_wait, self.clock.now()
+        step = rules.next_step(item, now, lease=LEASE, uncertain_wait=wait)
         if isinstance(step, Leave):
             return False
         message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
         if message is None:
             raise Unavailable("the message of a mailbox row cannot be read now")
-        parts = parts_of(message.payload, channel.limits)
+        parts = parts_of(message.payload, limits)
         if item.tries and await self._known_meanwhile(event, mailbox, item, len(parts)):
             return True
         if isinstance(step, Doubt):
             await self._doubt(event, mailbox, item, step.item, len(parts))
             return False
+        if account is None or channel is None:
+            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
         if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
         return await self._call(event, mailbox, item, step.item, message, parts, account, channel)
@@ -312,15 +318,7 @@ class Deliver:
 
     async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> None:
         assert item.until is not None
-        wake = DeliveryRequested(
-            conversation_id=mailbox.conversation_id,
-            channel=mailbox.channel,
-            address=mailbox.address,
-            message_id=item.message_id,
-            seq=item.seq,
-            wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
-        )
-        woken = _of_delivery(event, item).caused(wake, source=SOURCE, at=item.until)
+        woken = _wake_up(event, mailbox, item, at=item.until)
         await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
 
     async def _blocked_until(self, key: str) -> datetime | None:
@@ -351,6 +349,19 @@ class Deliver:
 def correlator(item: Item, parts: int) -> str:
     """What comes back with a provider's report: the delivery, and which of how many parts of its text."""
     return f"{item.delivery_id}.{item.part}.{parts}"
+
+
+def _wake_up(event: Event[Any], mailbox: Mailbox, item: Item, *, at: datetime) -> Event[DeliveryRequested]:
+    """What wakes the mailbox for the row as it is in ``item``."""
+    wake = DeliveryRequested(
+        conversation_id=mailbox.conversation_id,
+        channel=mailbox.channel,
+        address=mailbox.address,
+        message_id=item.message_id,
+        seq=item.seq,
+        wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
+    )
+    return _of_delivery(event, item).caused(wake, source=SOURCE, at=at)
 
 
 def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:

@@ -385,6 +385,8 @@ async def test_a_caller_that_was_slow_to_begin_takes_its_row_anew():
     house.tables.fault = stall
     started = house.clock.now()
     await deliver.new(house.ports).handle(an_event(wake_up()))
+    (left,) = [from_cloudevent(record.event, CATALOGUE) for record in house.log.records[1:]]
+    await deliver.new(house.ports).handle(left)
     assert len(house.provider.calls) == 1
     due = {entry["at"] - started for entry in house.quiet.rows(schema.DUE)}
     assert due == {timedelta(seconds=30), timedelta(seconds=55)}, "it was called in its second lease"
@@ -494,6 +496,49 @@ async def test_what_is_refused_while_its_replay_is_marked_counts_on():
     await decided.handle(given_up())
     parked = await Parked(house.quiet).get(TENANT, entry)
     assert (parked.attempts, parked.replayed_at) == (2, None)
+
+
+async def test_a_long_mailbox_is_left_to_further_wake_ups_before_the_call_is_cut():
+    """A Trigger cuts a call after 30 s, in the middle of whatever the provider is being asked (C8)."""
+    house = House()
+    for message in await house.conversation(*(f"{number}" for number in range(12)), to=("fake:1",)):
+        await house.delivery(message)
+
+    async def take_time():
+        house.clock.advance(timedelta(seconds=2))
+
+    house.provider.checkpoint = take_time
+    wakes, longest = [an_event(wake_up())], timedelta()
+    while wakes:
+        began, known = house.clock.now(), len(house.log.records)
+        await deliver.new(house.ports).handle(wakes.pop())
+        longest = max(longest, house.clock.now() - began)
+        emitted = [from_cloudevent(record.event, CATALOGUE) for record in house.log.records[known:]]
+        wakes += [event for event in emitted if isinstance(event.data, DeliveryRequested)]
+    assert longest < timedelta(seconds=15)
+    assert [call.text for call in house.provider.calls] == [f"{number}" for number in range(12)]
+    assert {row["state"] for row in house.quiet.rows(schema.MAILBOX)} == {"sent"}
+    ids = [record.event.attributes["id"] for record in house.log.records]
+    assert len(ids) == len(set(ids)), "every hand-over has its own id"
+
+
+async def test_an_account_that_goes_during_a_call_fails_what_comes_after_it_only():
+    house = House()
+    for message in await house.conversation("um", "dois", to=("fake:1",)):
+        await house.delivery(message)
+    states = []
+
+    async def remove():
+        if not states:
+            states.append(None)
+            await ChannelAccounts(house.quiet, Vault(), house.clock).remove(TENANT, "fake", "us")
+            await deliver.new(house.ports).handle(an_event(wake_up()))
+            states.extend(row["state"] for row in house.quiet.rows(schema.MAILBOX))
+
+    house.provider.checkpoint = remove
+    await deliver.new(house.ports).handle(an_event(wake_up()))
+    assert states == [None, "sending", "pending"], "a call that is under way is its caller's"
+    assert [row["state"] for row in house.quiet.rows(schema.MAILBOX)] == ["sent", "failed"]
 
 
 def _catalogued(kind):
