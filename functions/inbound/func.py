@@ -192,7 +192,7 @@ class Inbound:
     ) -> tuple[str, tuple[str, ...]]:
         place = decide(tenant, channel, message, sender, action)
         if isinstance(place, Place):
-            conversation, _ = await self.conversations.create(tenant, place.conversation, place.members)
+            conversation = await self.conversations.ensure(tenant, place.conversation, place.members)
             return conversation.conversation_id, place.channels
         existing = await self.conversations.get(tenant, place)
         if existing is None:

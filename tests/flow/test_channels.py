@@ -203,6 +203,65 @@ def test_somebody_unknown_becomes_a_contact_with_a_conversation(shop: Caller, pr
     assert len(contacts()) == 1
 
 
+def contact_of(shop: Caller, name: str) -> str:
+    """The user_id of the contact who was made for somebody of this name."""
+
+    def found() -> list[str]:
+        users = shop.must("GET", "/v1/users", params={"limit": 200})["items"]
+        return [user["user_id"] for user in users if user["display_name"] == f"{name} {CANARY}"]
+
+    (user_id,) = eventually(found)
+    return user_id
+
+
+def only_talk(shop: Caller, user_id: str) -> str:
+    (talk,) = eventually(lambda: shop.acting(user_id).must("GET", "/v1/conversations")["items"])
+    conversation_id: str = talk["conversation_id"]
+    return conversation_id
+
+
+def test_a_customer_writes_on_whoever_joined_and_whatever_was_changed_in_the_meantime(
+    shop: Caller, providers: Providers
+) -> None:
+    address, webhook, account = "5511912340201", Webhook(shop, providers, "whatsapp"), providers.accounts["whatsapp"]
+
+    def write(words: str) -> None:
+        answer = webhook(_whatsapp(account["account_id"], f"wamid.{fresh_id()}", words, address, name="Petra"))
+        assert answer.status_code == 200, answer.text
+
+    write("hello")
+    petra = contact_of(shop, "Petra")
+    inbox = only_talk(shop, petra)
+    shop.users("agent")
+    shop.acting(petra).must("POST", f"/v1/conversations/{inbox}/members", {"user_id": "agent"})
+    write("an agent is here")
+    shop.must("PATCH", f"/v1/conversations/{inbox}", {"metadata": {"ticket": "7"}})
+    write("the metadata is another")
+    desk = {"type": "desk", "department": "sales"}
+    rule = {"match": {"channel": "whatsapp", "from": f"+{address}"}, "action": desk}
+    shop.must("POST", "/v1/routing-rules", rule)
+    write("the department is another")
+    shop.acting(petra).must("DELETE", f"/v1/conversations/{inbox}/members/{petra}")
+    write("back again")
+    said = [one["payload"]["text"] for one in shop.history(inbox) if one["payload"]["type"] == "text"]
+    assert said == ["hello", "an agent is here", "the metadata is another", "the department is another", "back again"]
+    assert shop.must("GET", f"/v1/conversations/{inbox}")["members"] == sorted(["agent", petra])
+
+
+def test_a_bridge_holds_when_its_conversation_was_changed(shop: Caller, providers: Providers) -> None:
+    address, webhook, account = "5511912340202", Webhook(shop, providers, "whatsapp"), providers.accounts["whatsapp"]
+    shop.users("paula")
+    action = {"type": "conversation", "with": "paula", "channels": ["chat4all"]}
+    shop.must("POST", "/v1/routing-rules", {"match": {"channel": "whatsapp", "from": f"+{address}"}, "action": action})
+    first = _whatsapp(account["account_id"], f"wamid.{fresh_id()}", "one", address)
+    assert webhook(first).status_code == 200
+    talk = only_talk(shop, "paula")
+    shop.must("PATCH", f"/v1/conversations/{talk}", {"metadata": {"ticket": "7"}})
+    second = _whatsapp(account["account_id"], f"wamid.{fresh_id()}", "two", address)
+    assert webhook(second).status_code == 200
+    assert [one["payload"]["text"] for one in shop.history(talk)] == ["one", "two"]
+
+
 class Webhook:
     """A provider's POST, signed as it signs."""
 
@@ -217,12 +276,15 @@ class Webhook:
         return self.http.post(self.url, content=body, headers=signed)
 
 
-def _whatsapp(account: str, message_id: str, words: str, sender: str = "5511912340001") -> bytes:
+def _whatsapp(
+    account: str, message_id: str, words: str, sender: str = "5511912340001", *, name: str = "", **more: str
+) -> bytes:
     message = {"from": sender, "id": message_id, "timestamp": "1763690000", "type": "text", "text": {"body": words}}
+    message |= more
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "551150000000", "phone_number_id": account},
-        "contacts": [{"profile": {"name": CANARY}, "wa_id": sender}],
+        "contacts": [{"profile": {"name": f"{name} {CANARY}".strip()}, "wa_id": sender}],
         "messages": [message],
     }
     entry = {"id": "WABA", "changes": [{"field": "messages", "value": value}]}
