@@ -61,9 +61,8 @@ def parts_of(payload: Payload, limits: Limits) -> list[Payload]:
 
 
 def text_hash(payload: Payload) -> str:
-    """What an echo of the payload is matched by: hex SHA-256 of its text."""
-    text = payload.text if isinstance(payload, Text) else ""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """What an echo of the payload is matched by: hex SHA-256 of its text; "" for media, which nothing tells apart."""
+    return hashlib.sha256(payload.text.encode()).hexdigest() if isinstance(payload, Text) else ""
 
 
 def decide(item: Item, outcome: Receipt | ChannelError, now: datetime, *, parts: int, wait: timedelta) -> Item:
@@ -191,7 +190,7 @@ class Deliver:
         if provider_message_id:
             await self._know(mailbox, taken, provider_message_id, last_part=taken.part + 1 == parts)
         if after.state is State.UNCERTAIN:
-            await self.mailboxes.doubt(mailbox, after, parts, self.clock.now())
+            await self.mailboxes.doubt(mailbox, after, parts, _called_at(taken))
             await self._report(event, mailbox, after, Status.UNCERTAIN, "uncertain")
         if after.until is not None:
             await self._wake_at(event, mailbox, after)
@@ -221,8 +220,8 @@ class Deliver:
     ) -> None:
         """Whoever was sending died, and nobody knows what came of it: wait for a correlator."""
         await self._wake_at(event, mailbox, doubtful)
+        await self.mailboxes.doubt(mailbox, doubtful, parts, _called_at(item))
         if await self.mailboxes.change(mailbox, item, doubtful):
-            await self.mailboxes.doubt(mailbox, doubtful, parts, self.clock.now())
             await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
 
     async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, parts: int) -> bool:
@@ -258,7 +257,10 @@ class Deliver:
 
     async def _echoed(self, mailbox: Mailbox, item: Item) -> Receipt | None:
         """An echo of this text that came before we knew of our doubt, and that is no other delivery's."""
-        for provider_message_id in await self.mailboxes.echoes(mailbox, item.text_hash or ""):
+        since = await self.mailboxes.doubted_since(mailbox, item)
+        if since is None:
+            since = _called_at(item)
+        for provider_message_id in await self.mailboxes.echoes(mailbox, item.text_hash or "", since):
             if not await self.deliveries.of_provider_message(mailbox.tenant, mailbox.channel, provider_message_id):
                 return Receipt(provider_message_id)
         return None
@@ -344,6 +346,12 @@ class Deliver:
             await self.cache.put(key, msgspec.json.encode(after), ttl=_BREAKER_TTL)
         elif kept is not None:
             await self.cache.delete(key)
+
+
+def _called_at(item: Item) -> datetime:
+    """When the provider was first asked, of a row that is taken."""
+    assert item.until is not None
+    return item.until - LEASE
 
 
 def correlator(item: Item, parts: int) -> str:

@@ -196,7 +196,7 @@ class RecordStatus:
             return
         for doubt in await self.mailboxes.in_doubt(tenant, echo.channel, echo.address):
             record = await self.deliveries.get(tenant, doubt.delivery_id)
-            if doubt.text_hash != echo.text_hash or record is None:
+            if not doubt.matches(echo.text_hash, echo.at) or record is None:
                 continue
             item = await self.mailboxes.get(_mailbox(tenant, record), record.seq)
             if item is None or item.finished or item.part != doubt.part:

@@ -7,11 +7,13 @@ unanswered with effect; or the process dies at it.
 """
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
+import msgspec
 import pytest
 
 from events import (
@@ -24,7 +26,7 @@ from events import (
     from_cloudevent,
 )
 from events.cloudevent import CloudEvent
-from events.vocabulary import ReceiptKind, Status, Text
+from events.vocabulary import Media, ReceiptKind, Status, Text
 from functions.dead_letter import func as dead_letter
 from functions.deliver import func as deliver
 from functions.inbound import func as inbound
@@ -54,8 +56,8 @@ from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.parked import Parked, parked_id
 from shared.repositories.timeline import Timeline
 from shared.testing.atomic_outbox import AtomicOutbox
-from shared.testing.build import an_event, an_id
-from shared.testing.scripted_provider import PARTS_OF, OneChannel, Provider, channel_to
+from shared.testing.build import NOON, an_event, an_id
+from shared.testing.scripted_provider import PARTS_OF, OneChannel, Outcome, Provider, channel_to
 
 TENANT, CONVERSATION = "acme", "c1"
 MAILBOX = Mailbox(TENANT, "fake", "1", CONVERSATION)
@@ -539,6 +541,70 @@ async def test_an_account_that_goes_during_a_call_fails_what_comes_after_it_only
     await deliver.new(house.ports).handle(an_event(wake_up()))
     assert states == [None, "sending", "pending"], "a call that is under way is its caller's"
     assert [row["state"] for row in house.quiet.rows(schema.MAILBOX)] == ["sent", "failed"]
+
+
+def an_echo(payload, at):
+    return EchoReceived(
+        channel="fake",
+        account_id="us",
+        address="1",
+        provider_message_id="echoed",
+        text_hash=hashlib.sha256(payload.encode()).hexdigest(),
+        at=at,
+    )
+
+
+@pytest.mark.parametrize("echo_first", [True, False])
+@pytest.mark.parametrize(("age", "matches"), [(timedelta(hours=5), False), (timedelta(seconds=1), True)])
+async def test_an_echo_from_before_the_call_ends_no_doubt(echo_first, age, matches):
+    """Somebody said the same hours ago in the provider's own app; a second is its clock's (channels.md 3.0)."""
+    house = House()
+    (message,) = await house.conversation("um", to=("fake:1",))
+    await house.delivery(message)
+    house.provider.outcomes = [Outcome(answers="unknown", takes=False)]
+    echoed = an_event(an_echo("um", house.clock.now() - age))
+    handlers = [(record_status, echoed), (deliver, an_event(wake_up()))]
+    for module, event in handlers if echo_first else reversed(handlers):
+        await module.new(house.ports).handle(event)
+    for record in list(house.log.records):
+        event = from_cloudevent(record.event, CATALOGUE)
+        if isinstance(event.data, StatusReported):
+            await record_status.new(house.ports).handle(event)
+    (row,) = house.quiet.rows(schema.MAILBOX)
+    assert row["state"] == ("sent" if matches else "uncertain")
+
+
+async def test_the_echo_of_a_first_call_ends_the_doubt_of_the_second():
+    house = House()
+    (message,) = await house.conversation("um", to=("fake:1",))
+    await house.delivery(message)
+    house.provider.outcomes = [Outcome(answers="unknown"), Outcome(answers="unknown", takes=False)]
+    began = house.clock.now()
+    await deliver.new(house.ports).handle(an_event(wake_up()))
+    house.clock.advance(61)
+    await deliver.new(house.ports).handle(an_event(wake_up()))
+    assert len(house.provider.calls) == 2
+    known = len(house.log.records)
+    await record_status.new(house.ports).handle(an_event(an_echo("um", began)))
+    (settled,) = [from_cloudevent(record.event, CATALOGUE) for record in house.log.records[known:]]
+    await record_status.new(house.ports).handle(settled)
+    assert [row["state"] for row in house.quiet.rows(schema.MAILBOX)] == ["sent"]
+
+
+def test_media_are_told_apart_by_no_echo():
+    assert deliver.text_hash(Media(media_type="document", url="https://example.org/a.pdf")) == ""
+
+
+async def test_an_echo_without_text_ends_no_doubt_about_media():
+    house = House()
+    (message,) = await house.conversation("um", to=("fake:1",))
+    until = house.clock.now() + timedelta(minutes=1)
+    _, item = await house.delivery(message, state=State.UNCERTAIN, tries=1, until=until, text_hash="")
+    await Mailboxes(house.quiet).doubt(MAILBOX, item, 1, house.clock.now())
+    for text_hash in ("", an_echo("", NOON).text_hash):
+        echo = msgspec.structs.replace(an_echo("", house.clock.now()), text_hash=text_hash)
+        await record_status.new(house.ports).handle(an_event(echo))
+    assert StatusReported.TYPE not in {record.event.attributes["type"] for record in house.log.records}
 
 
 def _catalogued(kind):
