@@ -11,6 +11,7 @@ decided by the tenant's routing rules.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 from events import EchoReceived, Event, EventData, MessageAccepted, MessageReceived, StatusReported, derived_id
 from events.vocabulary import IN_APP, Status
 from shared.domain.conversation import Conversation
-from shared.domain.errors import Unauthenticated
+from shared.domain.errors import Conflict, NotFound, Unauthenticated
 from shared.domain.message import Draft
 from shared.domain.routing_rules import Bridge, ToConversation, ToDesk
 from shared.observability import metrics
@@ -155,9 +156,10 @@ class Inbound:
         self, tenant: str, channel: str, message: InboundMessage, traceparent: str | None
     ) -> MessageAccepted:
         sender = await self._sender(tenant, channel, message)
-        for address in (message.address, *message.other_addresses):
+        addresses = (message.address, *message.other_addresses)
+        for address in addresses:
             await self.mailboxes.wrote_to(tenant, channel, address, message.account_id)
-        rule = await self.rules.first_match(tenant, channel, message.account_id, message.address)
+        rule = await self.rules.first_match(tenant, channel, message.account_id, frozenset(addresses))
         conversation_id, channels = await self._place(tenant, channel, message, sender, rule.action if rule else None)
         draft = Draft(
             message_id=message_id_of(tenant, channel, message.provider_message_id),
@@ -175,12 +177,18 @@ class Inbound:
         return accepted.message
 
     async def _sender(self, tenant: str, channel: str, message: InboundMessage) -> str:
-        """The user who is linked to any of the person's addresses; a contact is made for the first."""
-        for address in (message.address, *message.other_addresses):
-            owner = await self.identities.owner(tenant, channel, address)
-            if owner is not None:
-                return owner
-        return await self.links.ensure_contact(tenant, channel, message.address, message.display_name)
+        """The user who is linked to any of the person's addresses, and then to all; a contact for the first."""
+        addresses = (message.address, *message.other_addresses)
+        owners = {address: await self.identities.owner(tenant, channel, address) for address in addresses}
+        sender = next((owner for owner in owners.values() if owner is not None), None)
+        if sender is None:
+            sender = await self.links.ensure_contact(tenant, channel, message.address, message.display_name)
+            owners[message.address] = sender
+        for address in (address for address, owner in owners.items() if owner is None):
+            # Inactive: they name who writes, and a message to this person goes to one address, not to each.
+            with suppress(Conflict, NotFound):
+                await self.links.link(tenant, sender, channel, address, is_active=False)
+        return sender
 
     async def _place(
         self,

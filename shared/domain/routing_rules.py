@@ -54,9 +54,12 @@ class RoutingRule:
     created_at: datetime
 
 
-def first_match(rules: Iterable[RoutingRule], channel: str, account_id: str, from_address: str) -> RoutingRule | None:
+def first_match(
+    rules: Iterable[RoutingRule], channel: str, account_id: str, addresses: frozenset[str]
+) -> RoutingRule | None:
+    """``addresses`` are all that name the sender."""
     return next(
-        (rule for rule in sorted(rules, key=_order) if matches(rule.match, channel, account_id, from_address)),
+        (rule for rule in sorted(rules, key=_order) if matches(rule.match, channel, account_id, addresses)),
         None,
     )
 
@@ -66,17 +69,19 @@ def in_order(rules: Iterable[RoutingRule]) -> list[RoutingRule]:
     return sorted(rules, key=_order)
 
 
-def matches(match: Match, channel: str, account_id: str, from_address: str) -> bool:
+def matches(match: Match, channel: str, account_id: str, addresses: frozenset[str]) -> bool:
     """
-    >>> matches(Match("whatsapp"), "whatsapp", "1", "+5511")
+    >>> matches(Match("whatsapp"), "whatsapp", "1", frozenset({"+5511"}))
     True
-    >>> matches(Match("whatsapp", from_address="+5522"), "whatsapp", "1", "+5511")
+    >>> matches(Match("whatsapp", from_address="+5511"), "whatsapp", "1", frozenset({"BR.7", "+5511"}))
+    True
+    >>> matches(Match("whatsapp", from_address="+5522"), "whatsapp", "1", frozenset({"+5511"}))
     False
     """
     return (
         match.channel == channel
         and match.account_id in (None, account_id)
-        and match.from_address in (None, from_address)
+        and (match.from_address is None or match.from_address in addresses)
     )
 
 

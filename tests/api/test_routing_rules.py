@@ -54,7 +54,7 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
     rules = RoutingRules(api.ports.tables)
 
     async def first(channel: str, account: str, sender: str) -> str | None:
-        rule = await rules.first_match("acme", channel, account, sender)
+        rule = await rules.first_match("acme", channel, account, frozenset({sender}))
         return rule and rule.rule_id
 
     assert await first("whatsapp", "1", "+551") == one_sender["rule_id"]
@@ -62,7 +62,7 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
     assert await first("whatsapp", "2", "+552") == default["rule_id"]
     assert await first("instagram", "2", "@x") == urgent["rule_id"]
     assert await first("telegram", "2", "@x") is None
-    found = await rules.first_match("acme", "whatsapp", "2", "+552")
+    found = await rules.first_match("acme", "whatsapp", "2", frozenset({"+552"}))
     assert found is not None and found.action == Bridge("bia", ("instagram",))
 
 

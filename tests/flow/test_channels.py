@@ -196,8 +196,9 @@ def test_somebody_unknown_becomes_a_contact_with_a_conversation(shop: Caller, pr
         return [user for user in users if user["contact_of"] == "whatsapp"]
 
     (otto,) = eventually(contacts)
-    (inbox,) = eventually(lambda: shop.acting(otto["user_id"]).must("GET", "/v1/conversations")["items"])
-    assert inbox["last_message"]["preview"].startswith("anybody there?")
+    inbox = {"conversation_id": only_talk(shop, otto["user_id"])}
+    (said,) = eventually(lambda: shop.history(inbox["conversation_id"]))
+    assert said["payload"] == text("anybody there?")
     providers.writes("whatsapp", "+5511912340099", "hello?")
     eventually(lambda: len(shop.history(inbox["conversation_id"])) == 2)
     assert len(contacts()) == 1
@@ -260,6 +261,23 @@ def test_a_bridge_holds_when_its_conversation_was_changed(shop: Caller, provider
     second = _whatsapp(account["account_id"], f"wamid.{fresh_id()}", "two", address)
     assert webhook(second).status_code == 200
     assert [one["payload"]["text"] for one in shop.history(talk)] == ["one", "two"]
+
+
+def test_a_person_is_one_whichever_of_their_addresses_the_provider_names(shop: Caller, providers: Providers) -> None:
+    """A rule by phone number holds when Meta names a user id first; who wrote with both is known by each."""
+    number, user_id, account = "5511912340203", "BR.1502576394655843", providers.accounts["whatsapp"]["account_id"]
+    webhook = Webhook(shop, providers, "whatsapp")
+    shop.users("perla")
+    action = {"type": "conversation", "with": "perla", "channels": ["chat4all"]}
+    shop.must("POST", "/v1/routing-rules", {"match": {"channel": "whatsapp", "from": f"+{number}"}, "action": action})
+    both = _whatsapp(account, f"wamid.{fresh_id()}", "by both", number, from_user_id=user_id)
+    assert webhook(both).status_code == 200
+    assert webhook(_whatsapp(account, f"wamid.{fresh_id()}", "by number", number)).status_code == 200
+    said = shop.history(only_talk(shop, "perla"))
+    assert [one["payload"]["text"] for one in said] == ["by both", "by number"]
+    (writer,) = {one["from"] for one in said}
+    identities = shop.must("GET", f"/v1/users/{writer}/channels")["items"]
+    assert {(one["identifier"], one["is_active"]) for one in identities} == {(user_id, True), (f"+{number}", False)}
 
 
 class Webhook:
