@@ -159,13 +159,13 @@ class Campaign:
             n += 1
             message_id = ids()
             text = f"canary-{room.tenant.name} {room.conversation[-12:]} {sender} {n}"
-            await self._send(room, sender, n, message_id, text)
+            self.accepted += await self._send(room, sender, n, message_id, text)
             await self._something_else(room, sender, n, message_id, text)
             if room.pause:
                 await asyncio.sleep(room.pause)
 
-    async def _send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> None:
-        """Until it is answered with anything but "try again"."""
+    async def _send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> bool:
+        """Until it is answered with anything but "try again"; whether that was yes."""
         intended = now()
         post = self._post(room, sender, message_id, text)
         if self.rng.random() < self.mix.race:
@@ -173,10 +173,11 @@ class Campaign:
                 *(self._attempt(room, sender, n, message_id, text, intended, post) for _ in range(2))
             )
             if ACCEPTED in {first, second}:
-                return
+                return True
         while True:
-            if await self._attempt(room, sender, n, message_id, text, intended, post) not in TRY_AGAIN:
-                return
+            status = await self._attempt(room, sender, n, message_id, text, intended, post)
+            if status not in TRY_AGAIN:
+                return status == ACCEPTED
             await asyncio.sleep(0.02)
 
     def _post(self, room: Room, sender: str, message_id: str, text: str) -> bytes:
@@ -222,7 +223,6 @@ class Campaign:
             )
         )
         if seq is not None and not conflicting:
-            self.accepted += 1
             room.remember(message_id, seq)
         return answer.status
 
