@@ -23,6 +23,7 @@ from events import (
     MessageSent,
     ReceiptReported,
     StatusReported,
+    derived_id,
 )
 from events.vocabulary import IN_APP, ReceiptKind, Status
 from shared.domain.errors import Unavailable
@@ -127,9 +128,9 @@ class RecordStatus:
                 event.tenant, reported.channel, reported.provider_message_id, known
             )
         if report is not None:
-            await self.deliveries.report(event.tenant, target.record.message_id, report)
-            metrics.status_recorded(report.channel, report.status)
-            await self._tell(event, target.record, report)
+            kept = await self.deliveries.report(event.tenant, target.record.message_id, report)
+            metrics.status_recorded(kept.channel, kept.status)
+            await self._tell(event, target.record, kept)
         if reported.source != "deliver":
             await self._settle(event, target, reported.status)
 
@@ -144,10 +145,10 @@ class RecordStatus:
             source=reported.source,
             reason=reported.reason,
         )
-        await self.deliveries.report(event.tenant, reported.message_id, report)
+        kept = await self.deliveries.report(event.tenant, reported.message_id, report)
         metrics.message_failed(event.tenant, reported.channel)
-        news = _news(reported.message_id, reported.conversation_id, report)
-        await self.sink.emit(*(event.caused(one, source=SOURCE, at=reported.at) for one in news))
+        news = _news(reported.message_id, reported.conversation_id, kept)
+        await self.sink.emit(*(_told(event, one, kept) for one in news))
 
     async def _target(self, tenant: str, reported: StatusReported) -> Target | None:
         delivery_id, part = _correlated(reported.delivery_id)
@@ -231,14 +232,14 @@ class RecordStatus:
                 return
             report = Report(recipient=receipt.user_id, channel=IN_APP, status=status, at=receipt.at, source="client")
             news = [one for message in messages for one in _asked_for(message, report)]
-            await self.sink.emit(*(event.caused(one, source=SOURCE, at=receipt.at) for one in news))
+            await self.sink.emit(*(_told(event, one, report) for one in news))
             since = messages[-1].seq
 
     async def _tell(self, event: Event[StatusReported], record: DeliveryRecord, report: Report) -> None:
         if report.status is Status.FAILED:
             metrics.message_failed(event.tenant, report.channel)
         news = _news(record.message_id, record.conversation_id, report)
-        await self.sink.emit(*(event.caused(one, source=SOURCE, at=report.at) for one in news))
+        await self.sink.emit(*(_told(event, one, report) for one in news))
 
     async def _wake(self, event: Event[Any], record: DeliveryRecord, wake: str) -> None:
         requested = DeliveryRequested(
@@ -270,6 +271,16 @@ def _asked_for(message: MessageAccepted, report: Report) -> Iterator[MessageDeli
             for one in _news(message.message_id, message.conversation_id, replace(report, status=status)):
                 assert isinstance(one, MessageDelivered | MessageRead)
                 yield one
+
+
+def _told(
+    event: Event[Any], news: MessageSent | MessageDelivered | MessageRead | MessageFailed, report: Report
+) -> Event[Any]:
+    """The event of the news; however often and by whomever the fact is reported, it is the same one."""
+    fact = derived_id(
+        event.tenant, news.message_id, report.recipient, report.channel, str(news.status), str(report.attempt)
+    )
+    return replace(event, id=fact).caused(news, source=SOURCE, at=report.at)
 
 
 def _news(

@@ -607,5 +607,42 @@ async def test_an_echo_without_text_ends_no_doubt_about_media():
     assert StatusReported.TYPE not in {record.event.attributes["type"] for record in house.log.records}
 
 
+def news_of(house):
+    return [record.event for record in house.log.records if record.event.attributes["source"] == record_status.SOURCE]
+
+
+async def test_a_fact_that_is_reported_by_two_is_told_under_one_id():
+    house = House()
+    (message,) = await house.conversation("um", to=("fake:1",))
+    await house.delivery(message)
+    await deliver.new(house.ports).handle(an_event(wake_up()))
+    house.clock.advance(1)
+    (reported,) = [from_cloudevent(record.event, CATALOGUE) for record in house.log.records[1:]]
+    again = msgspec.structs.replace(reported.data, source="provider", at=house.clock.now())
+    for event in (reported, an_event(again, id="the provider's")):
+        await record_status.new(house.ports).handle(event)
+    first, second = news_of(house)
+    assert first.attributes["type"] == "chat4all.message.sent.v1"
+    assert (first.attributes["id"], first.data) == (second.attributes["id"], second.data)
+
+
+async def test_a_message_that_is_read_in_a_range_and_alone_is_told_under_one_id():
+    house = House()
+    await house.conversation("um", "dois", channels=("chat4all",))
+    for from_seq, to_seq in ((1, 2), (2, 2)):
+        receipt = ReceiptReported(
+            conversation_id=CONVERSATION,
+            user_id="bia",
+            kind=ReceiptKind.READ,
+            from_seq=from_seq,
+            to_seq=to_seq,
+            at=house.clock.now(),
+        )
+        await record_status.new(house.ports).handle(an_event(receipt, id=f"{from_seq} to {to_seq}"))
+    told = [(event.attributes["type"], event.attributes["id"]) for event in news_of(house)]
+    assert len(told) == 6
+    assert len(set(told)) == len({of for _, of in told}) == 4
+
+
 def _catalogued(kind):
     return CATALOGUE[kind]
