@@ -130,7 +130,7 @@ class Providers:
             "/v1/routing-rules",
             {
                 "match": {"channel": person.channel, "account_id": account, "from": address},
-                "action": {"type": "conversation", "conversation_id": conversation},
+                "action": {"type": "conversation", "with": agent, "channels": ["chat4all"]},
             },
         )
         target = Target(person.user_id, person.channel, address)
