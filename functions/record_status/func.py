@@ -9,6 +9,7 @@ chat4all.status.reported.v1.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from events import (
@@ -30,7 +31,8 @@ from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State, sent
 from shared.domain.status import Report
 from shared.observability import metrics
-from shared.ports import Clock, EventSink, Ports
+from shared.observability.log import log
+from shared.ports import Channels, Clock, EventSink, Ports
 from shared.repositories.deliveries import Deliveries, DeliveryRecord, ProviderMessage
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
@@ -44,6 +46,8 @@ _NEWS: dict[Status, type[MessageSent | MessageDelivered | MessageRead | MessageF
 }
 _PROOF = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can report."""
+_MAY_BE_OURS = timedelta(seconds=30)
+"""How long a report waits for its delivery; longer than any call lasts, shorter than redrive's first pause."""
 _PAGE = 200
 
 
@@ -99,6 +103,7 @@ class RecordStatus:
 
     clock: Clock
     sink: EventSink
+    channels: Channels
     timeline: Timeline
     deliveries: Deliveries
     mailboxes: Mailboxes
@@ -119,8 +124,8 @@ class RecordStatus:
             return
         target = await self._target(event.tenant, reported)
         if target is None:
-            # Its answer may still be on its way to us; the broker asks again, then it is parked.
-            raise Unavailable("a report about a message that no delivery is known for")
+            self._unmatched(event)
+            return
         report = decide(reported, target)
         if reported.delivery_id and reported.provider_message_id:
             known = ProviderMessage(target.record.delivery_id, target.attempt, target.last_part)
@@ -133,6 +138,20 @@ class RecordStatus:
             await self._tell(event, target.record, kept)
         if reported.source != "deliver":
             await self._settle(event, target, reported.status)
+
+    def _unmatched(self, event: Event[StatusReported]) -> None:
+        """
+        A report about a message that no delivery is known for: not ours, or its id is just being recorded.
+
+        Raises:
+            Unavailable: it may be ours; the broker asks again, redrive once more, and then it is let go.
+        """
+        reported = event.data
+        foreign = not reported.delivery_id and self.channels.type_of(reported.channel).limits.correlated
+        if not foreign and self.clock.now() - event.time < _MAY_BE_OURS:
+            raise Unavailable("a report about a message that no delivery is known for")
+        metrics.status_unmatched(reported.channel)
+        log.info("a status of a message that is not ours", tenant=event.tenant, channel=reported.channel)
 
     async def _undeliverable(self, event: Event[StatusReported]) -> None:
         """A recipient who has no address on the channel: there is no delivery, only its failure."""
@@ -307,6 +326,7 @@ def new(ports: Ports) -> RecordStatus:
     return RecordStatus(
         clock=ports.clock,
         sink=ports.sink,
+        channels=ports.channels,
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
         deliveries=Deliveries(ports.tables),
         mailboxes=Mailboxes(ports.tables),

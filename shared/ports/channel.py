@@ -39,6 +39,8 @@ class Limits:
     media: Mapping[str, int] = field(default_factory=dict)
     delivered_receipts: bool = True
     read_receipts: bool = True
+    correlated: bool = False
+    """Every status of what we sent brings our ``delivery_id`` back: one without it is of somebody else's message."""
     without_caption: frozenset[str] = frozenset()
     """Media types whose caption nobody would see; it goes as a text of its own."""
 

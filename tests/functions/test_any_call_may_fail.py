@@ -39,6 +39,7 @@ from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.domain.backoff import PARKED_SCHEDULE
 from shared.domain.conversation import Conversation
 from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State
@@ -642,6 +643,42 @@ async def test_a_message_that_is_read_in_a_range_and_alone_is_told_under_one_id(
     told = [(event.attributes["type"], event.attributes["id"]) for event in news_of(house)]
     assert len(told) == 6
     assert len(set(told)) == len({of for _, of in told}) == 4
+
+
+def a_foreign_status(at, delivery_id=""):
+    data = StatusReported(
+        channel="fake",
+        status=Status.READ,
+        at=at,
+        source="provider",
+        delivery_id=delivery_id,
+        provider_message_id="by hand",
+    )
+    return an_event(data, id="foreign", at=at)
+
+
+async def test_a_status_that_may_be_ours_is_asked_about_again_and_then_let_go():
+    """What is not ours fills no list of parked events, on a channel without a correlator either (C7, C8)."""
+    house = House()
+    event = a_foreign_status(house.clock.now())
+    with pytest.raises(Unavailable):
+        await record_status.new(house.ports).handle(event)
+    house.clock.advance(DELAY_OF_REDRIVE)
+    await record_status.new(house.ports).handle(event)
+    assert house.log.records == []
+
+
+async def test_a_status_without_our_correlator_where_all_of_ours_have_it_is_let_go_at_once():
+    house = House()
+    kind = house.ports.channels.type_of("fake")
+    kind.limits = replace(kind.limits, correlated=True)
+    await record_status.new(house.ports).handle(a_foreign_status(house.clock.now()))
+    with pytest.raises(Unavailable):
+        await record_status.new(house.ports).handle(a_foreign_status(house.clock.now(), an_id("planned")))
+    assert house.log.records == []
+
+
+DELAY_OF_REDRIVE = PARKED_SCHEDULE[0] * 0.8
 
 
 def _catalogued(kind):
