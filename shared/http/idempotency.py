@@ -1,7 +1,7 @@
 """
 ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header) for every POST that has no better means.
 
-Messages have their message_id and events their id; those routes are left alone. What the first request
+A message has its message_id and an event its id; those routes are left alone. A batch is not: its items need none. What the first request
 answered is kept, sealed, for 24 hours: answers may hold secrets that are shown once. Answers that are no
 success are not kept, for nothing was done: the same key may try again.
 """
@@ -22,7 +22,7 @@ from shared.repositories.idempotency import Claim, IdempotencyKeys, Kept
 
 _LOG = logging.getLogger("chat4all.http")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
-_WITHOUT = re.compile(r"/v1/(messages|messages/batch|events|inbound/.*)\Z")
+_WITHOUT = re.compile(r"/v1/(messages|events|inbound/.*)\Z")
 
 
 class Idempotency:

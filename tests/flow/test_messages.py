@@ -411,3 +411,10 @@ def test_an_idempotency_key_makes_any_other_post_one(acme: Caller) -> None:
     assert (again.status_code, again.json()) == (first.status_code, first.json())
     assert again.headers["idempotent-replayed"] == "true"
     problem(acme("POST", "/v1/conversations", {**group, "metadata": {}}, headers=key), 422, "invalid")
+
+
+def test_an_idempotency_key_makes_a_batch_one_also_without_message_ids(acme: Caller) -> None:
+    talk, key = acme.conversation("ana", "bruno"), {"idempotency-key": fresh_id()}
+    sent = [acme.must("POST", "/v1/messages/batch", {"messages": [body(talk)] * 2}, headers=key) for _ in range(2)]
+    assert sent[0] == sent[1]
+    assert len(acme.history(talk)) == 2
