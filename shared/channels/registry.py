@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any
 
 import httpx
-from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from events.vocabulary import IN_APP
 from shared.domain.errors import FieldError, Invalid, NotFound, Unavailable
-from shared.ports.channel import Channel
+from shared.ports.channel import Channel, secret_fields
 
 GROUP = "chat4all.channels"
 
@@ -76,17 +75,6 @@ def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         limits=httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=5.0),
         headers={"user-agent": "chat4all"},
-    )
-
-
-def secret_fields(channel: type[Channel]) -> frozenset[str]:
-    """The fields of the channel's Config that are secrets: what an account keeps under ``secrets``."""
-    return frozenset(name for name, field in channel.Config.model_fields.items() if _is_secret(field))
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return SecretStr in (field.annotation, *get_args(field.annotation)) or any(
-        SecretStr in get_args(part) for part in get_args(field.annotation)
     )
 
 
