@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         None, description="Fernet keys, comma-separated, the first seals (default: the file vault.key in data_dir)"
     )
     simulators: bool = Field(True, description="Serve simulated providers under /simulators; only on a loopback host")
+    provider_hosts: str = Field(
+        "",
+        description="Hosts, comma-separated, that a channel account's `api` may name beside the provider's own; "
+        "loopback is allowed while the simulators are served",
+    )
     rate_limit_per_minute: int = Field(
         100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
     )

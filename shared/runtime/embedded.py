@@ -99,8 +99,19 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
 def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
     keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
     return open_embedded(
-        settings.data_dir, keep_events=settings.keep_events, keys=[key.strip().encode() for key in keys]
+        settings.data_dir,
+        keep_events=settings.keep_events,
+        keys=[key.strip().encode() for key in keys],
+        provider_hosts=_provider_hosts(settings),
     )
+
+
+def _provider_hosts(settings: Settings) -> list[str]:
+    """What the operator allows; and this machine where simulated providers are at home."""
+    allowed = [host.strip() for host in settings.provider_hosts.split(",") if host.strip()]
+    if settings.simulators and _is_loopback(settings.host):
+        allowed += ["127.0.0.1", "::1", "localhost"]
+    return allowed
 
 
 async def _run(settings: Settings, announce: Announce) -> None:

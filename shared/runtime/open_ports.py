@@ -1,6 +1,6 @@
 """Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class Embedded(NamedTuple):
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = ()
+    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
 ) -> AsyncIterator[Embedded]:
     """
     Everything in this process, durable in ``folder``.
@@ -46,6 +46,7 @@ async def open_embedded(
     Args:
         keep_events: how many the log keeps for those who look back.
         keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
+        provider_hosts: that channel accounts may name beside the providers' own.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
@@ -83,7 +84,7 @@ async def open_embedded(
                 fan_out=MemoryFanOut(),
                 vault=FernetVault(keys or [load_or_create_key(folder / "vault.key")]),
                 hasher=Argon2Hasher(),
-                channels=InstalledChannels(http),
+                channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
             )
             yield Embedded(ports, log, database.sync)

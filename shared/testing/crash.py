@@ -81,6 +81,7 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
             platform.environment = {
                 **platform.environment,
                 "CHAT4ALL_SIMULATORS": "false",  # ours outlive the platform
+                "CHAT4ALL_PROVIDER_HOSTS": "127.0.0.1",
                 "CHAT4ALL_BOOTSTRAP_TENANT": name,
                 "CHAT4ALL_BOOTSTRAP_CLIENT_ID": credentials[0],
             }

@@ -177,7 +177,7 @@ def test_an_answer_quotes_what_the_customer_wrote(shop: Caller, providers: Provi
     talk, user = person(shop, "whatsapp", address)
     rule = {
         "match": {"channel": "whatsapp", "from": address},
-        "action": {"type": "conversation", "conversation_id": talk},
+        "action": {"type": "conversation", "with": "agent"},
     }
     shop.must("POST", "/v1/routing-rules", rule)
     providers.writes("whatsapp", address, "a question")
@@ -280,6 +280,33 @@ def test_a_person_is_one_whichever_of_their_addresses_the_provider_names(shop: C
     assert {(one["identifier"], one["is_active"]) for one in identities} == {(user_id, True), (f"+{number}", False)}
 
 
+def test_a_rule_lets_customers_into_a_group_for_all_to_see_and_into_no_private_talk(
+    shop: Caller, providers: Providers
+) -> None:
+    shop.users("gil", "gina")
+    talk, group = shop.conversation("gil", "gina"), shop.conversation("gil", "gina", type="group")
+    match = {"channel": "whatsapp", "from": "+5511912340204"}
+
+    def rule(conversation_id: str) -> httpx.Response:
+        action = {"type": "conversation", "conversation_id": conversation_id}
+        return shop("POST", "/v1/routing-rules", {"match": match, "action": action})
+
+    refused = rule(talk)
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/action/conversation_id"]
+    assert rule(group).status_code == 201
+    providers.writes("whatsapp", "+5511912340204", "let me in", name=f"Gus {CANARY}")
+    gus = contact_of(shop, "Gus")
+    eventually(lambda: len(shop.history(group)) == 2)
+    joined, said = shop.history(group)
+    assert joined["payload"] == {"type": "system", "action": "joined", "user_id": gus, "by": gus}
+    assert said["payload"] == text("let me in")
+    logged = shop.must("GET", "/v1/events", params={"after": 0, "limit": 200})["items"]
+    added = [one["event"] for one in logged if one["event"]["type"] == "chat4all.member.added.v1"]
+    assert gus in [event["data"]["user_id"] for event in added]
+    assert gus in shop.must("GET", f"/v1/conversations/{group}")["members"]
+
+
 class Webhook:
     """A provider's POST, signed as it signs."""
 
@@ -314,7 +341,7 @@ def test_a_webhook_that_comes_three_times_is_one_message(shop: Caller, providers
     talk, _ = person(shop, "whatsapp", address)
     rule = {
         "match": {"channel": "whatsapp", "from": address},
-        "action": {"type": "conversation", "conversation_id": talk},
+        "action": {"type": "conversation", "with": "agent"},
     }
     shop.must("POST", "/v1/routing-rules", rule)
     webhook, mine = Webhook(shop, providers, "whatsapp"), f"wamid.{fresh_id()}"
@@ -375,6 +402,21 @@ def test_the_challenge_of_a_provider_is_answered_only_with_the_right_token(shop:
     assert (answer.status_code, answer.text) == (200, "4711")
     assert answer.headers["content-type"].startswith("text/plain")
     assert shop.http.get(url, params={**asked, "hub.verify_token": "wrong"}).status_code in (401, 403)
+
+
+def test_a_bad_account_is_told_where_and_calls_only_the_provider(shop: Caller, providers: Providers) -> None:
+    account = providers.accounts["whatsapp"]
+    path = "/v1/channels/whatsapp/accounts/4711"
+    for settings, pointer in (({"phone_number_id": "abc"}, "/settings/phone_number_id"),
+                              ({"api": "http://169.254.169.254"}, "/settings/api"),
+                              ({"api": "https://graph.facebook.com.example"}, "/settings/api"),
+                              ({"api": "http://graph.facebook.com"}, "/settings/api"),
+                              ({"api": "https://a:b@graph.facebook.com"}, "/settings/api")):  # fmt: skip
+        body = {"settings": {**account["settings"], **settings}, "secrets": account["secrets"]}
+        answer = shop("PUT", path, body)
+        assert answer.status_code == 422, answer.text
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert shop("GET", path).status_code == 404
 
 
 def test_the_account_can_be_checked_and_keeps_its_secrets(shop: Caller, providers: Providers) -> None:
