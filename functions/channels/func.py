@@ -136,13 +136,15 @@ class ChannelRegistry:
             raise no_such_account(channel, account_id)
         return account
 
-    async def of_channel(self, tenant: str, channel: str) -> Sequence[ChannelAccount]:
+    async def of_channel(self, tenant: str, channel: str, *, after: str | None, limit: int) -> Sequence[ChannelAccount]:
         """
+        By account_id.
+
         Raises:
             NotFound: no such channel.
         """
         self.channels.type_of(channel)
-        return await self.accounts.of_channel(tenant, channel)
+        return await self.accounts.of_channel(tenant, channel, after=after, limit=limit)
 
     async def remove(self, tenant: str, channel: str, account_id: str) -> None:
         """

@@ -67,17 +67,18 @@ def router(desk: EventDesk) -> APIRouter:
     async def list_events(
         caller: Operator,
         after: Annotated[int | None, Query(ge=0, le=2**53, description="Offset; left out: the newest")] = None,
+        cursor: Annotated[int | None, Query(ge=0, le=2**53, description="As `after`")] = None,
         limit: Limit = 50,
         wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for the first one")] = 0,
         trace_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
         message_id: Annotated[str | None, Query(min_length=36, max_length=36)] = None,
     ) -> Response:
-        """The tenant's events, oldest first; `next_cursor` is the offset to give as `after` to follow on."""
+        """The tenant's events, oldest first; `next_cursor` is the offset to give as `after` or `cursor` next."""
         if trace_id or message_id:
             logged = await desk.chain(caller.tenant, trace_id=trace_id, message_id=message_id)
             looked = Looked(logged, None)
         else:
-            looked = await desk.read(caller.tenant, after=after, limit=limit, wait=wait)
+            looked = await desk.read(caller.tenant, after=cursor if after is None else after, limit=limit, wait=wait)
         items = [{"offset": one.offset, "event": orjson.Fragment(one.event.to_structured())} for one in looked.events]
         more = None if looked.position is None else str(looked.position)
         return Response(orjson.dumps({"items": items, "next_cursor": more}), media_type="application/json")

@@ -59,14 +59,14 @@ def first_match(
 ) -> RoutingRule | None:
     """``addresses`` are all that name the sender."""
     return next(
-        (rule for rule in sorted(rules, key=_order) if matches(rule.match, channel, account_id, addresses)),
+        (rule for rule in sorted(rules, key=position) if matches(rule.match, channel, account_id, addresses)),
         None,
     )
 
 
 def in_order(rules: Iterable[RoutingRule]) -> list[RoutingRule]:
     """As they are tried."""
-    return sorted(rules, key=_order)
+    return sorted(rules, key=position)
 
 
 def matches(match: Match, channel: str, account_id: str, addresses: frozenset[str]) -> bool:
@@ -85,10 +85,11 @@ def matches(match: Match, channel: str, account_id: str, addresses: frozenset[st
     )
 
 
-def _order(rule: RoutingRule) -> tuple[int, int, datetime, str]:
+def position(rule: RoutingRule) -> tuple[int, int, int, str]:
+    """Where it stands among the others: what is lower is tried first."""
     match = rule.match
-    said = (match.from_address is not None) * 2 + (match.account_id is not None)
-    return rule.priority, -said, rule.created_at, rule.rule_id
+    unsaid = (match.from_address is None) * 2 + (match.account_id is None)
+    return rule.priority, unsaid, int(rule.created_at.timestamp() * 1_000_000), rule.rule_id
 
 
 def match_to_json(match: Match) -> dict[str, Any]:

@@ -66,6 +66,23 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
     assert found is not None and found.action == Bridge("bia", ("instagram",))
 
 
+async def test_rules_come_in_pages_in_the_order_in_which_they_are_tried(acme: Member) -> None:
+    for priority in (3, 1, 2, 1, 3):
+        await add(acme, priority=priority)
+    everything = (await acme("GET", PATH)).json()["items"]
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+    while query.get("cursor", "") is not None:
+        page = (await acme("GET", PATH, params=query)).json()
+        assert len(page["items"]) <= 2
+        seen += [rule["rule_id"] for rule in page["items"]]
+        query["cursor"] = page["next_cursor"]
+    assert seen == [rule["rule_id"] for rule in everything]
+    assert [rule["priority"] for rule in everything] == [1, 1, 2, 3, 3]
+    problem(await acme("GET", PATH, params={"limit": 0}), 422, "invalid")
+    problem(await acme("GET", PATH, params={"cursor": "x"}), 422, "invalid")
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [

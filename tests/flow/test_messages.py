@@ -28,6 +28,19 @@ def problem(answer: Any, status: int, code: str, pointer: str | None = None) -> 
     return said
 
 
+def test_an_idempotency_key_stands_for_a_message_id(acme: Caller) -> None:
+    acme.users("ana", "bruno")
+    talk = acme.conversation("ana", "bruno")
+    key = {"idempotency-key": fresh_id()}
+    once = acme("POST", "/v1/messages", body(talk), headers=key)
+    again = acme("POST", "/v1/messages", body(talk), headers=key)
+    assert (once.status_code, again.status_code) == (202, 202)
+    assert again.json() == once.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    other = acme("POST", "/v1/messages", body(talk, payload=text("something else")), headers=key)
+    problem(other, 409, "conflict")
+
+
 def body(conversation: str, **changes: Any) -> dict[str, Any]:
     return {"conversation_id": conversation, "from": "ana", "payload": text(), **changes}
 
@@ -418,3 +431,13 @@ def test_an_idempotency_key_makes_a_batch_one_also_without_message_ids(acme: Cal
     sent = [acme.must("POST", "/v1/messages/batch", {"messages": [body(talk)] * 2}, headers=key) for _ in range(2)]
     assert sent[0] == sent[1]
     assert len(acme.history(talk)) == 2
+
+
+def test_the_log_of_events_is_followed_by_cursor_as_by_after(acme: Caller) -> None:
+    acme.send(acme.conversation("ana", "bruno"), "ana")
+    first = acme.must("GET", "/v1/events", params={"after": 0, "limit": 1})
+    by_cursor, by_after = (
+        acme.must("GET", "/v1/events", params={name: first["next_cursor"], "limit": 1}) for name in ("cursor", "after")
+    )
+    assert by_cursor == by_after
+    assert int(by_cursor["next_cursor"]) > int(first["next_cursor"])
