@@ -117,10 +117,12 @@ class Conversations:
 
     async def erase_user(self, tenant: str, user_id: str) -> int:
         """Take the user out of every conversation (LGPD art. 18); how many there were."""
-        conversations = await self.of_user(tenant, user_id)
-        for conversation_id in conversations:
-            await self.remove(tenant, conversation_id, user_id)
-        return len(conversations)
+        removed = 0
+        while conversations := await self.of_user(tenant, user_id):
+            for conversation_id in conversations:
+                await self.remove(tenant, conversation_id, user_id)
+            removed += len(conversations)
+        return removed
 
     async def of_user(self, tenant: str, user_id: str, *, after: str | None = None, limit: int = _MANY) -> list[str]:
         """Ids of the conversations that the user is in, in the order of the ids."""
