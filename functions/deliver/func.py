@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from zlib import crc32
 
 import msgspec
 
@@ -70,6 +71,14 @@ def decide(item: Item, outcome: Receipt | ChannelError, now: datetime, *, parts:
     if isinstance(outcome, Receipt):
         return rules.sent(item, parts)
     return rules.not_sent(item, outcome, now, uncertain_wait=wait, text_hash=item.text_hash or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An entry of the due list."""
+
+    due_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +143,44 @@ class Deliver:
         part = parts[min(item.part, len(parts) - 1)]
         taken = replace(taken, text_hash=text_hash(part))
         breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
-        opens_at = await self._blocked_until(breaker_key)
+        opens_at = await self._blocked_until(breaker_key, mailbox)
         if opens_at is not None:
             waiting = replace(item, state=State.WAITING, until=opens_at)
             await self._wake_at(event, mailbox, waiting)
             await self.mailboxes.change(mailbox, item, waiting)
             return False
-        await self._wake_at(event, mailbox, taken)
+        lease = await self._wake_at(event, mailbox, taken)
         if not await self.mailboxes.change(mailbox, item, taken):
+            holder = await self.mailboxes.get(mailbox, item.seq)
+            if holder is None or holder.until != taken.until:  # else the one who won relies on the same entry
+                await self.due.remove(lease.due_id, lease.at)
             return True
-        outcome = await self._ask(mailbox, taken, part, len(parts), message, channel)
+        go_on = await self._called(event, mailbox, item, taken, part, message, len(parts), channel, breaker_key)
+        await self.due.remove(lease.due_id, lease.at)
+        return go_on
+
+    async def _called(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        item: Item,
+        taken: Item,
+        part: Payload,
+        message: MessageAccepted,
+        parts: int,
+        channel: Channel,
+        breaker_key: str,
+    ) -> bool:
+        """The row is ours: call, and record what came of it."""
+        outcome = await self._ask(mailbox, taken, part, parts, message, channel)
         if outcome is None:
             await self.mailboxes.change(mailbox, taken, item)
             return True
-        await self._remember_health(breaker_key, outcome)
+        await self._remember_health(breaker_key, mailbox, outcome)
         if isinstance(outcome, Unknown):
             outcome = await self._echoed(mailbox, taken) or outcome
-        after = decide(taken, outcome, self.clock.now(), parts=len(parts), wait=channel.uncertain_wait)
-        return await self._record(event, mailbox, taken, after, outcome, len(parts))
+        after = decide(taken, outcome, self.clock.now(), parts=parts, wait=channel.uncertain_wait)
+        return await self._record(event, mailbox, taken, after, outcome, parts)
 
     async def _ask(
         self, mailbox: Mailbox, item: Item, part: Payload, parts: int, message: MessageAccepted, channel: Channel
@@ -318,34 +347,43 @@ class Deliver:
         )
         await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=kept.at))
 
-    async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> None:
+    async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> Promise:
+        """Have the mailbox looked at again when the row's time has come."""
         assert item.until is not None
         woken = _wake_up(event, mailbox, item, at=item.until)
-        await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
+        at = await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
+        return Promise(woken.id, at)
 
-    async def _blocked_until(self, key: str) -> datetime | None:
+    async def _blocked_until(self, key: str, mailbox: Mailbox) -> datetime | None:
         """When the account's breaker lets a call through; None: now. Half-open lets this one through."""
         kept = await self.cache.get(key)
         if kept is None:
             return None
         breaker, now = msgspec.json.decode(kept, type=breakers.Breaker), self.clock.now()
         if breaker.state(now) == "half-open":
+            if not breakers.may_try(breaker, _who(mailbox), now):
+                return now + breakers.FIRST_PAUSE
             trying = msgspec.json.encode(breakers.let_through(breaker, now))
             if await self.cache.replace(key, kept, trying, ttl=_BREAKER_TTL):
                 return None
             return now + breakers.FIRST_PAUSE
         return breaker.until
 
-    async def _remember_health(self, key: str, outcome: Receipt | ChannelError) -> None:
+    async def _remember_health(self, key: str, mailbox: Mailbox, outcome: Receipt | ChannelError) -> None:
         kept = await self.cache.get(key)
         breaker = breakers.Breaker() if kept is None else msgspec.json.decode(kept, type=breakers.Breaker)
         broken = isinstance(outcome, Busy) and outcome.reason == "auth_broken"
         ill = isinstance(outcome, Unknown) or (isinstance(outcome, Busy) and outcome.reason != "rate")
         if ill:
-            after = breakers.failed(breaker, self.clock.now(), at_once=broken)
+            after = breakers.failed(breaker, self.clock.now(), who=_who(mailbox), at_once=broken)
             await self.cache.put(key, msgspec.json.encode(after), ttl=_BREAKER_TTL)
         elif kept is not None:
             await self.cache.delete(key)
+
+
+def _who(mailbox: Mailbox) -> int:
+    """Tells recipients apart for the breaker, and names none."""
+    return crc32(mailbox.address.encode())
 
 
 def _called_at(item: Item) -> datetime:

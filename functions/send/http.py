@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from msgspec import structs
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, ValidationError
 
-from events import MessageSendRequested
+from events import MessageSendRequested, derived_id
 from events.vocabulary import File, Media, Payload, Text
 from functions.send.func import Send
 from shared.domain.errors import Chat4AllError, Invalid, TooLarge
@@ -132,6 +133,14 @@ def requested(body: Message, caller: Caller) -> MessageSendRequested:
     )
 
 
+def identified(asked: MessageSendRequested, caller: Caller, key: bytes | None) -> MessageSendRequested:
+    """A message without a message_id of its own gets the one that its Idempotency-Key stands for, for ever."""
+    if key is None or asked.message_id is not None:
+        return asked
+    named = derived_id("idempotency-key", caller.tenant, caller.client_id, key.decode("latin-1"))
+    return structs.replace(asked, message_id=named)
+
+
 def answer(accepted: Accepted) -> dict[str, Any]:
     message = accepted.message
     return {
@@ -158,7 +167,8 @@ def router(send: Send) -> APIRouter:
         The same message_id with the same content is the same message: 202 again, `Idempotent-Replayed: true`.
         """
         traceparent = request.scope["state"]["traceparent"]
-        accepted = await send.accept(caller.tenant, requested(body, caller), traceparent=traceparent)
+        asked = identified(requested(body, caller), caller, header(dict(request.scope), b"idempotency-key"))
+        accepted = await send.accept(caller.tenant, asked, traceparent=traceparent)
         return Response(
             orjson.dumps(answer(accepted)),
             202,
@@ -219,6 +229,7 @@ class MessagesEndpoint:
             if caller is None:
                 caller = await self._authenticator.authenticate(authorization)
             asked = requested(parse(await read_body(receive)), caller)
+            asked = identified(asked, caller, header(scope, b"idempotency-key"))
             accepted = await self._send.accept(caller.tenant, asked, traceparent=str(span))
         except Chat4AllError as error:
             return problem_response(error, instance=scope["path"], trace_id=span.trace_id)

@@ -45,8 +45,12 @@ class DueList:
         self._tables = tables
         self._clock = clock
 
-    async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> None:
-        """Have ``wake`` handed over at ``at`` or soon after; the same id and time is one entry."""
+    async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> datetime:
+        """
+        Have ``wake`` handed over at ``at`` or soon after; the same id and time is one entry.
+
+        Returns: the time that the entry is kept under; ``remove`` takes it.
+        """
         at = max(at, self._clock.now())
         await self._tables.put(
             Put(
@@ -63,6 +67,12 @@ class DueList:
                 },
             )
         )
+        return at
+
+    async def remove(self, due_id: str, at: datetime) -> None:
+        """The promise is kept, or was not needed."""
+        shard = crc32(due_id.encode()) % SHARDS
+        await self._tables.delete(DUE, (PLATFORM, _minute(at), shard, at, due_id))
 
     async def due(self, limit: int) -> "Round":
         """Entries whose time has come, oldest first, at most ``limit``."""
@@ -82,8 +92,7 @@ class DueList:
     async def done(self, woken: "Round") -> None:
         """All entries of the round have been woken, and the next one starts where it ended."""
         for entry in woken.entries:
-            shard = crc32(entry.due_id.encode()) % SHARDS
-            await self._tables.delete(DUE, (PLATFORM, _minute(entry.at), shard, entry.at, entry.due_id))
+            await self.remove(entry.due_id, entry.at)
         minute = min(woken.next_minute, _minute(self._clock.now()) - _MARGIN)
         row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
         known = await self._tables.get(CURSORS, _CURSOR)

@@ -23,6 +23,9 @@ from shared.runtime.verdict import Verdict, judge
 BODY_LIMIT = 1024 * 1024
 """Bytes; the real broker takes no more either."""
 
+REASON = 1024
+"""Bytes that a dead letter carries of an answer, on the real broker too."""
+
 LARGEST = 64 * 1024 * 1024
 """Bytes, for a function that takes every event."""
 
@@ -74,7 +77,10 @@ class FunctionHost:
         return True, self._name
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: answers 204, 503 or 422 with an empty body, 405 to anything but a POST, 413 over 1 MiB."""
+        """
+        One request: answers 204 or 503 with an empty body, 422 with the reason, 405 to anything but a POST, 413 over
+        1 MiB.
+        """
         if scope["method"] != "POST":
             headers = [(b"allow", b"POST"), _NO_LENGTH]
             await send({"type": "http.response.start", "status": _METHOD_NOT_ALLOWED, "headers": headers})
@@ -91,11 +97,18 @@ class FunctionHost:
                 await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": [_NO_LENGTH]})
                 await send(_EMPTY)
                 return
-        verdict = await self._verdict(scope, body or b"")
-        await send(self._answers[verdict])
-        await send(_EMPTY)
+        verdict, reason = await self._verdict(scope, body or b"")
+        if not reason:
+            await send(self._answers[verdict])
+            await send(_EMPTY)
+            return
+        # The broker keeps the first 1024 bytes of what a refused event was answered with: the parked event's reason.
+        told = reason.encode()[:REASON]
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(told))]
+        await send({"type": "http.response.start", "status": verdict.value, "headers": headers})
+        await send({"type": "http.response.body", "body": told})
 
-    async def _verdict(self, scope: Scope, body: bytes) -> Verdict:
+    async def _verdict(self, scope: Scope, body: bytes) -> tuple[Verdict, str]:
         try:
             cloudevent = from_http(scope["headers"], body)
         except BadEvent as error:
@@ -103,7 +116,7 @@ class FunctionHost:
         with spans.processing(cloudevent.attributes, self._name) as span:
             return await self._in_span(span, cloudevent)
 
-    async def _in_span(self, span: TraceContext, cloudevent: CloudEvent) -> Verdict:
+    async def _in_span(self, span: TraceContext, cloudevent: CloudEvent) -> tuple[Verdict, str]:
         event: Event[Any] | CloudEvent = cloudevent
         if not self._takes_all:
             try:
@@ -125,14 +138,18 @@ class FunctionHost:
         spans.about(conversation_id=conversation_id, message_id=message_id)
         return await self._attempt(event)
 
-    def _refuse(self, error: BadEvent) -> Verdict:
+    def _refuse(self, error: BadEvent) -> tuple[Verdict, str]:
         self._verdicts[Verdict.DEAD].inc()
         spans.ended("dead", type(error).__name__)
         log.warning("not an event for this function", function=self._name, why=str(error))
-        return Verdict.DEAD
+        return Verdict.DEAD, str(error)
 
-    async def _attempt(self, event: Event[Any] | CloudEvent) -> Verdict:
-        """Run the function on ``event`` once; one log line. Raises nothing but a cancellation."""
+    async def _attempt(self, event: Event[Any] | CloudEvent) -> tuple[Verdict, str]:
+        """
+        Run the function on ``event`` once; one log line. Raises nothing but a cancellation.
+
+        Returns: the verdict, and for whoever reads the parked event why it can never be handled.
+        """
         error: Exception | None = None
         started = perf_counter()
         try:
@@ -153,7 +170,7 @@ class FunctionHost:
             log.warning("event handled", outcome=outcome, ms=ms, why=_why(error))
         else:
             log.error("event handled", outcome=outcome, ms=ms, exc_info=error)
-        return verdict
+        return verdict, f"{error.code}: {error.detail}" if isinstance(error, Refused) else ""
 
 
 _EMPTY: dict[str, Any] = {"type": "http.response.body", "body": b""}

@@ -58,6 +58,7 @@ def test_an_event_that_cannot_be_done_is_parked_and_replayed_or_discarded(acme: 
         return {one["event"]["id"]: one for one in acme.must("GET", "/v1/parked")["items"]}
 
     eventually(lambda: set(parked()) == {mine, other})
+    assert "there is no conversation 'never'" in parked()[other]["reason"]
     entry = parked()[mine]
     assert entry["trigger"].startswith("http://send.")
     assert entry["attempts"] == 1

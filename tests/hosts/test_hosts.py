@@ -111,7 +111,7 @@ def test_a_function_is_ready_takes_its_event_and_refuses_junk(module: str, funct
         wait_until_ready(client, process)
         assert client.get("/health/liveness").status_code == 200
         junk = client.post("/", headers=JUNK, content=b'{"junk": true}')
-        assert (junk.status_code, junk.content) == (422, b"")
+        assert junk.status_code == 422
         if function in EVENTS:
             headers, body = EVENTS[function].to_binary()
             done = client.post("/", headers=headers, content=body)

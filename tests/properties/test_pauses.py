@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.backoff import DELIVERY_SCHEDULE, PARKED_SCHEDULE, pause
-from shared.domain.breaker import FIRST_PAUSE, LONGEST_PAUSE, THRESHOLD, Breaker, failed, let_through, succeeded
+from shared.domain.breaker import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    SECOND_CHANCE,
+    THRESHOLD,
+    Breaker,
+    failed,
+    let_through,
+    may_try,
+    succeeded,
+)
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SCHEDULES = st.sampled_from([DELIVERY_SCHEDULE, PARKED_SCHEDULE])
@@ -33,8 +43,8 @@ def test_deliveries_are_tried_for_a_day_and_more():
 
 def failing(times, breaker=None, now=NOW):
     breaker = breaker or Breaker()
-    for _ in range(times):
-        breaker = failed(breaker, now)
+    for who in range(times):
+        breaker = failed(breaker, now, who=who)
     return breaker
 
 
@@ -44,8 +54,22 @@ def test_it_opens_after_failures_in_a_row_and_not_before():
     assert failing(THRESHOLD - 1, succeeded(failing(THRESHOLD - 1))).state(NOW) == "closed"
 
 
+def test_one_recipient_who_is_broken_alone_opens_nothing():
+    breaker = Breaker()
+    for _ in range(10 * THRESHOLD):
+        breaker = failed(breaker, NOW, who=7)
+    assert breaker.state(NOW) == "closed"
+
+
+def test_those_whose_calls_failed_come_second_when_it_is_half_open():
+    opened = failing(THRESHOLD)
+    assert may_try(opened, 99, opened.until)
+    assert not may_try(opened, 1, opened.until)
+    assert may_try(opened, 1, opened.until + SECOND_CHANCE), "when nobody else wants to, they may"
+
+
 def test_a_broken_account_opens_it_at_once():
-    assert failed(Breaker(), NOW, at_once=True).state(NOW) == "open"
+    assert failed(Breaker(), NOW, who=1, at_once=True).state(NOW) == "open"
 
 
 def test_after_its_pause_one_call_is_let_through():
@@ -55,7 +79,7 @@ def test_after_its_pause_one_call_is_let_through():
     trying = let_through(opened, then)
     assert trying.state(then) == "open", "nobody else goes until it is known how it went"
     assert succeeded(trying).state(then) == "closed"
-    assert failed(trying, then).until - then == 2 * FIRST_PAUSE, "its failure opens it for longer"
+    assert failed(trying, then, who=1).until - then == 2 * FIRST_PAUSE, "its failure opens it for longer"
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 400)), max_size=40))
@@ -70,7 +94,7 @@ def test_whatever_happens_it_comes_back(steps):
         if state == "half-open":
             breaker = let_through(breaker, now)
         before = breaker
-        breaker = succeeded(breaker) if works else failed(breaker, now)
+        breaker = succeeded(breaker) if works else failed(breaker, now, who=seconds)
         if works:
             assert breaker.state(now) == "closed"
         elif state == "half-open":

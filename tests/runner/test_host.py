@@ -21,6 +21,7 @@ from shared.domain.errors import (
     Invalid,
     NotFound,
     RateLimited,
+    Refused,
     Rejected,
     Unanswered,
     Unavailable,
@@ -114,11 +115,13 @@ async def test_a_function_gets_the_typed_event_in_a_span_of_its_own() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-async def test_an_error_is_dead_or_again_and_never_has_a_body(
+async def test_an_error_is_dead_or_again_and_only_a_refusal_says_why(
     written: io.StringIO, error: Exception, status: int
 ) -> None:
+    """What it says is the reason of the parked event; a defect's text stays here."""
     answered = await answer(Reader(error), READ.to_cloudevent())
-    assert (answered.status, answered.body) == (status, b"")
+    reason = f"{error.code}: {error.detail}".encode() if isinstance(error, Refused) else b""
+    assert (answered.status, answered.body) == (status, reason)
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,10 @@ async def test_a_writer_whose_clock_is_a_minute_behind_is_heard(clock):
     late = SettableClock(clock.now() - timedelta(seconds=90))
     await DueList(tables, late).add("acme", "a", late.now(), wake("a"), kind="mailbox")
     assert await woken(due) == ["a"]
+
+
+async def test_a_promise_that_was_kept_wakes_nobody(clock, due):
+    at = await due.add("acme", "a", clock.now() + timedelta(seconds=30), wake("a"), kind="mailbox")
+    await due.remove("a", at)
+    clock.advance(timedelta(minutes=1))
+    assert await woken(due) == []
