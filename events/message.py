@@ -7,9 +7,9 @@ from events.envelope import EventData
 from events.vocabulary import ChannelName, ConversationId, Instant, MessageId, Payload, Seq, Status, UserId
 
 
-class MessageSendRequested(EventData, frozen=True, kw_only=True):
+class MessageSendRequested(EventData, frozen=True, kw_only=True, rename={"sender": "from"}):
     """
-    Somebody asks for a message to be sent; the body of POST /v1/messages as a CloudEvent.
+    Somebody asks for a message to be sent: the body of POST /v1/messages as a CloudEvent, ``from`` included.
 
     The event's id is the idempotency key: the message_id when ``message_id`` is left out.
     """
@@ -17,10 +17,10 @@ class MessageSendRequested(EventData, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "chat4all.message.send.requested.v1"
 
     conversation_id: str
-    sender: str
     payload: Payload
+    sender: str | None = None
     message_id: str | None = None
-    to: tuple[str, ...] | None = None
+    to: str | tuple[str, ...] | None = None
     channels: tuple[str, ...] | None = None
     metadata: dict[str, str] = {}
     request_delivery_receipt: bool = False

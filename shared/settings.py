@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CHAT4ALL_"
@@ -22,6 +22,19 @@ READ_ELSEWHERE = {
     "CHAT4ALL_CLIENT_SECRET": "command line: who asks",
     "CHAT4ALL_FUNCTION": "one function as a process: which one (the Knative service's environment)",
     "CHAT4ALL_CHANNEL": "one function as a process: the channel it delivers on",
+    "CHAT4ALL_STACK_DIR": "stack of real engines: data, logs, pid files, credentials",
+    "CHAT4ALL_STACK_PORT_OFFSET": "stack of real engines: added to every port by the first `up`",
+    "CHAT4ALL_REAL_ENGINES": "stack of real engines: `required` lets tests fail, not skip, without them",
+    "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS": "stack of real engines: brokers, comma-separated",
+    "CHAT4ALL_KAFKA_REPLICATION_FACTOR": "stack of real engines: copies of each partition",
+    "CHAT4ALL_CASSANDRA_CONTACT_POINTS": "stack of real engines: nodes, comma-separated",
+    "CHAT4ALL_CASSANDRA_PORT": "stack of real engines: port of the nodes",
+    "CHAT4ALL_CASSANDRA_REPLICATION_FACTOR": "stack of real engines: copies of each row",
+    "CHAT4ALL_REDIS_URL": "stack of real engines: where Redis is",
+    "CHAT4ALL_NATS_URL": "stack of real engines: where NATS is",
+    "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is",
+    "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO",
+    "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO",
 }
 """Variables of the prefix that are no settings of the platform."""
 
@@ -35,7 +48,9 @@ def _absolute(path: Path) -> Path:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
+    )
 
     mode: Literal["embedded"] = Field("embedded", description="How it runs; embedded: everything in one process")
     host: str = Field("127.0.0.1", description="Address to listen on")
@@ -52,11 +67,27 @@ class Settings(BaseSettings):
         None, description="Fernet keys, comma-separated, the first seals (default: the file vault.key in data_dir)"
     )
     simulators: bool = Field(True, description="Serve simulated providers under /simulators; only on a loopback host")
-    rate_limit_per_minute: int = Field(100, ge=0, description="Requests per tenant and address; 0: no limit (E11)")
-    message_rate_limit_per_minute: int = Field(10_000, ge=0, description="The same for messages, history and files")
+    provider_hosts: str = Field(
+        "",
+        description="Hosts, comma-separated, that a channel account's `api` may name beside the provider's own; "
+        "loopback is allowed while the simulators are served",
+    )
+    rate_limit_per_minute: int = Field(
+        100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
+    )
+    message_rate_limit_per_minute: int = Field(
+        10_000, ge=0, description="The same for messages, history and files. Read, not enforced yet (E11)"
+    )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
     log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Base URL of a collector that takes spans by OTLP/HTTP; needs the extra `otel` "
+        "(default: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either no spans are made)",
+    )
+    otel_sample_ratio: float = Field(1.0, ge=0, le=1, description="Part of the traces begun here whose spans are kept")
     failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")
 
 
@@ -74,11 +105,15 @@ def load_settings(**given: Any) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(f"{_variable(one['loc'])}: {one['msg']}" for one in error.errors())
         raise SettingsError(problems) from None
     if (settings.bootstrap_client_id is None) is not (settings.bootstrap_client_secret is None):
         raise SettingsError("set CHAT4ALL_BOOTSTRAP_CLIENT_ID and CHAT4ALL_BOOTSTRAP_CLIENT_SECRET together")
     return settings
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    return PREFIX + str(loc[0]).upper().removeprefix(PREFIX)
 
 
 def reference() -> str:

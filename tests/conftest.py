@@ -3,7 +3,8 @@ Hypothesis profiles: ``ci`` (the default) is bounded, ``campaign`` searches for 
 
     HYPOTHESIS_PROFILE=campaign HYPOTHESIS_EXAMPLES=20000 scripts/test tests/properties
 
-Tests that are marked ``real(engine)`` run where the engine is; see shared.testing.real_engines.
+Tests that are marked ``real(engine)`` run where the engine is, those that are marked ``engines`` start servers of their
+own; see shared.testing.real_engines.
 """
 
 import os
@@ -26,6 +27,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # noqa: TID25
 
 
 def pytest_runtest_setup(item):
+    if item.get_closest_marker("engines") and not real_engines.required():
+        pytest.skip("installs, builds and starts real servers: CHAT4ALL_REAL_ENGINES=required runs it")
     for mark in item.iter_markers("real"):
         for engine in mark.args:
             if real_engines.address(engine) is None:

@@ -8,10 +8,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import msgspec
-from pydantic import BaseModel, SecretStr
 
 from events import Event, EventData
 from events.vocabulary import IN_APP
@@ -19,7 +18,7 @@ from shared.domain.breaker import Breaker
 from shared.domain.errors import ChannelError, Conflict, FieldError, Invalid
 from shared.domain.message import MAX_TEXT
 from shared.ports import Cache, Channels, Clock, Ports
-from shared.ports.channel import Channel, Limits
+from shared.ports.channel import Channel, Limits, secret_fields
 from shared.repositories.channel_accounts import (
     MAX_ACCOUNTS,
     ChannelAccount,
@@ -54,15 +53,6 @@ class Check:
     detail: str
 
 
-def secret_fields(config: type[BaseModel]) -> frozenset[str]:
-    """The fields of a channel's Config that are secrets: those of type SecretStr, optional or not."""
-    return frozenset(
-        name
-        for name, field in config.model_fields.items()
-        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
-    )
-
-
 def decide_secrets(stored: Mapping[str, str], given: Mapping[str, str | None]) -> dict[str, str]:
     """What was stored, with what is given over it: null removes, the mask keeps."""
     changed = {name: value for name, value in given.items() if value != MASK}
@@ -74,7 +64,7 @@ def check_places(kind: type[Channel], settings: Mapping[str, Any], secrets: Mapp
     Raises:
         Invalid: a secret stands among the settings, where everybody may read it, or the other way round.
     """
-    secret = secret_fields(kind.Config)
+    secret = secret_fields(kind)
     errors: list[FieldError] = [
         {"pointer": f"/settings/{name}", "detail": "this is a secret; give it under secrets"}
         for name in settings
@@ -146,13 +136,15 @@ class ChannelRegistry:
             raise no_such_account(channel, account_id)
         return account
 
-    async def of_channel(self, tenant: str, channel: str) -> Sequence[ChannelAccount]:
+    async def of_channel(self, tenant: str, channel: str, *, after: str | None, limit: int) -> Sequence[ChannelAccount]:
         """
+        By account_id.
+
         Raises:
             NotFound: no such channel.
         """
         self.channels.type_of(channel)
-        return await self.accounts.of_channel(tenant, channel)
+        return await self.accounts.of_channel(tenant, channel, after=after, limit=limit)
 
     async def remove(self, tenant: str, channel: str, account_id: str) -> None:
         """
@@ -198,21 +190,10 @@ class ChannelRegistry:
         secrets: Mapping[str, str],
         enabled: bool,
     ) -> None:
-        secret = secret_fields(kind.Config)
-        try:
-            self.channels.open(channel, {**settings, **secrets})
-        except Invalid as error:
-            raise Invalid(errors=[_placed(one, secret) for one in error.errors]) from None
+        self.channels.open(channel, {**settings, **secrets})
         if enabled and not secrets.get(kind.webhook_secret_field):
             detail = "a channel cannot be enabled without the secret that verifies its webhooks"
             raise Invalid(errors=[{"pointer": f"/secrets/{kind.webhook_secret_field}", "detail": detail}])
-
-
-def _placed(error: FieldError, secret: frozenset[str]) -> FieldError:
-    """The channel's Config sees one flat object; the caller wrote two."""
-    name = error["pointer"].split("/")[1] if "/" in error["pointer"] else ""
-    place = "/secrets" if name in secret else "/settings"
-    return {"pointer": place + error["pointer"], "detail": error["detail"]}
 
 
 def new(ports: Ports) -> ChannelRegistry:

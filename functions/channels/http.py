@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictBool
 from functions.channels.func import MASK, ChannelRegistry, Registered
 from shared.domain.identity import CHANNELS
 from shared.http.caller import Caller
+from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
 from shared.http.routing import Answer, Body, CallerOf, Page, Timestamp, api_router, problems, scoped
 from shared.repositories.channel_accounts import ChannelAccount
 
@@ -111,9 +112,14 @@ def router(registry: ChannelRegistry) -> APIRouter:
         return _account(account)
 
     @routes.get("/v1/channels/{channel}/accounts", responses=problems(403, 404))
-    async def list_accounts(channel: str, caller: ChannelsCaller) -> Page[AccountAnswer]:
-        accounts = await registry.of_channel(caller.tenant, channel)
-        return Page(items=[_account(account) for account in accounts], next_cursor=None)
+    async def list_accounts(
+        channel: str, caller: ChannelsCaller, limit: Limit = 50, cursor: Cursor = None
+    ) -> Page[AccountAnswer]:
+        after = str(decode_cursor(cursor, (str,))[0]) if cursor else None
+        found = await registry.of_channel(caller.tenant, channel, after=after, limit=limit + 1)
+        page = found[:limit]
+        more = encode_cursor([page[-1].account_id]) if len(found) > limit else None
+        return Page(items=[_account(account) for account in page], next_cursor=more)
 
     @routes.get("/v1/channels/{channel}/accounts/{account_id}", responses=problems(403, 404))
     async def get_account(channel: str, account_id: str, caller: ChannelsCaller) -> AccountAnswer:

@@ -5,11 +5,12 @@ Takes HTTP (http.py); emits chat4all.conversation.created.v1, chat4all.member.ad
 and goes is a system message in the timeline too.
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from events import ConversationCreated, Event, EventData, MemberAdded, MemberRemoved, MessageAccepted, derived_id
+from events import ConversationCreated, Event, EventData, MemberRemoved, MessageAccepted, derived_id
 from events.vocabulary import ReceiptKind, Status, System
 from shared.domain.conversation import MAX_MEMBERS, Conversation, Type, check_members
 from shared.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -17,12 +18,14 @@ from shared.domain.message import Draft
 from shared.ports import Clock, EventSink, Ids, Ports
 from shared.repositories.conversations import Conversations
 from shared.repositories.cursors import Cursors
+from shared.repositories.membership import Membership
 from shared.repositories.receipts import Receipts
 from shared.repositories.timeline import Timeline
 from shared.repositories.users import Users
 
 SOURCE = "/functions/conversations"
 _COUNTED = 200  # unread messages that are counted one by one
+_PAGE = 500  # memberships read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class ConversationBook:
     conversations: Conversations
     timeline: Timeline
     receipts: Receipts
-    cursors: Cursors
+    membership: Membership
 
     async def create(
         self,
@@ -127,10 +130,14 @@ class ConversationBook:
     async def of_user(self, tenant: str, user_id: str) -> list[Summary]:
         """All conversations of the user, the one with the latest activity first."""
         found = []
-        for conversation_id in await self.conversations.of_user(tenant, user_id):
-            conversation = await self.conversations.get(tenant, conversation_id)
-            if conversation is not None:
-                found.append(await self.summary(tenant, conversation, user_id))
+        after: str | None = None
+        while page := await self.conversations.of_user(tenant, user_id, after=after, limit=_PAGE):
+            for conversation_id in page:
+                conversation = await self.conversations.get(tenant, conversation_id)
+                if conversation is not None:
+                    found.append(await self.summary(tenant, conversation, user_id))
+                await asyncio.sleep(0)  # somebody in a thousand conversations holds nobody up
+            after = page[-1]
         return sorted(found, key=_activity, reverse=True)
 
     async def summary(self, tenant: str, conversation: Conversation, user_id: str | None) -> Summary:
@@ -162,14 +169,9 @@ class ConversationBook:
             return
         if not await self.users.exists(tenant, user_id):
             raise Invalid(errors=[{"pointer": "/user_id", "detail": f"there is no user {user_id!r}"}])
-        head = await self.timeline.head(tenant, conversation_id)
-        await self.cursors.move(tenant, conversation_id, f"{ReceiptKind.READ}/{user_id}", head)
-        await self.conversations.add(tenant, conversation, user_id, by)
-        action: Literal["joined", "added"] = "joined" if user_id == by else "added"
-        await self._tell(tenant, conversation_id, System(action=action, user_id=user_id, by=by), traceparent)
-        now = self.clock.now()
-        data = MemberAdded(conversation_id=conversation_id, user_id=user_id, by=by, at=now)
-        await self.sink.emit(self._event(self.ids.uuid(), tenant, data, traceparent))
+        await self.membership.join(
+            tenant, conversation, user_id, by, cause=self.ids.uuid(), source=SOURCE, traceparent=traceparent
+        )
 
     async def remove(self, tenant: str, conversation_id: str, user_id: str, by: str, traceparent: str | None) -> None:
         """Leaving is removing oneself; raises as ``add``."""
@@ -222,13 +224,15 @@ def _activity(summary: Summary) -> tuple[Any, str]:
 
 
 def new(ports: Ports) -> ConversationBook:
+    conversations = Conversations(ports.tables, ports.clock)
+    timeline = Timeline(ports.tables, ports.outbox, ports.cache, ports.clock)
     return ConversationBook(
         clock=ports.clock,
         ids=ports.ids,
         sink=ports.sink,
         users=Users(ports.tables, ports.clock),
-        conversations=Conversations(ports.tables, ports.clock),
-        timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+        conversations=conversations,
+        timeline=timeline,
         receipts=Receipts(ports.tables),
-        cursors=Cursors(ports.tables),
+        membership=Membership(conversations, Cursors(ports.tables), timeline, ports.sink, ports.clock),
     )

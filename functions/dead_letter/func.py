@@ -52,11 +52,13 @@ class DeadLetter:
     async def handle(self, event: CloudEvent) -> None:
         tenant = event.attributes.get("tenant", PLATFORM)
         trigger = event.attributes.get("knativeerrordest", "unknown")
-        known = await self.parked.get(tenant, parked_id(event, trigger))
-        parked = decide(event, known, self.clock.now())
-        if parked.due_at is not None:
-            await self.due.add(tenant, parked.parked_id, parked.due_at, parked.event, kind="parked")
-        await self.parked.keep(tenant, parked)
+        kept = False
+        while not kept:
+            known = await self.parked.get(tenant, parked_id(event, trigger))
+            parked = decide(event, known, self.clock.now())
+            if parked.due_at is not None:
+                await self.due.add(tenant, parked.parked_id, parked.due_at, parked.event, kind="parked")
+            kept = await self.parked.keep(tenant, parked, over=known)
         metrics.event_parked(tenant)
 
     async def replay(self, tenant: str, parked_id: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from zlib import crc32
 
 import msgspec
 
@@ -26,7 +27,7 @@ from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavaila
 from shared.domain.mailbox import Doubt, Item, Leave, State
 from shared.domain.status import Report
 from shared.domain.text import split
-from shared.observability import metrics
+from shared.observability import metrics, spans
 from shared.ports import Cache, Channels, Clock, EventSink, Ports
 from shared.ports.channel import Channel, Limits, Outgoing, Receipt
 from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
@@ -37,8 +38,13 @@ from shared.repositories.timeline import EXPIRED, Timeline
 
 SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)
-"""How long one provider call may take; longer than any channel's time-out."""
+"""How long a row is its taker's; longer than any channel's time-out and what comes before the call."""
+_LONGEST_CALL = timedelta(seconds=15)
+_BUDGET = timedelta(seconds=10)
+"""After how long no further row is taken: with the longest call it is still shorter than the Trigger's time-out."""
 _BREAKER_TTL = 3600.0  # seconds
+_ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
+"""Statuses that only a provider which has the message can bring about."""
 _NO_ACCOUNT = "no_account"
 _EXPIRED = "expired"
 
@@ -56,9 +62,8 @@ def parts_of(payload: Payload, limits: Limits) -> list[Payload]:
 
 
 def text_hash(payload: Payload) -> str:
-    """What an echo of the payload is matched by: hex SHA-256 of its text."""
-    text = payload.text if isinstance(payload, Text) else ""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """What an echo of the payload is matched by: hex SHA-256 of its text; "" for media, which nothing tells apart."""
+    return hashlib.sha256(payload.text.encode()).hexdigest() if isinstance(payload, Text) else ""
 
 
 def decide(item: Item, outcome: Receipt | ChannelError, now: datetime, *, parts: int, wait: timedelta) -> Item:
@@ -66,6 +71,14 @@ def decide(item: Item, outcome: Receipt | ChannelError, now: datetime, *, parts:
     if isinstance(outcome, Receipt):
         return rules.sent(item, parts)
     return rules.not_sent(item, outcome, now, uncertain_wait=wait, text_hash=item.text_hash or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An entry of the due list."""
+
+    due_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +96,35 @@ class Deliver:
     due: DueList
 
     async def handle(self, event: Event[DeliveryRequested]) -> None:
-        woken = event.data
+        woken, began = event.data, self.clock.now()
         mailbox = Mailbox(event.tenant, woken.channel, woken.address, woken.conversation_id)
         while (item := await self.mailboxes.lowest_unfinished(mailbox)) is not None:
+            if self.clock.now() - began >= _BUDGET:
+                await self.sink.emit(_wake_up(event, mailbox, item, at=self.clock.now()))
+                return
             if not await self._go_on(event, mailbox, item):
                 return
 
     async def _go_on(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> bool:
         """One step with the head of the mailbox; whether to look for the next one."""
         account = await self._account(mailbox)
-        if account is None:
-            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
-        channel = self.channels.open(mailbox.channel, account.config)
-        now = self.clock.now()
-        step = rules.next_step(item, now, lease=LEASE, uncertain_wait=channel.uncertain_wait)
+        channel = None if account is None else self.channels.open(mailbox.channel, account.config)
+        limits = self.channels.type_of(mailbox.channel).limits
+        wait, now = (limits if channel is None else channel).uncertain_wait, self.clock.now()
+        step = rules.next_step(item, now, lease=LEASE, uncertain_wait=wait)
         if isinstance(step, Leave):
             return False
         message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
         if message is None:
             raise Unavailable("the message of a mailbox row cannot be read now")
-        parts = parts_of(message.payload, channel.limits)
+        parts = parts_of(message.payload, limits)
+        if item.tries and await self._known_meanwhile(event, mailbox, item, len(parts)):
+            return True
         if isinstance(step, Doubt):
-            return await self._doubt(event, mailbox, item, step.item, len(parts))
+            await self._doubt(event, mailbox, item, step.item, len(parts))
+            return False
+        if account is None or channel is None:
+            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
         if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
         return await self._call(event, mailbox, item, step.item, message, parts, account, channel)
@@ -123,43 +143,64 @@ class Deliver:
         part = parts[min(item.part, len(parts) - 1)]
         taken = replace(taken, text_hash=text_hash(part))
         breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
-        opens_at = await self._blocked_until(breaker_key)
+        opens_at = await self._blocked_until(breaker_key, mailbox)
         if opens_at is not None:
             waiting = replace(item, state=State.WAITING, until=opens_at)
             await self._wake_at(event, mailbox, waiting)
             await self.mailboxes.change(mailbox, item, waiting)
             return False
-        await self._wake_at(event, mailbox, taken)
+        lease = await self._wake_at(event, mailbox, taken)
         if not await self.mailboxes.change(mailbox, item, taken):
+            holder = await self.mailboxes.get(mailbox, item.seq)
+            if holder is None or holder.until != taken.until:  # else the one who won relies on the same entry
+                await self.due.remove(lease.due_id, lease.at)
             return True
-        outcome = await self._ask(mailbox, taken, part, len(parts), message, channel)
-        await self._remember_health(breaker_key, outcome)
+        go_on = await self._called(event, mailbox, item, taken, part, message, len(parts), channel, breaker_key)
+        await self.due.remove(lease.due_id, lease.at)
+        return go_on
+
+    async def _called(
+        self,
+        event: Event[DeliveryRequested],
+        mailbox: Mailbox,
+        item: Item,
+        taken: Item,
+        part: Payload,
+        message: MessageAccepted,
+        parts: int,
+        channel: Channel,
+        breaker_key: str,
+    ) -> bool:
+        """The row is ours: call, and record what came of it."""
+        outcome = await self._ask(mailbox, taken, part, parts, message, channel)
+        if outcome is None:
+            await self.mailboxes.change(mailbox, taken, item)
+            return True
+        await self._remember_health(breaker_key, mailbox, outcome)
         if isinstance(outcome, Unknown):
             outcome = await self._echoed(mailbox, taken) or outcome
-        after = decide(taken, outcome, self.clock.now(), parts=len(parts), wait=channel.uncertain_wait)
-        return await self._record(event, mailbox, taken, after, outcome, len(parts))
+        after = decide(taken, outcome, self.clock.now(), parts=parts, wait=channel.uncertain_wait)
+        return await self._record(event, mailbox, taken, after, outcome, parts)
 
     async def _ask(
         self, mailbox: Mailbox, item: Item, part: Payload, parts: int, message: MessageAccepted, channel: Channel
-    ) -> Receipt | ChannelError:
-        """The one call to the provider."""
+    ) -> Receipt | ChannelError | None:
+        """The one call to the provider; None: not made, for it might last longer than its lease."""
         outgoing = Outgoing(
             delivery_id=correlator(item, parts),
             address=mailbox.address,
             payload=part,
             reply_to=await self._answered(mailbox, message, item) if item.part == 0 else None,
         )
-        send = channel.send_message if isinstance(part, Text) else channel.send_file
-        try:
-            outcome: Receipt | ChannelError = await send(outgoing)
-        except Rejected as error:
-            # A broken account is nobody's message's fault: it waits until somebody mends the account.
-            outcome = Busy(error.reason, error.detail) if error.reason == "auth_broken" else error
-        except ChannelError as error:
-            outcome = error
-        except Invalid as error:
-            outcome = Rejected("bad_content", error.detail)
-        metrics.delivery(mailbox.channel, _label(outcome))
+        assert item.until is not None
+        if item.until - self.clock.now() < _LONGEST_CALL:
+            return None
+        with spans.provider_call(mailbox.channel, item.delivery_id):
+            spans.about(tenant=mailbox.tenant, conversation_id=mailbox.conversation_id, message_id=item.message_id)
+            outcome = await _outcome(channel, outgoing)
+            label = _label(outcome)
+            spans.ended(label, None if isinstance(outcome, Receipt) else label)
+        metrics.delivery(mailbox.channel, label)
         return outcome
 
     async def _record(
@@ -178,7 +219,7 @@ class Deliver:
         if provider_message_id:
             await self._know(mailbox, taken, provider_message_id, last_part=taken.part + 1 == parts)
         if after.state is State.UNCERTAIN:
-            await self.mailboxes.doubt(mailbox, after, parts, self.clock.now())
+            await self.mailboxes.doubt(mailbox, after, parts, _called_at(taken))
             await self._report(event, mailbox, after, Status.UNCERTAIN, "uncertain")
         if after.until is not None:
             await self._wake_at(event, mailbox, after)
@@ -205,24 +246,38 @@ class Deliver:
 
     async def _doubt(
         self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, doubtful: Item, parts: int
-    ) -> bool:
-        """Whoever was sending died. If the answer was recorded before, it counts; else wait for a correlator."""
+    ) -> None:
+        """Whoever was sending died, and nobody knows what came of it: wait for a correlator."""
+        await self._wake_at(event, mailbox, doubtful)
+        await self.mailboxes.doubt(mailbox, doubtful, parts, _called_at(item))
+        if await self.mailboxes.change(mailbox, item, doubtful):
+            await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
+
+    async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, parts: int) -> bool:
+        """
+        Move on a row whose answer was recorded and did not reach it: its caller died, or its lease had run out.
+
+        The answer is reported again: nobody knows how far the other came with telling.
+        """
         reports = await self.deliveries.reports(mailbox.tenant, item.message_id)
         mine = [one for one in reports if one.delivery_id == item.delivery_id and one.attempt == item.attempt]
-        arrived = [one for one in mine if one.status in (Status.SENT, Status.DELIVERED, Status.READ)]
+        arrived = [one for one in mine if one.status in _ARRIVED]
+        refused = next((one for one in mine if one.status is Status.FAILED), None)
         if arrived:
-            for provider_message_id in {one.provider_message_id for one in arrived if one.provider_message_id}:
+            told = [one.provider_message_id for one in arrived if one.provider_message_id]
+            for provider_message_id in told:
                 await self._know(mailbox, item, provider_message_id, last_part=True)
-            await self.mailboxes.change(mailbox, item, replace(item, state=State.SENT, until=None))
-            return True
-        echo = await self._echoed(mailbox, item)
-        if echo is not None:
-            return await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
-        await self._wake_at(event, mailbox, doubtful)
-        if await self.mailboxes.change(mailbox, item, doubtful):
-            await self.mailboxes.doubt(mailbox, doubtful, parts, self.clock.now())
-            await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
-        return False
+            sent = replace(item, state=State.SENT, until=None)
+            await self._finish(event, mailbox, item, sent, None, told[0] if told else "")
+        elif refused is not None:
+            failed = replace(item, state=State.FAILED, until=None)
+            await self._finish(event, mailbox, item, failed, refused.reason)
+        elif item.state in (State.SENDING, State.UNCERTAIN):
+            echo = await self._echoed(mailbox, item)
+            if echo is not None:
+                await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
+            return echo is not None
+        return bool(arrived or refused)
 
     async def _know(self, mailbox: Mailbox, item: Item, provider_message_id: str, *, last_part: bool) -> None:
         """Let what the provider reports under its own id find the delivery."""
@@ -231,7 +286,10 @@ class Deliver:
 
     async def _echoed(self, mailbox: Mailbox, item: Item) -> Receipt | None:
         """An echo of this text that came before we knew of our doubt, and that is no other delivery's."""
-        for provider_message_id in await self.mailboxes.echoes(mailbox, item.text_hash or ""):
+        since = await self.mailboxes.doubted_since(mailbox, item)
+        if since is None:
+            since = _called_at(item)
+        for provider_message_id in await self.mailboxes.echoes(mailbox, item.text_hash or "", since):
             if not await self.deliveries.of_provider_message(mailbox.tenant, mailbox.channel, provider_message_id):
                 return Receipt(provider_message_id)
         return None
@@ -262,70 +320,76 @@ class Deliver:
         reason: str | None,
         provider_message_id: str = "",
     ) -> None:
-        now = self.clock.now()
         report = Report(
             recipient=item.recipient,
             channel=mailbox.channel,
             status=status,
-            at=now,
+            at=self.clock.now(),
             source="deliver",
             attempt=item.attempt,
             delivery_id=item.delivery_id,
             provider_message_id=provider_message_id or None,
             reason=reason,
         )
-        await self.deliveries.report(mailbox.tenant, item.message_id, report)
+        kept = await self.deliveries.report(mailbox.tenant, item.message_id, report)
         reported = StatusReported(
             channel=mailbox.channel,
             status=status,
-            at=now,
+            at=kept.at,
             source="deliver",
             conversation_id=mailbox.conversation_id,
             message_id=item.message_id,
             recipient=item.recipient,
             delivery_id=item.delivery_id,
-            provider_message_id=provider_message_id,
+            provider_message_id=kept.provider_message_id or provider_message_id,
             attempt=item.attempt,
-            reason=reason,
+            reason=kept.reason,
         )
-        await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=now))
+        await self.sink.emit(_of_delivery(event, item).caused(reported, source=SOURCE, at=kept.at))
 
-    async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> None:
+    async def _wake_at(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item) -> Promise:
+        """Have the mailbox looked at again when the row's time has come."""
         assert item.until is not None
-        wake = DeliveryRequested(
-            conversation_id=mailbox.conversation_id,
-            channel=mailbox.channel,
-            address=mailbox.address,
-            message_id=item.message_id,
-            seq=item.seq,
-            wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
-        )
-        woken = _of_delivery(event, item).caused(wake, source=SOURCE, at=item.until)
-        await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
+        woken = _wake_up(event, mailbox, item, at=item.until)
+        at = await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
+        return Promise(woken.id, at)
 
-    async def _blocked_until(self, key: str) -> datetime | None:
+    async def _blocked_until(self, key: str, mailbox: Mailbox) -> datetime | None:
         """When the account's breaker lets a call through; None: now. Half-open lets this one through."""
         kept = await self.cache.get(key)
         if kept is None:
             return None
         breaker, now = msgspec.json.decode(kept, type=breakers.Breaker), self.clock.now()
         if breaker.state(now) == "half-open":
+            if not breakers.may_try(breaker, _who(mailbox), now):
+                return now + breakers.FIRST_PAUSE
             trying = msgspec.json.encode(breakers.let_through(breaker, now))
             if await self.cache.replace(key, kept, trying, ttl=_BREAKER_TTL):
                 return None
             return now + breakers.FIRST_PAUSE
         return breaker.until
 
-    async def _remember_health(self, key: str, outcome: Receipt | ChannelError) -> None:
+    async def _remember_health(self, key: str, mailbox: Mailbox, outcome: Receipt | ChannelError) -> None:
         kept = await self.cache.get(key)
         breaker = breakers.Breaker() if kept is None else msgspec.json.decode(kept, type=breakers.Breaker)
         broken = isinstance(outcome, Busy) and outcome.reason == "auth_broken"
         ill = isinstance(outcome, Unknown) or (isinstance(outcome, Busy) and outcome.reason != "rate")
         if ill:
-            after = breakers.failed(breaker, self.clock.now(), at_once=broken)
+            after = breakers.failed(breaker, self.clock.now(), who=_who(mailbox), at_once=broken)
             await self.cache.put(key, msgspec.json.encode(after), ttl=_BREAKER_TTL)
         elif kept is not None:
             await self.cache.delete(key)
+
+
+def _who(mailbox: Mailbox) -> int:
+    """Tells recipients apart for the breaker, and names none."""
+    return crc32(mailbox.address.encode())
+
+
+def _called_at(item: Item) -> datetime:
+    """When the provider was first asked, of a row that is taken."""
+    assert item.until is not None
+    return item.until - LEASE
 
 
 def correlator(item: Item, parts: int) -> str:
@@ -333,9 +397,35 @@ def correlator(item: Item, parts: int) -> str:
     return f"{item.delivery_id}.{item.part}.{parts}"
 
 
+def _wake_up(event: Event[Any], mailbox: Mailbox, item: Item, *, at: datetime) -> Event[DeliveryRequested]:
+    """What wakes the mailbox for the row as it is in ``item``."""
+    wake = DeliveryRequested(
+        conversation_id=mailbox.conversation_id,
+        channel=mailbox.channel,
+        address=mailbox.address,
+        message_id=item.message_id,
+        seq=item.seq,
+        wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
+    )
+    return _of_delivery(event, item).caused(wake, source=SOURCE, at=at)
+
+
 def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:
     """The cause of what is reported is the delivery, whichever wake-up it came by."""
     return replace(event, id=item.delivery_id)
+
+
+async def _outcome(channel: Channel, outgoing: Outgoing) -> Receipt | ChannelError:
+    send = channel.send_message if isinstance(outgoing.payload, Text) else channel.send_file
+    try:
+        return await send(outgoing)
+    except Rejected as error:
+        # A broken account is nobody's message's fault: it waits until somebody mends the account.
+        return Busy(error.reason, error.detail) if error.reason == "auth_broken" else error
+    except ChannelError as error:
+        return error
+    except Invalid as error:
+        return Rejected("bad_content", error.detail)
 
 
 def _label(outcome: Receipt | ChannelError) -> str:

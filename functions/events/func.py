@@ -5,9 +5,11 @@ Takes HTTP (http.py): POST /v1/events, a CloudEvent of a type that may be asked 
 chat4all.message.send.requested.v1 as it came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
+
+from msgspec import structs
 
 from events import BadEvent, CloudEvent, Event, EventData, MessageSendRequested, from_cloudevent
 from events.vocabulary import rfc3339
@@ -37,6 +39,14 @@ def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> E
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """Events, oldest first, and the offset to follow on from; None when the log is empty."""
+
+    events: Sequence[LoggedEvent]
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EventDesk:
     accepts: ClassVar[tuple[type[EventData], ...]] = ()
 
@@ -55,17 +65,32 @@ class EventDesk:
             Invalid: see ``decide``; also when a user's token names another sender.
         """
         event = decide(cloudevent, tenant, rfc3339(self.clock.now()), traceparent)
-        if sender is not None and event.data.sender != sender:
-            raise Invalid(errors=[{"pointer": "/data/sender", "detail": f"this token sends only as {sender!r}"}])
+        if sender is not None:
+            if event.data.sender not in (None, sender):
+                raise Invalid(errors=[{"pointer": "/data/from", "detail": f"this token sends only as {sender!r}"}])
+            event = replace(event, data=structs.replace(event.data, sender=sender))
+        elif event.data.sender is None:
+            raise Invalid(errors=[{"pointer": "/data/from", "detail": "say who sends"}])
         await self.sink.emit(replace(event, traceparent=event.traceparent or traceparent))
         return event.id
 
-    async def read(self, tenant: str, *, after: int | None, limit: int, wait: float) -> Sequence[LoggedEvent]:
-        """The tenant's events after an offset, or the newest; what the log holds of others is skipped."""
-        logged = (
-            await self.log.latest(limit) if after is None else await self.log.read(after=after, limit=limit, wait=wait)
-        )
-        return logged
+    async def read(self, tenant: str, *, after: int | None, limit: int, wait: float) -> Looked:
+        """The tenant's events after an offset, or its newest; the log holds those of others too."""
+        if after is not None:
+            read = await self.log.read(after=after, limit=limit, wait=wait)
+            return Looked(_of_tenant(read, tenant), read[-1].offset if read else after)
+        found: list[LoggedEvent] = []
+        newest, before = None, None
+        for _ in range(_LOOKS):
+            page = await self.log.latest(_PAGE, before=before)
+            if not page:
+                break
+            newest = page[-1].offset if newest is None else newest
+            before = page[0].offset
+            found = [*_of_tenant(page, tenant), *found]
+            if len(found) >= limit:
+                break
+        return Looked(found[-limit:], newest)
 
     async def chain(self, tenant: str, *, trace_id: str | None, message_id: str | None) -> list[LoggedEvent]:
         """The kept events of a trace, or of the trace that a message began."""
@@ -78,10 +103,16 @@ class EventDesk:
             logged = [found[offset] for offset in sorted(found)]
         else:
             logged = list(await self.log.of_trace(str(trace_id), limit=_CHAIN))
-        return [one for one in logged if one.event.attributes.get("tenant") == tenant]
+        return _of_tenant(logged, tenant)
 
 
 _CHAIN = 1000  # events of one trace
+_PAGE = 500  # events in one look back
+_LOOKS = 20  # so many looks, for a quiet tenant beside a busy one
+
+
+def _of_tenant(logged: Iterable[LoggedEvent], tenant: str) -> list[LoggedEvent]:
+    return [one for one in logged if one.event.attributes.get("tenant") == tenant]
 
 
 def trace_of(event: CloudEvent) -> str | None:

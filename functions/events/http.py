@@ -8,12 +8,15 @@ from pydantic import Field
 
 from events import BadEvent
 from events.cloudevent import from_http
-from functions.events.func import EventDesk
-from shared.domain.errors import Invalid
+from functions.events.func import EventDesk, Looked
+from shared.domain.errors import Invalid, TooLarge
 from shared.domain.identity import MESSAGES, OPERATIONS
 from shared.http.caller import Caller
 from shared.http.paging import Limit
 from shared.http.routing import Answer, Page, api_router, problems, scoped
+
+MAX_EVENT = 512 * 1024
+"""Bytes; the broker takes 1 MiB with everything that is added on the way."""
 
 Operator = Annotated[Caller, scoped(OPERATIONS)]
 MessagesCaller = Annotated[Caller, scoped(MESSAGES)]
@@ -50,8 +53,11 @@ def router(desk: EventDesk) -> APIRouter:
         call, through the broker. Its id is the idempotency key. What it asks for is checked when it is handled;
         what cannot be done is parked with its reason.
         """
+        body = await request.body()
+        if len(body) > MAX_EVENT:
+            raise TooLarge(f"an event may have {MAX_EVENT:,} bytes")
         try:
-            cloudevent = from_http(request.headers.raw, await request.body())
+            cloudevent = from_http(request.headers.raw, body)
         except BadEvent as error:
             raise Invalid(str(error)) from None
         traceparent = request.scope["state"]["traceparent"]
@@ -61,21 +67,20 @@ def router(desk: EventDesk) -> APIRouter:
     async def list_events(
         caller: Operator,
         after: Annotated[int | None, Query(ge=0, le=2**53, description="Offset; left out: the newest")] = None,
+        cursor: Annotated[int | None, Query(ge=0, le=2**53, description="As `after`")] = None,
         limit: Limit = 50,
         wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for the first one")] = 0,
         trace_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
         message_id: Annotated[str | None, Query(min_length=36, max_length=36)] = None,
     ) -> Response:
-        """The tenant's events, oldest first; `next_cursor` is the offset to give as `after` to follow on."""
+        """The tenant's events, oldest first; `next_cursor` is the offset to give as `after` or `cursor` next."""
         if trace_id or message_id:
             logged = await desk.chain(caller.tenant, trace_id=trace_id, message_id=message_id)
-            position = None
+            looked = Looked(logged, None)
         else:
-            read = await desk.read(caller.tenant, after=after, limit=limit, wait=wait)
-            position = read[-1].offset if read else after
-            logged = [one for one in read if one.event.attributes.get("tenant") == caller.tenant]
-        items = [{"offset": one.offset, "event": orjson.Fragment(one.event.to_structured())} for one in logged]
-        more = None if position is None else str(position)
+            looked = await desk.read(caller.tenant, after=cursor if after is None else after, limit=limit, wait=wait)
+        items = [{"offset": one.offset, "event": orjson.Fragment(one.event.to_structured())} for one in looked.events]
+        more = None if looked.position is None else str(looked.position)
         return Response(orjson.dumps({"items": items, "next_cursor": more}), media_type="application/json")
 
     return routes

@@ -11,14 +11,15 @@ decided by the tenant's routing rules.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 from events import EchoReceived, Event, EventData, MessageAccepted, MessageReceived, StatusReported, derived_id
 from events.vocabulary import IN_APP, Status
-from shared.domain.conversation import Conversation
-from shared.domain.errors import Unauthenticated
+from shared.domain.conversation import Conversation, has_room
+from shared.domain.errors import Conflict, NotFound, Unauthenticated
 from shared.domain.message import Draft
 from shared.domain.routing_rules import Bridge, ToConversation, ToDesk
 from shared.observability import metrics
@@ -28,9 +29,11 @@ from shared.ports.channel import Challenge, InboundEcho, InboundMessage, Inbound
 from shared.ports.channel import Inbound as Told
 from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
 from shared.repositories.conversations import Conversations
+from shared.repositories.cursors import Cursors
 from shared.repositories.deliveries import Deliveries
 from shared.repositories.identities import Identities, IdentityLinks
 from shared.repositories.mailboxes import Mailboxes
+from shared.repositories.membership import Membership
 from shared.repositories.routing_rules import RoutingRules
 from shared.repositories.timeline import Timeline
 from shared.repositories.users import Users
@@ -87,6 +90,7 @@ class Inbound:
     identities: Identities
     links: IdentityLinks
     conversations: Conversations
+    membership: Membership
     timeline: Timeline
     deliveries: Deliveries
     mailboxes: Mailboxes
@@ -155,10 +159,12 @@ class Inbound:
         self, tenant: str, channel: str, message: InboundMessage, traceparent: str | None
     ) -> MessageAccepted:
         sender = await self._sender(tenant, channel, message)
-        for address in (message.address, *message.other_addresses):
+        addresses = (message.address, *message.other_addresses)
+        for address in addresses:
             await self.mailboxes.wrote_to(tenant, channel, address, message.account_id)
-        rule = await self.rules.first_match(tenant, channel, message.account_id, message.address)
-        conversation_id, channels = await self._place(tenant, channel, message, sender, rule.action if rule else None)
+        rule = await self.rules.first_match(tenant, channel, message.account_id, frozenset(addresses))
+        action = rule.action if rule else None
+        conversation_id, channels = await self._place(tenant, channel, message, sender, action, traceparent)
         draft = Draft(
             message_id=message_id_of(tenant, channel, message.provider_message_id),
             conversation_id=conversation_id,
@@ -175,12 +181,18 @@ class Inbound:
         return accepted.message
 
     async def _sender(self, tenant: str, channel: str, message: InboundMessage) -> str:
-        """The user who is linked to any of the person's addresses; a contact is made for the first."""
-        for address in (message.address, *message.other_addresses):
-            owner = await self.identities.owner(tenant, channel, address)
-            if owner is not None:
-                return owner
-        return await self.links.ensure_contact(tenant, channel, message.address, message.display_name)
+        """The user who is linked to any of the person's addresses, and then to all; a contact for the first."""
+        addresses = (message.address, *message.other_addresses)
+        owners = {address: await self.identities.owner(tenant, channel, address) for address in addresses}
+        sender = next((owner for owner in owners.values() if owner is not None), None)
+        if sender is None:
+            sender = await self.links.ensure_contact(tenant, channel, message.address, message.display_name)
+            owners[message.address] = sender
+        for address in (address for address, owner in owners.items() if owner is None):
+            # Inactive: they name who writes, and a message to this person goes to one address, not to each.
+            with suppress(Conflict, NotFound):
+                await self.links.link(tenant, sender, channel, address, is_active=False)
+        return sender
 
     async def _place(
         self,
@@ -189,19 +201,28 @@ class Inbound:
         message: InboundMessage,
         sender: str,
         action: ToConversation | Bridge | ToDesk | None,
+        traceparent: str | None,
     ) -> tuple[str, tuple[str, ...]]:
         place = decide(tenant, channel, message, sender, action)
         if isinstance(place, Place):
-            conversation, _ = await self.conversations.create(tenant, place.conversation, place.members)
+            conversation = await self.conversations.ensure(tenant, place.conversation, place.members)
             return conversation.conversation_id, place.channels
-        existing = await self.conversations.get(tenant, place)
-        if existing is None:
-            # The rule points to what is not there any more; the customer's message is kept all the same.
-            log.warning("routing rule names no conversation", tenant=tenant, channel=channel)
-            return await self._place(tenant, channel, message, sender, None)
-        if not await self.conversations.is_member(tenant, place, sender):
-            await self.conversations.add(tenant, existing, sender, sender)
-        return place, (IN_APP,)
+        cause = message_id_of(tenant, channel, message.provider_message_id)
+        if await self._in(tenant, place, sender, cause, traceparent):
+            return place, (IN_APP,)
+        # The rule points to what nobody can join any more; the customer's message is kept all the same.
+        log.warning("routing rule names no conversation that can be joined", tenant=tenant, channel=channel)
+        return await self._place(tenant, channel, message, sender, None, traceparent)
+
+    async def _in(self, tenant: str, conversation_id: str, sender: str, cause: str, traceparent: str | None) -> bool:
+        """Whether the sender is in the conversation, which they join if it is a group with room."""
+        if await self.conversations.is_member(tenant, conversation_id, sender):
+            return True
+        there = await self.conversations.get(tenant, conversation_id)
+        if there is None or not has_room(there, await self.conversations.members(tenant, conversation_id)):
+            return False
+        await self.membership.join(tenant, there, sender, sender, cause=cause, source=SOURCE, traceparent=traceparent)
+        return True
 
     async def _answered(self, tenant: str, channel: str, message: InboundMessage) -> str | None:
         """Our message_id of the message that the customer quotes, if it is one we know."""
@@ -251,6 +272,7 @@ class Inbound:
 
 def new(ports: Ports) -> Inbound:
     tables, clock = ports.tables, ports.clock
+    conversations, timeline = Conversations(tables, clock), Timeline(tables, ports.outbox, ports.cache, clock)
     return Inbound(
         clock=clock,
         sink=ports.sink,
@@ -259,8 +281,9 @@ def new(ports: Ports) -> Inbound:
         rules=RoutingRules(tables),
         identities=Identities(tables),
         links=IdentityLinks(Identities(tables), Users(tables, clock), clock, ports.ids),
-        conversations=Conversations(tables, clock),
-        timeline=Timeline(tables, ports.outbox, ports.cache, clock),
+        conversations=conversations,
+        membership=Membership(conversations, Cursors(tables), timeline, ports.sink, clock),
+        timeline=timeline,
         deliveries=Deliveries(tables),
         mailboxes=Mailboxes(tables),
     )

@@ -66,13 +66,6 @@ class StatusAnswer(Answer):
     deliveries: list[DeliveryAnswer]
 
 
-class StatusHistory(Answer):
-    message_id: str
-    status: Status
-    items: list[StatusEntry]
-    next_cursor: str | None = None
-
-
 class ReadUpTo(Body):
     seq: StrictInt = Field(ge=1, description="Everything up to this number is read")
 

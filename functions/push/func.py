@@ -12,6 +12,7 @@ import msgspec
 from events import Event, EventData, MessageAccepted
 from shared.observability import metrics
 from shared.ports import FanOut, Ports
+from shared.repositories.timeline import Timeline
 
 
 def subject(tenant: str, conversation_id: str) -> str:
@@ -32,12 +33,17 @@ class Push:
     accepts: ClassVar[tuple[type[EventData], ...]] = (MessageAccepted,)
 
     fan_out: FanOut
+    timeline: Timeline
 
     async def handle(self, event: Event[MessageAccepted]) -> None:
-        frame = msgspec.json.encode(decide(event.data))
-        await self.fan_out.publish(subject(event.tenant, event.data.conversation_id), frame)
+        message = event.data
+        if message.expires_at is not None:
+            # Its payload is not in the event, so that the log forgets it too (A15).
+            message = await self.timeline.find(event.tenant, message.message_id) or message
+        frame = msgspec.json.encode(decide(message))
+        await self.fan_out.publish(subject(event.tenant, message.conversation_id), frame)
         metrics.message_pushed(event.tenant)
 
 
 def new(ports: Ports) -> Push:
-    return Push(fan_out=ports.fan_out)
+    return Push(fan_out=ports.fan_out, timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock))

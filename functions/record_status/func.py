@@ -9,6 +9,7 @@ chat4all.status.reported.v1.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from events import (
@@ -23,13 +24,15 @@ from events import (
     MessageSent,
     ReceiptReported,
     StatusReported,
+    derived_id,
 )
 from events.vocabulary import IN_APP, ReceiptKind, Status
 from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State, sent
 from shared.domain.status import Report
 from shared.observability import metrics
-from shared.ports import Clock, EventSink, Ports
+from shared.observability.log import log
+from shared.ports import Channels, Clock, EventSink, Ports
 from shared.repositories.deliveries import Deliveries, DeliveryRecord, ProviderMessage
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
@@ -43,6 +46,8 @@ _NEWS: dict[Status, type[MessageSent | MessageDelivered | MessageRead | MessageF
 }
 _PROOF = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can report."""
+_MAY_BE_OURS = timedelta(seconds=30)
+"""How long a report waits for its delivery; longer than any call lasts, shorter than redrive's first pause."""
 _PAGE = 200
 
 
@@ -98,6 +103,7 @@ class RecordStatus:
 
     clock: Clock
     sink: EventSink
+    channels: Channels
     timeline: Timeline
     deliveries: Deliveries
     mailboxes: Mailboxes
@@ -118,8 +124,8 @@ class RecordStatus:
             return
         target = await self._target(event.tenant, reported)
         if target is None:
-            # Its answer may still be on its way to us; the broker asks again, then it is parked.
-            raise Unavailable("a report about a message that no delivery is known for")
+            self._unmatched(event)
+            return
         report = decide(reported, target)
         if reported.delivery_id and reported.provider_message_id:
             known = ProviderMessage(target.record.delivery_id, target.attempt, target.last_part)
@@ -127,11 +133,25 @@ class RecordStatus:
                 event.tenant, reported.channel, reported.provider_message_id, known
             )
         if report is not None:
-            await self.deliveries.report(event.tenant, target.record.message_id, report)
-            metrics.status_recorded(report.channel, report.status)
-            await self._tell(event, target.record, report)
+            kept = await self.deliveries.report(event.tenant, target.record.message_id, report)
+            metrics.status_recorded(kept.channel, kept.status)
+            await self._tell(event, target.record, kept)
         if reported.source != "deliver":
             await self._settle(event, target, reported.status)
+
+    def _unmatched(self, event: Event[StatusReported]) -> None:
+        """
+        A report about a message that no delivery is known for: not ours, or its id is just being recorded.
+
+        Raises:
+            Unavailable: it may be ours; the broker asks again, redrive once more, and then it is let go.
+        """
+        reported = event.data
+        foreign = not reported.delivery_id and self.channels.type_of(reported.channel).limits.correlated
+        if not foreign and self.clock.now() - event.time < _MAY_BE_OURS:
+            raise Unavailable("a report about a message that no delivery is known for")
+        metrics.status_unmatched(reported.channel)
+        log.info("a status of a message that is not ours", tenant=event.tenant, channel=reported.channel)
 
     async def _undeliverable(self, event: Event[StatusReported]) -> None:
         """A recipient who has no address on the channel: there is no delivery, only its failure."""
@@ -144,10 +164,10 @@ class RecordStatus:
             source=reported.source,
             reason=reported.reason,
         )
-        await self.deliveries.report(event.tenant, reported.message_id, report)
+        kept = await self.deliveries.report(event.tenant, reported.message_id, report)
         metrics.message_failed(event.tenant, reported.channel)
-        news = _news(reported.message_id, reported.conversation_id, report)
-        await self.sink.emit(*(event.caused(one, source=SOURCE, at=reported.at) for one in news))
+        news = _news(reported.message_id, reported.conversation_id, kept)
+        await self.sink.emit(*(_told(event, one, kept) for one in news))
 
     async def _target(self, tenant: str, reported: StatusReported) -> Target | None:
         delivery_id, part = _correlated(reported.delivery_id)
@@ -172,10 +192,21 @@ class RecordStatus:
         if item is None:
             return
         after = settle(item, status, target.part)
-        if after is None or not await self.mailboxes.change(mailbox, item, after):
+        if after is not None:
+            if not await self.mailboxes.change(mailbox, item, after):
+                return
+        elif not await self._left_in_doubt(mailbox, item, target):
             return
+        await self._wake(event, record, "settled")
         await self.mailboxes.settle(mailbox, record.delivery_id)
-        await self._wake(event, record, f"settled.{item.attempt}.{item.part}.{item.tries}")
+
+    async def _left_in_doubt(self, mailbox: Mailbox, item: Item, target: Target) -> bool:
+        """Whether the part was settled by somebody who died before the rest was done."""
+        part = target.part
+        if part is None or not (item.finished or item.part > part.number):
+            return False
+        doubts = await self.mailboxes.in_doubt(mailbox.tenant, mailbox.channel, mailbox.address)
+        return any((one.delivery_id, one.part) == (item.delivery_id, part.number) for one in doubts)
 
     async def _echo(self, event: Event[EchoReceived]) -> None:
         echo = event.data
@@ -185,14 +216,11 @@ class RecordStatus:
             return
         for doubt in await self.mailboxes.in_doubt(tenant, echo.channel, echo.address):
             record = await self.deliveries.get(tenant, doubt.delivery_id)
-            if doubt.text_hash != echo.text_hash or record is None:
+            if not doubt.matches(echo.text_hash, echo.at) or record is None:
                 continue
-            await self.deliveries.know_provider_message(
-                tenant,
-                echo.channel,
-                echo.provider_message_id,
-                ProviderMessage(doubt.delivery_id, 1, last_part=doubt.part + 1 == doubt.parts),
-            )
+            item = await self.mailboxes.get(_mailbox(tenant, record), record.seq)
+            if item is None or item.finished or item.part != doubt.part:
+                continue  # the doubt is over; whoever ended it died before it was taken away
             reported = StatusReported(
                 channel=echo.channel,
                 status=Status.SENT,
@@ -204,6 +232,7 @@ class RecordStatus:
                 delivery_id=f"{record.delivery_id}.{doubt.part}.{doubt.parts}",
                 provider_message_id=echo.provider_message_id,
             )
+            # What it reports is what makes the provider's id known: not here, or a crash would leave it unsaid.
             await self.sink.emit(event.caused(reported, source=SOURCE, at=echo.at))
             return
         await self.mailboxes.keep_echo(
@@ -222,14 +251,14 @@ class RecordStatus:
                 return
             report = Report(recipient=receipt.user_id, channel=IN_APP, status=status, at=receipt.at, source="client")
             news = [one for message in messages for one in _asked_for(message, report)]
-            await self.sink.emit(*(event.caused(one, source=SOURCE, at=receipt.at) for one in news))
+            await self.sink.emit(*(_told(event, one, report) for one in news))
             since = messages[-1].seq
 
     async def _tell(self, event: Event[StatusReported], record: DeliveryRecord, report: Report) -> None:
         if report.status is Status.FAILED:
             metrics.message_failed(event.tenant, report.channel)
         news = _news(record.message_id, record.conversation_id, report)
-        await self.sink.emit(*(event.caused(one, source=SOURCE, at=report.at) for one in news))
+        await self.sink.emit(*(_told(event, one, report) for one in news))
 
     async def _wake(self, event: Event[Any], record: DeliveryRecord, wake: str) -> None:
         requested = DeliveryRequested(
@@ -263,6 +292,16 @@ def _asked_for(message: MessageAccepted, report: Report) -> Iterator[MessageDeli
                 yield one
 
 
+def _told(
+    event: Event[Any], news: MessageSent | MessageDelivered | MessageRead | MessageFailed, report: Report
+) -> Event[Any]:
+    """The event of the news; however often and by whomever the fact is reported, it is the same one."""
+    fact = derived_id(
+        event.tenant, news.message_id, report.recipient, report.channel, str(news.status), str(report.attempt)
+    )
+    return replace(event, id=fact).caused(news, source=SOURCE, at=report.at)
+
+
 def _news(
     message_id: str, conversation_id: str, report: Report
 ) -> Iterator[MessageSent | MessageDelivered | MessageRead | MessageFailed]:
@@ -287,6 +326,7 @@ def new(ports: Ports) -> RecordStatus:
     return RecordStatus(
         clock=ports.clock,
         sink=ports.sink,
+        channels=ports.channels,
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
         deliveries=Deliveries(ports.tables),
         mailboxes=Mailboxes(ports.tables),

@@ -5,8 +5,8 @@ Takes chat4all.timer.ticked.v1 with the name "redrive"; emits the events that we
 An entry goes only after its event was handed over, so a crash between the two wakes once more.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
@@ -32,25 +32,28 @@ class Redrive:
     sink: EventSink
     due: DueList
     parked: Parked
+    walking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        entries = await self.due.due(_AT_ONCE)
-        awake = [entry for entry in entries if decide(entry, await self._parked(entry))]
+        if self.walking.locked():
+            return  # ticks that piled up while nothing ran would each wake the same entries
+        async with self.walking:
+            await self._walk()
+
+    async def _walk(self) -> None:
+        due = await self.due.due(_AT_ONCE)
+        looked_up = [(entry, await self._parked(entry)) for entry in due.entries]
+        awake = [(entry, parked) for entry, parked in looked_up if decide(entry, parked)]
         if awake:
-            await self.sink.append(*(entry.wake for entry in awake))
-        await self._mark(awake)
-        await self.due.done(entries)
-        if len(entries) < _AT_ONCE:
-            await self.due.caught_up()
+            wakes = {entry.wake.attributes["id"]: entry.wake for entry, _ in awake}
+            await self.sink.append(*wakes.values())
+        for entry, parked in awake:
+            if parked is not None:  # as it was before: by now it may have failed and been parked anew
+                await self.parked.replayed(entry.tenant, parked, self.clock.now())
+        await self.due.done(due)
 
     async def _parked(self, entry: DueEntry) -> ParkedEvent | None:
         return await self.parked.get(entry.tenant, entry.due_id) if entry.kind == "parked" else None
-
-    async def _mark(self, awake: Sequence[DueEntry]) -> None:
-        for entry in awake:
-            parked = await self._parked(entry)
-            if parked is not None:
-                await self.parked.replayed(entry.tenant, parked, self.clock.now())
 
 
 def new(ports: Ports) -> Redrive:

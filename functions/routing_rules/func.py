@@ -104,8 +104,12 @@ class RuleBook:
     async def _checked(self, tenant: str, rule: RoutingRule) -> RoutingRule:
         match rule.action:
             case ToConversation(conversation_id):
-                if await self.conversations.get(tenant, conversation_id) is None:
+                conversation = await self.conversations.get(tenant, conversation_id)
+                if conversation is None:
                     raise _wrong("/action/conversation_id", f"there is no conversation {conversation_id!r}")
+                if conversation.type == "private":
+                    detail = "a private conversation keeps its two members; name the other one by `with`, or a group"
+                    raise _wrong("/action/conversation_id", detail)
             case Bridge(user_id, channels):
                 if not await self.users.exists(tenant, user_id):
                     raise _wrong("/action/with", f"there is no user {user_id!r}")

@@ -7,8 +7,9 @@ from pydantic import Field, StringConstraints
 
 from functions.routing_rules.func import RuleBook, to_document
 from shared.domain.identity import CHANNELS
-from shared.domain.routing_rules import DEFAULT_PRIORITY, RoutingRule
+from shared.domain.routing_rules import DEFAULT_PRIORITY, RoutingRule, position
 from shared.http.caller import Caller
+from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
 from shared.http.routing import Answer, Body, Integer, Page, Timestamp, api_router, problems, scoped
 
 RulesCaller = Annotated[Caller, scoped(CHANNELS)]
@@ -77,9 +78,12 @@ def router(rules: RuleBook) -> APIRouter:
         return _rule(await rules.add(caller.tenant, _document(body)))
 
     @routes.get("/v1/routing-rules", responses=problems(403))
-    async def list_rules(caller: RulesCaller) -> Page[RuleAnswer]:
-        """All of them (a tenant has at most 1000), in the order in which they are tried."""
-        return Page(items=[_rule(rule) for rule in await rules.all(caller.tenant)], next_cursor=None)
+    async def list_rules(caller: RulesCaller, limit: Limit = 50, cursor: Cursor = None) -> Page[RuleAnswer]:
+        """In the order in which they are tried; a tenant has at most 1000."""
+        after = decode_cursor(cursor, (int, int, int, str)) if cursor else ()
+        found = [rule for rule in await rules.all(caller.tenant) if position(rule) > after]
+        more = encode_cursor(position(found[limit - 1])) if len(found) > limit else None
+        return Page(items=[_rule(rule) for rule in found[:limit]], next_cursor=more)
 
     @routes.get("/v1/routing-rules/{rule_id}", responses=problems(403, 404))
     async def get_rule(rule_id: str, caller: RulesCaller) -> RuleAnswer:

@@ -59,6 +59,8 @@ def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, f
         Invalid: it can never be sent like this; errors point at the fields.
     """
     known = (IN_APP, *channels.names())
+    if asked.sender is None:
+        raise Invalid(errors=[{"pointer": "/from", "detail": "say who sends"}])
     if isinstance(asked.payload, File):
         raise Invalid(errors=[{"pointer": "/payload/file_id", "detail": "there is no file with this id"}])
     if isinstance(asked.payload, System | Placeholder):
@@ -73,13 +75,15 @@ def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, f
         sender=asked.sender,
         payload=asked.payload,
         to=rules.recipients(
-            asked.to, known, lambda channel, identifier: channels.type_of(channel).check_address(identifier)
+            (asked.to,) if isinstance(asked.to, str) else asked.to,
+            known,
+            lambda channel, identifier: channels.type_of(channel).check_address(identifier),
         ),
         channels=rules.channels(asked.channels, known),
         metadata=asked.metadata,
         request_delivery_receipt=asked.request_delivery_receipt,
         request_read_receipt=asked.request_read_receipt,
-        reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, ""),
+        reply_to=None if asked.reply_to is None else rules.message_id(asked.reply_to, "", pointer="/reply_to"),
         ttl_seconds=asked.ttl_seconds,
         fresh=fresh,
     )

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from msgspec import structs
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, ValidationError
 
-from events import MessageSendRequested
+from events import MessageSendRequested, derived_id
 from events.vocabulary import File, Media, Payload, Text
 from functions.send.func import Send
 from shared.domain.errors import Chat4AllError, Invalid, TooLarge
@@ -26,9 +27,9 @@ from shared.http.caller import Caller
 from shared.http.middleware import header
 from shared.http.problems import invalid, problem_response
 from shared.http.routing import Answer, Body, CallerOf, api_router, problems
-from shared.observability import metrics
+from shared.observability import metrics, spans
 from shared.observability.log import log
-from shared.observability.trace import child
+from shared.observability.trace import TraceContext
 from shared.repositories.timeline import Accepted
 
 MAX_BODY = 512 * 1024
@@ -122,7 +123,7 @@ def requested(body: Message, caller: Caller) -> MessageSendRequested:
         sender=caller.acting_as(body.from_),
         payload=_payload(body.payload),
         message_id=body.message_id,
-        to=(body.to,) if isinstance(body.to, str) else None if body.to is None else tuple(body.to),
+        to=tuple(body.to) if isinstance(body.to, list) else body.to,
         channels=None if body.channels is None else tuple(body.channels),
         metadata=body.metadata,
         request_delivery_receipt=body.request_delivery_receipt,
@@ -130,6 +131,14 @@ def requested(body: Message, caller: Caller) -> MessageSendRequested:
         reply_to=body.reply_to,
         ttl_seconds=body.ttl_seconds,
     )
+
+
+def identified(asked: MessageSendRequested, caller: Caller, key: bytes | None) -> MessageSendRequested:
+    """A message without a message_id of its own gets the one that its Idempotency-Key stands for, for ever."""
+    if key is None or asked.message_id is not None:
+        return asked
+    named = derived_id("idempotency-key", caller.tenant, caller.client_id, key.decode("latin-1"))
+    return structs.replace(asked, message_id=named)
 
 
 def answer(accepted: Accepted) -> dict[str, Any]:
@@ -158,7 +167,8 @@ def router(send: Send) -> APIRouter:
         The same message_id with the same content is the same message: 202 again, `Idempotent-Replayed: true`.
         """
         traceparent = request.scope["state"]["traceparent"]
-        accepted = await send.accept(caller.tenant, requested(body, caller), traceparent=traceparent)
+        asked = identified(requested(body, caller), caller, header(dict(request.scope), b"idempotency-key"))
+        accepted = await send.accept(caller.tenant, asked, traceparent=traceparent)
         return Response(
             orjson.dumps(answer(accepted)),
             202,
@@ -202,15 +212,16 @@ class MessagesEndpoint:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: AsgiSend) -> None:
         started = perf_counter()
         given = header(scope, b"traceparent")
-        span = child(given.decode("latin-1") if given else None)
-        status, headers, body = await self._respond(scope, receive, span.trace_id, str(span))
-        headers.append((b"traceparent", str(span).encode("ascii")))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        with spans.request("POST", given.decode("latin-1") if given else None) as span:
+            status, headers, body = await self._respond(scope, receive, span)
+            headers.append((b"traceparent", str(span).encode("ascii")))
+            spans.answered("POST", "/v1/messages", status)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
         metrics.accept_seconds.observe(perf_counter() - started)
 
     async def _respond(
-        self, scope: dict[str, Any], receive: Receive, trace_id: str, traceparent: str
+        self, scope: dict[str, Any], receive: Receive, span: TraceContext
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         try:
             authorization = header(scope, b"authorization")
@@ -218,20 +229,23 @@ class MessagesEndpoint:
             if caller is None:
                 caller = await self._authenticator.authenticate(authorization)
             asked = requested(parse(await read_body(receive)), caller)
-            accepted = await self._send.accept(caller.tenant, asked, traceparent=traceparent)
+            asked = identified(asked, caller, header(scope, b"idempotency-key"))
+            accepted = await self._send.accept(caller.tenant, asked, traceparent=str(span))
         except Chat4AllError as error:
-            return problem_response(error, instance=scope["path"], trace_id=trace_id)
+            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
         except Exception as error:  # noqa: BLE001  the border of the process: nothing leaves but a problem
-            log.error("request failed", http_route="/v1/messages", trace_id=trace_id, exc_info=error)
-            return problem_response(error, instance=scope["path"], trace_id=trace_id)
+            log.error("request failed", http_route="/v1/messages", trace_id=span.trace_id, exc_info=error)
+            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
         message = accepted.message
+        spans.about(tenant=caller.tenant, conversation_id=message.conversation_id, message_id=message.message_id)
         log.info(
             "message accepted",
             function="send",
             tenant=caller.tenant,
             message_id=message.message_id,
             conversation_id=message.conversation_id,
-            trace_id=trace_id,
+            trace_id=span.trace_id,
+            span_id=span.span_id,
             outcome="replayed" if accepted.replayed else "accepted",
         )
         body = orjson.dumps(answer(accepted))

@@ -15,6 +15,7 @@ from shared.domain.errors import Invalid, NotFound
 from shared.domain.identity import Identity, User
 from shared.domain.merge_patch import merge_patch
 from shared.ports import Channels, Clock, Ports
+from shared.repositories.addresses import Addresses
 from shared.repositories.conversations import Conversations
 from shared.repositories.identities import Identities, IdentityLinks
 from shared.repositories.users import Users, no_such_user
@@ -131,11 +132,13 @@ class UserAccounts:
 def new(ports: Ports) -> UserAccounts:
     users = Users(ports.tables, ports.clock)
     identities = Identities(ports.tables)
+    conversations = Conversations(ports.tables, ports.clock)
     return UserAccounts(
         users=users,
         identities=identities,
         links=IdentityLinks(identities, users, ports.clock, ports.ids),
         channels=ports.channels,
         clock=ports.clock,
-        personal_data={"memberships": Conversations(ports.tables, ports.clock)},
+        # Memberships tell where the mailboxes are, so they are forgotten last.
+        personal_data={"addresses": Addresses(ports.tables, conversations), "memberships": conversations},
     )

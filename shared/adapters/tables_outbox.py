@@ -1,8 +1,9 @@
 """
 The outbox over Tables and an EventSink that share no transaction: Cassandra and Kafka (design.md 4).
 
-An entry that says what is promised is written first; then the claims, the puts, the events; then the entry is
-deleted. Whatever stops the sender on the way, the sweeper finds the entry and looks at the claims:
+An entry that says what is promised is written first, and the leads with it; then the claims, the puts, the
+events; then the entry is deleted. Whatever stops the sender on the way, the sweeper finds the entry and looks at
+the claims:
 
 - they stand as the entry has them: the promise was made, and is kept now;
 - other rows stand in their place: the claims were refused, and the entry goes;
@@ -61,7 +62,7 @@ class TablesOutbox:
 
     async def commit(self, acceptance: Acceptance) -> list[Row]:
         entry = self._entry(acceptance)
-        await self._tables.put(Put(OUTBOX, entry, ttl=int(KEPT.total_seconds())))
+        await self._tables.put(Put(OUTBOX, entry, ttl=int(KEPT.total_seconds())), *acceptance.leads)
         try:
             in_the_way = await self._tables.put_if_absent(acceptance.table, *acceptance.claims)
         except Unanswered as lost:

@@ -57,7 +57,11 @@ class InstagramConfig(meta.MetaConfig):
     other_app_secret: meta.Token | None = Field(
         None, description="Instagram apps have two secrets; give the other one when unsure which of them signs"
     )
-    api: str = Field("https://graph.instagram.com", pattern=r"^https?://[^\s?#]+$")
+    api: str = Field(
+        "https://graph.instagram.com",
+        pattern=r"^https?://[^\s?#]+$",
+        json_schema_extra={"hosts": ["graph.facebook.com"]},
+    )
 
 
 class Instagram:

@@ -1,16 +1,15 @@
 """The Channels port over entry points: an installed package adds a channel, nothing here changes (C4, C5)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any
 
 import httpx
-from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from events.vocabulary import IN_APP
 from shared.domain.errors import FieldError, Invalid, NotFound, Unavailable
-from shared.ports.channel import Channel
+from shared.ports.channel import Channel, secret_fields
 
 GROUP = "chat4all.channels"
 
@@ -19,10 +18,20 @@ class InstalledChannels:
     """
     ``http`` is the one client of all channels; the caller closes it. A channel's module is imported when it is
     first asked for, so that a function that delivers on one does not pay for the others.
+
+    A tenant chooses the setting ``api`` of its account, so it may name only the provider's own hosts (that of the
+    default, and ``hosts`` in the field's json_schema_extra), by https; and ``allowed_hosts`` of the installation.
     """
 
-    def __init__(self, http: httpx.AsyncClient, installed: Iterable[EntryPoint] | None = None) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        installed: Iterable[EntryPoint] | None = None,
+        *,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
         self._http = http
+        self._allowed_hosts = frozenset(allowed_hosts)
         self._installed = _by_name(entry_points(group=GROUP) if installed is None else installed)
         self._loaded: dict[str, type[Channel]] = {}
 
@@ -50,6 +59,9 @@ class InstalledChannels:
             checked = channel.Config.model_validate(dict(config))
         except ValidationError as error:
             raise Invalid(errors=_field_errors(channel, error)) from None  # the cause holds the secrets
+        if not _may_call(channel, getattr(checked, "api", None), self._allowed_hosts):
+            detail = f"only the provider's own addresses: {', '.join(sorted(_own_hosts(channel)))}, by https"
+            raise Invalid(errors=[{"pointer": "/settings/api", "detail": detail}])
         return channel(checked, self._http)
 
     def _load(self, name: str) -> type[Channel]:
@@ -79,15 +91,23 @@ def http_client() -> httpx.AsyncClient:
     )
 
 
-def secret_fields(channel: type[Channel]) -> frozenset[str]:
-    """The fields of the channel's Config that are secrets: what an account keeps under ``secrets``."""
-    return frozenset(name for name, field in channel.Config.model_fields.items() if _is_secret(field))
+def _own_hosts(channel: type[Channel]) -> frozenset[str]:
+    field = channel.Config.model_fields["api"]
+    more = field.json_schema_extra.get("hosts", []) if isinstance(field.json_schema_extra, dict) else []
+    default = [httpx.URL(field.default).host] if isinstance(field.default, str) else []
+    return frozenset([*default, *(str(host) for host in more)]) if isinstance(more, list) else frozenset(default)
 
 
-def _is_secret(field: FieldInfo) -> bool:
-    return SecretStr in (field.annotation, *get_args(field.annotation)) or any(
-        SecretStr in get_args(part) for part in get_args(field.annotation)
-    )
+def _may_call(channel: type[Channel], api: object, allowed: frozenset[str]) -> bool:
+    if not isinstance(api, str):
+        return True  # the channel has no such setting
+    try:
+        url = httpx.URL(api)
+    except httpx.InvalidURL:
+        return False
+    if url.userinfo:
+        return False
+    return url.host in allowed or (url.scheme == "https" and url.port is None and url.host in _own_hosts(channel))
 
 
 def _by_name(installed: Iterable[EntryPoint]) -> dict[str, EntryPoint]:

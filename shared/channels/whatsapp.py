@@ -72,6 +72,7 @@ class WhatsApp:
         text=4096,
         caption=1024,
         without_caption=frozenset({"audio", "sticker"}),
+        correlated=True,
         media={
             "image": 5 * MIB,
             "audio": 16 * MIB,

@@ -1,8 +1,9 @@
 """
 The circuit breaker of one channel account, as a pure state (design.md 5; M. Nygard, Release It!).
 
-Closed: calls go through. After ``THRESHOLD`` failures in a row it is open: the mailbox waits. When the pause
-is over one call is let through (half-open): its success closes the breaker, its failure opens it for longer.
+Closed: calls go through. After ``THRESHOLD`` failures in a row, of several recipients, it is open: mailboxes wait.
+When the pause is over one call is let through (half-open): its success closes the breaker, its failure opens it for
+longer.
 """
 
 from datetime import datetime, timedelta
@@ -11,6 +12,10 @@ from typing import Literal
 from msgspec import Struct, structs
 
 THRESHOLD = 5
+RECIPIENTS = 3
+"""So many different people's calls must have failed: one broken recipient is not a broken provider."""
+REMEMBERED = 20
+SECOND_CHANCE = timedelta(seconds=10)
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 
@@ -19,6 +24,8 @@ class Breaker(Struct, frozen=True, kw_only=True):
     failures: int = 0
     opened: int = 0  # times in a row that it opened
     until: datetime | None = None
+    recipients: tuple[int, ...] = ()
+    """Whose calls failed since the last that worked; by a number that names nobody."""
 
     def state(self, now: datetime) -> Literal["closed", "open", "half-open"]:
         if self.until is None:
@@ -35,10 +42,30 @@ def succeeded(_: Breaker) -> Breaker:
     return Breaker()
 
 
-def failed(breaker: Breaker, now: datetime, *, at_once: bool = False) -> Breaker:
-    """After a failure of the provider, not of the message; ``at_once`` when the account itself is broken."""
+def may_try(breaker: Breaker, who: int, now: datetime) -> bool:
+    """
+    Whether this recipient's call may be the one that a half-open breaker lets through.
+
+    Those whose calls failed come second: a recipient who is broken alone must not keep an account closed.
+    """
+    return who not in breaker.recipients or breaker.until is None or now >= breaker.until + SECOND_CHANCE
+
+
+def failed(breaker: Breaker, now: datetime, *, who: int, at_once: bool = False) -> Breaker:
+    """
+    After a failure of the provider, not of the message; ``at_once`` when the account itself is broken.
+
+    One recipient alone opens nothing: their mailbox waits by itself.
+    """
     failures = breaker.failures + 1
-    if not at_once and failures < THRESHOLD and breaker.until is None:
-        return structs.replace(breaker, failures=failures)
+    recipients = tuple(dict.fromkeys((*breaker.recipients, who)))[-REMEMBERED:]
+    many = failures >= THRESHOLD and len(recipients) >= RECIPIENTS
+    if not at_once and not many and breaker.until is None:
+        return structs.replace(breaker, failures=failures, recipients=recipients)
     longer = FIRST_PAUSE * (2 ** min(breaker.opened, 10))
-    return Breaker(failures=failures, opened=breaker.opened + 1, until=now + min(longer, LONGEST_PAUSE))
+    return Breaker(
+        failures=failures,
+        opened=breaker.opened + 1,
+        until=now + min(longer, LONGEST_PAUSE),
+        recipients=recipients,
+    )

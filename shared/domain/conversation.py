@@ -36,6 +36,11 @@ def check_members(kind: Type, members: Collection[str]) -> tuple[str, ...]:
     return unique
 
 
+def has_room(conversation: Conversation, members: Collection[str]) -> bool:
+    """Whether one more may join: a private conversation keeps its two, a group has a limit."""
+    return conversation.type == "group" and len(members) < MAX_MEMBERS
+
+
 def pair_of(members: Collection[str]) -> str:
     """What two users' private conversation is found by, whichever of them is named first."""
     first, second = sorted(members)

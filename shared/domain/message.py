@@ -85,7 +85,7 @@ class Draft:
         )
 
 
-def message_id(given: str | None, fresh: str) -> str:
+def message_id(given: str | None, fresh: str, *, pointer: str = "/message_id") -> str:
     """
     The canonical message_id: ``given`` in lower case, or ``fresh``.
 
@@ -96,7 +96,7 @@ def message_id(given: str | None, fresh: str) -> str:
         return fresh
     canonical = given.lower()
     if not _UUID.match(canonical):
-        raise Invalid(errors=[{"pointer": "/message_id", "detail": "use a UUID, such as one of version 4"}])
+        raise Invalid(errors=[{"pointer": pointer, "detail": "use a UUID, such as one of version 4"}])
     return canonical
 
 

@@ -54,36 +54,42 @@ class RoutingRule:
     created_at: datetime
 
 
-def first_match(rules: Iterable[RoutingRule], channel: str, account_id: str, from_address: str) -> RoutingRule | None:
+def first_match(
+    rules: Iterable[RoutingRule], channel: str, account_id: str, addresses: frozenset[str]
+) -> RoutingRule | None:
+    """``addresses`` are all that name the sender."""
     return next(
-        (rule for rule in sorted(rules, key=_order) if matches(rule.match, channel, account_id, from_address)),
+        (rule for rule in sorted(rules, key=position) if matches(rule.match, channel, account_id, addresses)),
         None,
     )
 
 
 def in_order(rules: Iterable[RoutingRule]) -> list[RoutingRule]:
     """As they are tried."""
-    return sorted(rules, key=_order)
+    return sorted(rules, key=position)
 
 
-def matches(match: Match, channel: str, account_id: str, from_address: str) -> bool:
+def matches(match: Match, channel: str, account_id: str, addresses: frozenset[str]) -> bool:
     """
-    >>> matches(Match("whatsapp"), "whatsapp", "1", "+5511")
+    >>> matches(Match("whatsapp"), "whatsapp", "1", frozenset({"+5511"}))
     True
-    >>> matches(Match("whatsapp", from_address="+5522"), "whatsapp", "1", "+5511")
+    >>> matches(Match("whatsapp", from_address="+5511"), "whatsapp", "1", frozenset({"BR.7", "+5511"}))
+    True
+    >>> matches(Match("whatsapp", from_address="+5522"), "whatsapp", "1", frozenset({"+5511"}))
     False
     """
     return (
         match.channel == channel
         and match.account_id in (None, account_id)
-        and match.from_address in (None, from_address)
+        and (match.from_address is None or match.from_address in addresses)
     )
 
 
-def _order(rule: RoutingRule) -> tuple[int, int, datetime, str]:
+def position(rule: RoutingRule) -> tuple[int, int, int, str]:
+    """Where it stands among the others: what is lower is tried first."""
     match = rule.match
-    said = (match.from_address is not None) * 2 + (match.account_id is not None)
-    return rule.priority, -said, rule.created_at, rule.rule_id
+    unsaid = (match.from_address is None) * 2 + (match.account_id is None)
+    return rule.priority, unsaid, int(rule.created_at.timestamp() * 1_000_000), rule.rule_id
 
 
 def match_to_json(match: Match) -> dict[str, Any]:

@@ -84,10 +84,11 @@ def build_app(
 
 async def _method_not_allowed(request: Request, error: HTTPException) -> Response:
     """RFC 9110 15.5.6: ``Allow`` names all methods of the path; Starlette knows only those of one route."""
-    allowed = set((error.headers or {}).get("Allow", "").split(", "))
-    for route in request.app.state.routes:
-        if route.path_regex.match(request.scope["path"]):
-            allowed |= route.methods
+    path, routes = request.scope["path"], request.app.state.routes
+    # A fixed path goes before a pattern that it happens to match: messages/batch is no message_id.
+    of_path = [one for one in routes if one.path == path] or [one for one in routes if one.path_regex.match(path)]
+    allowed = {method for route in of_path for method in route.methods}
+    allowed = allowed or set((error.headers or {}).get("Allow", "").split(", "))
     headers = {"Allow": ", ".join(sorted(allowed - {""}))}
     return await _problem(request, HTTPException(error.status_code, error.detail, headers))
 

@@ -1,9 +1,9 @@
 """
 ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header) for every POST that has no better means.
 
-Messages have their message_id and events their id; those routes are left alone. What the first request
-answered is kept, sealed, for 24 hours: answers may hold secrets that are shown once. Answers that are no
-success are not kept, for nothing was done: the same key may try again.
+A message has its message_id, or the one that its key stands for, and an event its id; those routes are left alone.
+A batch is not: its items need none. What the first request answered is kept, sealed, for 24 hours: answers may hold
+secrets that are shown once. Answers that are no success are not kept, for nothing was done: the same key may try again.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import logging
 import re
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.domain.errors import Chat4AllError, Invalid, Unavailable
@@ -21,7 +22,7 @@ from shared.repositories.idempotency import Claim, IdempotencyKeys, Kept
 
 _LOG = logging.getLogger("chat4all.http")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
-_WITHOUT = re.compile(r"/v1/(messages|messages/batch|events|inbound/.*)\Z")
+_WITHOUT = re.compile(r"/v1/(messages|events|inbound/.*)\Z")
 
 
 class Idempotency:
@@ -100,6 +101,8 @@ async def _whole(receive: Receive) -> bytes:
     parts = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -7,20 +7,23 @@ What happens to every request before a route sees it, as pure ASGI, outermost fi
 """
 
 import logging
-from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.domain.errors import Chat4AllError, TooLarge
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
-from shared.observability.trace import child
+from shared.observability import spans
 
 MAX_BODY = 10 * 1024 * 1024
 _LOG = logging.getLogger("chat4all.http")
 
 OPEN_UNDER_V1 = ("/v1/inbound/",)
 """Paths whose callers prove themselves otherwise: providers sign their webhooks."""
+
+_TRACED = ("/v1/", "/auth/")
+"""Elsewhere are probes, pages and simulated providers: contexts, and no spans."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -51,13 +54,23 @@ class Border:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        given = header(scope, b"traceparent")
+        traceparent = given.decode("latin-1") if given else None
+        traced = scope["path"].startswith(_TRACED)
+        with spans.request(scope["method"], traceparent) if traced else spans.unrecorded(traceparent) as trace:
+            scope.setdefault("state", {}).update(traceparent=str(trace), trace_id=trace.trace_id)
+            await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _LimitedBody(receive, self._max_body)
-        response = _Response(send, _trace(scope), body)
+        response = _Response(scope, send, body)
         try:
             length = header(scope, b"content-length")
             if length is not None and length.isdigit() and int(length) > self._max_body:
                 raise body.too_large()
             await self._app(scope, body, response)
+        except ClientDisconnect:
+            return  # the caller hung up in the middle of the body: half a request is none, and nobody hears an answer
         except Exception as error:
             if response.started:
                 raise
@@ -90,8 +103,8 @@ class _LimitedBody:
 class _Response:
     """What the app says about a body that was too large is not sent: it only knows that reading failed."""
 
-    def __init__(self, send: Send, traceparent: str, body: _LimitedBody) -> None:
-        self._send, self._traceparent, self._body = send, traceparent.encode("ascii"), body
+    def __init__(self, scope: Scope, send: Send, body: _LimitedBody) -> None:
+        self._scope, self._send, self._body = scope, send, body
         self.started = False
 
     async def __call__(self, message: Message) -> None:
@@ -101,16 +114,11 @@ class _Response:
     async def anyway(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [*message.get("headers", ()), (b"traceparent", self._traceparent)]
+            traceparent = self._scope["state"]["traceparent"].encode("ascii")
+            message["headers"] = [*message.get("headers", ()), (b"traceparent", traceparent)]
+            route = getattr(self._scope.get("route"), "path", None)
+            spans.answered(self._scope["method"], route, message["status"])
         await self._send(message)
-
-
-def _trace(scope: Scope) -> str:
-    given = header(scope, b"traceparent")
-    trace = child(given.decode("latin-1") if given else None)
-    state: dict[str, Any] = scope.setdefault("state", {})
-    state["traceparent"], state["trace_id"] = str(trace), trace.trace_id
-    return str(trace)
 
 
 class Authentication:

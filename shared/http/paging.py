@@ -17,6 +17,8 @@ from shared.domain.errors import Invalid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+MAX_NUMBER = 2**53
+"""The greatest number that a cursor, like any JSON number, carries exactly."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")]
@@ -43,6 +45,8 @@ def decode_cursor(cursor: str, types: Sequence[type[str] | type[int]]) -> tuple[
     except (ValueError, binascii.Error):
         raise _bad() from None
     if not isinstance(position, list) or [type(part) for part in position] != list(types):
+        raise _bad()
+    if any(isinstance(part, int) and not 0 <= part <= MAX_NUMBER for part in position):
         raise _bad()
     return tuple(position)
 

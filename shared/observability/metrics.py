@@ -32,6 +32,12 @@ deliveries = Counter(
 statuses = Counter(
     "chat4all_statuses_total", "Statuses recorded, as reported.", ["channel", "status"], registry=REGISTRY
 )
+statuses_unmatched = Counter(
+    "chat4all_statuses_unmatched_total",
+    "Statuses of messages that are not ours: sent by hand, or by another program of the account.",
+    ["channel"],
+    registry=REGISTRY,
+)
 messages_failed = Counter(
     "chat4all_messages_failed_total", "Deliveries that will not happen.", ["tenant", "channel"], registry=REGISTRY
 )
@@ -85,6 +91,10 @@ def message_pushed(tenant: str) -> None:
     _child(messages_pushed, tenant).inc()
 
 
+def status_unmatched(channel: str) -> None:
+    _child(statuses_unmatched, channel).inc()
+
+
 def message_failed(tenant: str, channel: str) -> None:
     _child(messages_failed, tenant, channel).inc()
 
@@ -109,7 +119,6 @@ fan_out_up = Gauge("chat4all_fan_out_up", "1 while fan-out to other processes wo
 frames_dropped = Counter(
     "chat4all_frames_dropped_total", "Frames for open sockets that could not be handed over.", registry=REGISTRY
 )
-open_sockets = Gauge("chat4all_open_sockets", "WebSockets open now.", registry=REGISTRY)
 
 
 def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:

@@ -14,7 +14,7 @@ It retries nothing, logs nothing, keeps no state. It raises Rejected, Busy or Un
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args
 
 from events.vocabulary import Payload, Status
 
@@ -39,6 +39,8 @@ class Limits:
     media: Mapping[str, int] = field(default_factory=dict)
     delivered_receipts: bool = True
     read_receipts: bool = True
+    correlated: bool = False
+    """Every status of what we sent brings our ``delivery_id`` back: one without it is of somebody else's message."""
     without_caption: frozenset[str] = frozenset()
     """Media types whose caption nobody would see; it goes as a text of its own."""
 
@@ -124,6 +126,16 @@ class Challenge:
 
 
 Inbound = InboundMessage | InboundStatus | InboundEcho | Challenge
+
+
+def secret_fields(channel: "type[Channel]") -> frozenset[str]:
+    """The fields of the channel's Config that are secrets: what an account keeps under ``secrets``."""
+    from pydantic import SecretStr
+
+    def holds(annotation: Any) -> bool:
+        return annotation is SecretStr or any(holds(part) for part in get_args(annotation))
+
+    return frozenset(name for name, field in channel.Config.model_fields.items() if holds(field.annotation))
 
 
 class Channel(Protocol):

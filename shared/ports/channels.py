@@ -25,6 +25,6 @@ class Channels(Protocol):
         A channel for one account; ``config`` has plain values, secrets included.
 
         Raises:
-            Invalid: the channel's Config refuses it; errors point at the fields.
+            Invalid: the channel's Config refuses it; errors point at /settings/… or /secrets/….
         """
         ...

@@ -21,8 +21,8 @@ class EventLog(Protocol):
         """Events with a greater offset, oldest first; waits up to ``wait`` seconds for the first one."""
         ...
 
-    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
-        """The newest events, oldest of them first."""
+    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
+        """The newest events, or the newest with an offset lower than ``before``; oldest of them first."""
         ...
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:

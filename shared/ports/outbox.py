@@ -14,14 +14,15 @@ class Acceptance:
     One unit of ``Outbox.commit``.
 
     ``claims`` are inserted if none exists, all or nothing, in one partition of ``table``. With them stand
-    ``puts`` (idempotent) and ``events``; ``note`` is what the sweeper needs to finish the job: it names the
-    claims to look for.
+    ``puts`` (idempotent) and ``events``.
     """
 
     table: Table
     claims: Sequence[Row]
     puts: Sequence[Put]
     events: Sequence[Event[Any]]
+    leads: Sequence[Put] = ()
+    """Where to look for the claims: on disk before they are, and harmless where the claims are refused."""
 
 
 class Outbox(Protocol):

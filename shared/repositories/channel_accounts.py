@@ -48,9 +48,11 @@ class ChannelAccounts:
         row = await self.tables.get(CHANNEL_ACCOUNTS, (tenant, channel, account_id))
         return None if row is None else self._opened(row)
 
-    async def of_channel(self, tenant: str, channel: str) -> list[ChannelAccount]:
-        """All accounts on the channel, enabled or not, by account_id."""
-        rows = await self.tables.slice(CHANNEL_ACCOUNTS, (tenant,), prefix=(channel,), limit=MAX_ACCOUNTS)
+    async def of_channel(
+        self, tenant: str, channel: str, *, after: str | None = None, limit: int = MAX_ACCOUNTS
+    ) -> list[ChannelAccount]:
+        """Accounts on the channel, enabled or not, by account_id."""
+        rows = await self.tables.slice(CHANNEL_ACCOUNTS, (tenant,), prefix=(channel,), after=after, limit=limit)
         return [self._opened(row) for row in rows]
 
     async def for_channel(self, tenant: str, channel: str) -> list[ChannelAccount]:

@@ -65,6 +65,28 @@ class Conversations:
         await self._check_same(tenant, existing, conversation, members)
         return existing, False
 
+    async def ensure(self, tenant: str, conversation: Conversation, members: tuple[str, ...]) -> Conversation:
+        """
+        The conversation with this id, or this pair's, as it has become since; made if it is not there.
+
+        For ids that we derive: whoever joined and whatever its metadata say by now, it is the same one; those of
+        ``members`` who are not in it come back.
+        """
+        existing = await self.get(tenant, conversation.conversation_id)
+        if existing is None:
+            try:
+                existing, _ = await self.create(tenant, conversation, members)
+            except Conflict:  # somebody else made it at the same moment, and others have changed it since
+                existing = await self.get(tenant, conversation.conversation_id)
+                if existing is None:
+                    raise
+        # Somebody left, or whoever made it died before its members were written.
+        present = await self.members(tenant, existing.conversation_id)
+        missing = tuple(user for user in members if user not in present)
+        if missing:
+            await self._join(tenant, existing, missing, existing.created_by)
+        return existing
+
     async def _check_same(
         self, tenant: str, existing: Conversation, asked: Conversation, members: tuple[str, ...]
     ) -> None:
@@ -95,10 +117,12 @@ class Conversations:
 
     async def erase_user(self, tenant: str, user_id: str) -> int:
         """Take the user out of every conversation (LGPD art. 18); how many there were."""
-        conversations = await self.of_user(tenant, user_id)
-        for conversation_id in conversations:
-            await self.remove(tenant, conversation_id, user_id)
-        return len(conversations)
+        removed = 0
+        while conversations := await self.of_user(tenant, user_id):
+            for conversation_id in conversations:
+                await self.remove(tenant, conversation_id, user_id)
+            removed += len(conversations)
+        return removed
 
     async def of_user(self, tenant: str, user_id: str, *, after: str | None = None, limit: int = _MANY) -> list[str]:
         """Ids of the conversations that the user is in, in the order of the ids."""

@@ -64,11 +64,14 @@ class Deliveries:
             address=str(row["address"]),
         )
 
-    async def report(self, tenant: str, message_id: str, report: Report) -> None:
-        """Append a report; the first one of a kind counts, so its time does not move when it is repeated."""
+    async def report(self, tenant: str, message_id: str, report: Report) -> Report:
+        """Append a report; the first one of a kind counts and is returned: its time does not move by repeats."""
         key = (tenant, message_id, report.recipient, report.channel, report.attempt, str(report.status))
-        if await self._tables.get(REPORTS, key) is None:
-            await self._tables.put(Put(REPORTS, _report_row(tenant, message_id, report)))
+        row = await self._tables.get(REPORTS, key)
+        if row is not None:
+            return _report(row)
+        await self._tables.put(Put(REPORTS, _report_row(tenant, message_id, report)))
+        return report
 
     async def reports(self, tenant: str, message_id: str) -> list[Report]:
         rows = await self._tables.slice(REPORTS, (tenant, message_id), limit=_MANY)

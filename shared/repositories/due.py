@@ -18,7 +18,9 @@ from shared.repositories.schema import CURSORS, DUE, PLATFORM
 SHARDS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARGIN = 2  # minutes that the cursor stays behind: clocks of two writers may differ by as much
-_PAGE = 500
+_MINUTES_AT_ONCE = 1500  # that one round walks: after a long stop it takes several
+_FIRST_LOOK_BACK = timedelta(days=1)
+_CURSOR = (PLATFORM, "due", "redrive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,25 @@ class DueEntry:
     wake: CloudEvent
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Every entry that is due and lies before ``next_minute`` is among ``entries`` or has been woken before."""
+
+    entries: list[DueEntry]
+    next_minute: int
+
+
 class DueList:
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
 
-    async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> None:
-        """Have ``wake`` handed over at ``at`` or soon after; the same id and time is one entry."""
+    async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> datetime:
+        """
+        Have ``wake`` handed over at ``at`` or soon after; the same id and time is one entry.
+
+        Returns: the time that the entry is kept under; ``remove`` takes it.
+        """
         at = max(at, self._clock.now())
         await self._tables.put(
             Put(
@@ -53,42 +67,49 @@ class DueList:
                 },
             )
         )
+        return at
 
-    async def due(self, limit: int) -> list[DueEntry]:
-        """Entries whose time has come, at most ``limit``."""
+    async def remove(self, due_id: str, at: datetime) -> None:
+        """The promise is kept, or was not needed."""
+        shard = crc32(due_id.encode()) % SHARDS
+        await self._tables.delete(DUE, (PLATFORM, _minute(at), shard, at, due_id))
+
+    async def due(self, limit: int) -> "Round":
+        """Entries whose time has come, oldest first, at most ``limit``."""
         now = self._clock.now()
         found: list[DueEntry] = []
-        for minute in range(await self._cursor(), _minute(now) + 1):
+        first = await self._cursor()
+        after_last = min(_minute(now), first + _MINUTES_AT_ONCE) + 1
+        for minute in range(first, after_last):
             for shard in range(SHARDS):
-                rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=_PAGE)
-                for row in rows:
-                    at, wake = row["at"], row["wake"]
-                    assert isinstance(at, datetime) and isinstance(wake, bytes)
-                    found.append(
-                        DueEntry(at, str(row["due_id"]), str(row["kind"]), str(row["owner"]), from_structured(wake))
-                    )
-                if len(found) >= limit:
-                    return found[:limit]
-        return found
+                room = limit - len(found)
+                rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
+                found += [_entry(row) for row in rows]
+                if len(rows) == room:
+                    return Round(found, minute)
+        return Round(found, after_last)
 
-    async def done(self, entries: list[DueEntry]) -> None:
-        """The entries have been woken."""
-        for entry in entries:
-            shard = crc32(entry.due_id.encode()) % SHARDS
-            await self._tables.delete(DUE, (PLATFORM, _minute(entry.at), shard, entry.at, entry.due_id))
-
-    async def caught_up(self) -> None:
-        """Everything that was due is woken: the next walk starts here."""
-        minute = _minute(self._clock.now()) - _MARGIN
-        if minute > await self._cursor():
-            row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
+    async def done(self, woken: "Round") -> None:
+        """All entries of the round have been woken, and the next one starts where it ended."""
+        for entry in woken.entries:
+            await self.remove(entry.due_id, entry.at)
+        minute = min(woken.next_minute, _minute(self._clock.now()) - _MARGIN)
+        row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
+        known = await self._tables.get(CURSORS, _CURSOR)
+        if known is None or minute > int(str(known["seq"])):
             await self._tables.put(Put(CURSORS, row))
 
     async def _cursor(self) -> int:
-        row = await self._tables.get(CURSORS, (PLATFORM, "due", "redrive"))
-        if row is None:
-            return _minute(self._clock.now() - timedelta(minutes=_MARGIN))
+        row = await self._tables.get(CURSORS, _CURSOR)
+        if row is None:  # nobody has ever walked: whatever the first process promised before it died is still there
+            return _minute(self._clock.now() - _FIRST_LOOK_BACK)
         return int(str(row["seq"]))
+
+
+def _entry(row: Row) -> DueEntry:
+    at, wake = row["at"], row["wake"]
+    assert isinstance(at, datetime) and isinstance(wake, bytes)
+    return DueEntry(at, str(row["due_id"]), str(row["kind"]), str(row["owner"]), from_structured(wake))
 
 
 def _minute(at: datetime) -> int:

@@ -5,7 +5,7 @@ Rows are added by route and changed by compare-and-set only, so that one process
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.domain.mailbox import Item, State
 from shared.ports.tables import Put, Row, Tables
@@ -15,6 +15,8 @@ from shared.repositories.schema import ECHOES, LAST_ACCOUNTS, MAILBOX, UNCERTAIN
 _PAGE = 50
 _UNCERTAIN_TTL = 7 * 24 * 3600  # seconds
 _ECHO_TTL = 24 * 3600  # seconds
+_PROVIDERS_CLOCK = timedelta(seconds=5)
+"""By how much a provider's time, often in whole seconds, may lie before ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """A delivery whose answer was lost, where an echo can find it."""
+    """A delivery whose answer was lost, where an echo can find it; ``since``: when its part was first sent."""
 
     delivery_id: str
     conversation_id: str
@@ -40,6 +42,10 @@ class InDoubt:
     part: int
     parts: int
     since: datetime
+
+    def matches(self, text_hash: str, at: datetime) -> bool:
+        """Whether an echo may be that of what was sent; of media, whose hash is "", none is."""
+        return bool(text_hash) and self.text_hash == text_hash and _not_before(at, self.since)
 
 
 class Mailboxes:
@@ -79,7 +85,8 @@ class Mailboxes:
         )
 
     async def doubt(self, mailbox: Mailbox, item: Item, parts: int, since: datetime) -> None:
-        """Let echoes find the delivery, whose text has ``parts``."""
+        """Let echoes since then find the delivery, whose text has ``parts``; an earlier doubt of the part counts on."""
+        since = await self.doubted_since(mailbox, item) or since
         row: Row = {
             "tenant": mailbox.tenant,
             "channel": mailbox.channel,
@@ -93,6 +100,16 @@ class Mailboxes:
             "since": since,
         }
         await self._tables.put(Put(UNCERTAIN, row, ttl=_UNCERTAIN_TTL))
+
+    async def doubted_since(self, mailbox: Mailbox, item: Item) -> datetime | None:
+        """When the part that is in doubt was first sent; None: it is in no doubt."""
+        key = mailbox.tenant, mailbox.channel, mailbox.address, item.delivery_id
+        row = await self._tables.get(UNCERTAIN, key)
+        if row is None or row["part"] != item.part:
+            return None
+        since = row["since"]
+        assert isinstance(since, datetime)
+        return since
 
     async def in_doubt(self, tenant: str, channel: str, address: str) -> list[InDoubt]:
         rows = await self._tables.slice(UNCERTAIN, (tenant, channel, address), limit=_PAGE)
@@ -131,11 +148,16 @@ class Mailboxes:
         }
         await self._tables.put(Put(ECHOES, row, ttl=_ECHO_TTL))
 
-    async def echoes(self, mailbox: Mailbox, text_hash: str) -> list[str]:
-        """Provider's ids of kept echoes with this text, oldest first."""
+    async def echoes(self, mailbox: Mailbox, text_hash: str, since: datetime) -> list[str]:
+        """Provider's ids of kept echoes with this text from then on, oldest first; "" has none."""
         rows = await self._tables.slice(ECHOES, (mailbox.tenant, mailbox.channel, mailbox.address), limit=_PAGE)
-        matching = [row for row in rows if row["text_hash"] == text_hash]
-        return [str(row["provider_message_id"]) for row in sorted(matching, key=lambda row: str(row["at"]))]
+        found = []
+        for row in rows:
+            at = row["at"]
+            assert isinstance(at, datetime)
+            if text_hash and row["text_hash"] == text_hash and _not_before(at, since):
+                found.append((at, str(row["provider_message_id"])))
+        return [provider_message_id for _, provider_message_id in sorted(found)]
 
     async def wrote_to(self, tenant: str, channel: str, address: str, account_id: str) -> None:
         """Somebody wrote to this account of ours."""
@@ -156,6 +178,10 @@ class Mailboxes:
 
 
 _JUDGED = ("state", "tries", "attempt", "part", "until")
+
+
+def _not_before(at: datetime, since: datetime) -> bool:
+    return at >= since - _PROVIDERS_CLOCK
 
 
 def _reader(mailbox: Mailbox) -> str:

@@ -1,11 +1,11 @@
 """Events that the broker gave up, kept with their reason until somebody replays or discards them (C8)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from events import CloudEvent, derived_id
 from events.cloudevent import from_structured
-from shared.ports.tables import Put, Row, Tables
+from shared.ports.tables import Row, Tables
 from shared.repositories.schema import PARKED
 
 KEPT = 30 * 24 * 3600
@@ -38,10 +38,9 @@ class Parked:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def keep(self, tenant: str, parked: ParkedEvent) -> None:
-        row: Row = {
-            "tenant": tenant,
-            "parked_id": parked.parked_id,
+    async def keep(self, tenant: str, parked: ParkedEvent, *, over: ParkedEvent | None) -> bool:
+        """Park the event in the place of ``over``; False when somebody else has changed the entry meanwhile."""
+        columns: Row = {
             "trigger": parked.trigger,
             "reason": parked.reason,
             "attempts": parked.attempts,
@@ -50,10 +49,13 @@ class Parked:
             "replayed_at": parked.replayed_at,
             "event": parked.event.to_structured(),
         }
-        await self._tables.put(Put(PARKED, row, ttl=KEPT if parked.replayed_at is None else WATCHED))
+        if over is not None:
+            return await self._change(tenant, over, columns, ttl=KEPT)
+        row = {"tenant": tenant, "parked_id": parked.parked_id, **columns}
+        return not await self._tables.put_if_absent(PARKED, row, ttl=KEPT)
 
     async def get(self, tenant: str, parked_id: str) -> ParkedEvent | None:
-        row = await self._tables.get(PARKED, (tenant, parked_id))
+        row = await self._tables.get(PARKED, (tenant, parked_id), serial=True)
         return None if row is None else _parked(row)
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> list[ParkedEvent]:
@@ -68,11 +70,25 @@ class Parked:
         return found[:limit]
 
     async def replayed(self, tenant: str, parked: ParkedEvent, at: datetime) -> None:
-        """It was handed over again; remembered for a day, in case it comes back."""
-        await self.keep(tenant, replace(parked, replayed_at=at, due_at=None))
+        """
+        It was handed over again; remembered for a day, in case it comes back.
+
+        If it is back already, the entry is that of the new failure, and stays.
+        """
+        changes: Row = {"replayed_at": at, "due_at": None}
+        await self._change(tenant, parked, changes, ttl=WATCHED)
 
     async def discard(self, tenant: str, parked_id: str) -> None:
         await self._tables.delete(PARKED, (tenant, parked_id))
+
+    async def _change(self, tenant: str, before: ParkedEvent, changes: Row, *, ttl: int) -> bool:
+        expected: Row = {
+            "attempts": before.attempts,
+            "due_at": before.due_at,
+            "replayed_at": before.replayed_at,
+        }
+        key = tenant, before.parked_id
+        return await self._tables.update_if(PARKED, key, expected=expected, changes=changes, ttl=ttl)
 
 
 def _parked(row: Row) -> ParkedEvent:

@@ -50,10 +50,17 @@ class Receipts:
     async def up_to(
         self, tenant: str, conversation_id: str, user_id: str, kind: ReceiptKind, seq: int, at: datetime
     ) -> Range | None:
-        """Keep that the user has everything up to ``seq``; the new range, None when nothing is new."""
+        """
+        Keep that the user has everything up to ``seq``.
+
+        Returns: the range that says so, the same when it is said again; None when a longer one says it.
+        """
         cursor = await self.cursor(tenant, conversation_id, user_id, kind)
         if seq <= cursor:
-            return None
+            rows = await self._tables.slice(
+                RECEIPTS, (tenant, conversation_id), prefix=(user_id, str(kind), seq), limit=1
+            )
+            return Range(int(str(rows[0]["from_seq"])), seq) if rows else None
         new = Range(cursor + 1, seq)
         await self._keep(tenant, conversation_id, user_id, kind, new, at)
         await self._cursors.move(tenant, conversation_id, f"{kind}/{user_id}", seq)
@@ -91,9 +98,9 @@ class Receipts:
                     at = row["at"]
                     assert isinstance(at, datetime)
                     found.append((status, Range(int(str(row["from_seq"])), int(str(row["to_seq"]))), at))
-                # A range that ends behind ``last`` may be followed by others that reach back into it; the
-                # earliest of them is in the same page, for ranges are made in the order of their ends.
-                if len(rows) < _PAGE or found[-1][1].to_seq > last:
+                # Ranges come in the order of their ends; one that covers everything is the last that can matter.
+                covering = any(it.from_seq <= first and last <= it.to_seq for _, it, _ in found[-len(rows) :])
+                if len(rows) < _PAGE or covering:
                     break
                 after = found[-1][1].to_seq
         return Coverage(user_id, tuple(found))

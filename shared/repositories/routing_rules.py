@@ -28,9 +28,11 @@ _ATTEMPTS = 5
 class RoutingRules:
     tables: Tables
 
-    async def first_match(self, tenant: str, channel: str, account_id: str, from_address: str) -> RoutingRule | None:
-        """The rule that decides about a message from this address to this account; None: none does."""
-        return first_match(await self.all(tenant), channel, account_id, from_address)
+    async def first_match(
+        self, tenant: str, channel: str, account_id: str, addresses: frozenset[str]
+    ) -> RoutingRule | None:
+        """The rule that decides about a message to this account from somebody of these addresses; None: none does."""
+        return first_match(await self.all(tenant), channel, account_id, addresses)
 
     async def all(self, tenant: str) -> list[RoutingRule]:
         """In the order in which they are tried."""

@@ -69,8 +69,13 @@ TIMELINE = Table(
 MESSAGE_IDS = Table(
     "message_ids",
     partition={**_TENANT, "message_id": Type.TEXT},
-    columns={"conversation_id": Type.TEXT, "seq": Type.INT, "fingerprint": Type.TEXT},
+    clustering={"conversation_id": Type.TEXT, "bucket": Type.INT},
+    columns={"seq": Type.INT},  # the number that was tried last in the bucket
 )
+"""
+Where a message may be: a row for each bucket of the timeline in which a number was tried for it, written before
+the try and never changed by a try elsewhere. The timeline's "m" row says whether it is there.
+"""
 
 EPHEMERAL_PAYLOADS = Table(
     "ephemeral_payloads",
@@ -208,6 +213,7 @@ PARKED = Table(
         "replayed_at": Type.TIME,  # None: it is parked now
         "event": Type.BYTES,  # structured CloudEvent
     },
+    conditional=True,
     expiring=True,
 )
 """Events that the broker gave up: kept with their reason, to be listed, replayed or discarded (C8)."""

@@ -115,7 +115,7 @@ class Timeline:
     async def _place(self, lane: tuple[str, str], batch: list[_Sending]) -> None:
         tenant, conversation_id = lane
         head = await self._known_head(lane)
-        unplaced = await self._answer_repeats(tenant, conversation_id, head, batch)
+        unplaced = await self._answer_repeats(lane, batch)
         while unplaced:
             chunk = unplaced[: fits(head, len(unplaced), self._bucket)]
             at = self._clock.now()
@@ -133,53 +133,60 @@ class Timeline:
                 unplaced = [sending for sending in unplaced if not sending.done.done()]
         await self._cache.put(f"{tenant}/head/{conversation_id}", b"%d" % head, ttl=_HINT_TTL)
 
-    async def _answer_repeats(
-        self, tenant: str, conversation_id: str, head: int, batch: list[_Sending]
-    ) -> list[_Sending]:
+    async def _answer_repeats(self, lane: tuple[str, str], batch: list[_Sending]) -> list[_Sending]:
         """Answer what was accepted before; the rest, each message_id once."""
+        tenant, conversation_id = lane
         fresh: dict[str, _Sending] = {}
+        others: list[_Sending] = []
         for sending in batch:
             message_id = sending.draft.message_id
             first = fresh.get(message_id)
-            if first is not None:
+            if first is not None and first.fingerprint == sending.fingerprint:
                 self._follow(first, sending)
+                continue
+            if first is not None:
+                others.append(sending)
                 continue
             if sending.draft.fresh:
                 fresh[message_id] = sending
                 continue
             try:
-                holder, indexed = await self._holder_of(tenant, conversation_id, head, message_id)
+                holder = await self._holder_of(tenant, conversation_id, message_id)
             except Conflict as error:
                 sending.fail(error)
                 continue
             if holder is None:
                 fresh[message_id] = sending
             else:
-                await self._answer_known(tenant, conversation_id, sending, holder, indexed=indexed)
+                await self._answer_known(tenant, conversation_id, sending, holder)
+        # The same id with other content: judged when it is known what became of the first.
+        self._lanes[lane][:0] = others
         return list(fresh.values())
 
-    async def _holder_of(
-        self, tenant: str, conversation_id: str, head: int, message_id: str
-    ) -> tuple[Holder | None, bool]:
-        """Who holds the message_id, and whether message_ids says so."""
-        row = await self._tables.get(MESSAGE_IDS, (tenant, message_id))
-        if row is not None:
-            if row["conversation_id"] != conversation_id:
+    async def _holder_of(self, tenant: str, conversation_id: str, message_id: str) -> Holder | None:
+        """
+        The number that the message_id holds, in whatever bucket.
+
+        Nothing can be missed: message_ids names a bucket before anybody tries a number in it, and what lands after
+        this look lands after the head that was known before it, where the claims and ``_read_on`` see it.
+
+        Raises:
+            Conflict: it is that of a message in another conversation.
+        """
+        for row in await self._tables.slice(MESSAGE_IDS, (tenant, message_id), limit=_PAGE):
+            holder = await self._in_bucket(tenant, str(row["conversation_id"]), _int(row["bucket"]), message_id)
+            if holder is not None and row["conversation_id"] != conversation_id:
                 raise Conflict("this message_id is that of a message in another conversation; use a new one")
-            return _holder(row["seq"], message_id, row["fingerprint"]), True
-        # Between the claim and message_ids a crash is possible where they are two writes; the sweeper finishes
-        # such a message within a minute, until then its own row tells. The current bucket is seen by the claim.
-        bucket = bucket_of(head + 1, self._bucket)
-        if bucket == 0:
-            return None, False
-        return await self._in_bucket(tenant, conversation_id, bucket - 1, message_id), False
+            if holder is not None:
+                return holder
+        return None
 
     async def _in_bucket(self, tenant: str, conversation_id: str, bucket: int, message_id: str) -> Holder | None:
         row = await self._tables.get(TIMELINE, (tenant, conversation_id, bucket, "m", 0, message_id), serial=True)
         return None if row is None else _holder(row["number"], message_id, row["fingerprint"])
 
     def _follow(self, first: _Sending, second: _Sending) -> None:
-        """The same message_id twice in one batch: the second is answered like the first, as its repeat."""
+        """The same message twice in one batch: the second is answered like the first, as its repeat."""
 
         def answer(done: "asyncio.Future[Accepted]") -> None:
             error = None if done.cancelled() else done.exception()
@@ -187,16 +194,12 @@ class Timeline:
                 second.fail(Unavailable("the same message was being sent and was cancelled; send it again"))
             elif error is not None:
                 second.fail(error)
-            elif first.fingerprint != second.fingerprint:
-                second.fail(_conflict())
             else:
                 second.answer(Accepted(done.result().message, replayed=True))
 
         first.done.add_done_callback(answer)
 
-    async def _answer_known(
-        self, tenant: str, conversation_id: str, sending: _Sending, holder: Holder, *, indexed: bool = False
-    ) -> None:
+    async def _answer_known(self, tenant: str, conversation_id: str, sending: _Sending, holder: Holder) -> None:
         if holder.fingerprint != sending.fingerprint:
             sending.fail(_conflict())
             return
@@ -204,9 +207,6 @@ class Timeline:
         if message is None:
             sending.fail(Unavailable("the message is stored but cannot be read now; try again"))
             return
-        if not indexed:
-            # The first writer may have died before this; writing it again is harmless (design.md 4, step 4).
-            await self._tables.put(_message_id_row(tenant, message, holder.fingerprint))
         sending.answer(Accepted(message, replayed=True))
 
     async def _read_on(
@@ -248,6 +248,7 @@ class Timeline:
     ) -> Acceptance:
         claims: list[Row] = []
         puts: list[Put] = []
+        leads: list[Put] = []
         events: list[Event[Any]] = []
         partition: Row = {
             "tenant": tenant,
@@ -260,18 +261,18 @@ class Timeline:
                 kept = msgspec.structs.replace(message, payload=EXPIRED)
                 puts.append(_payload_row(tenant, message, sending.draft.ttl_seconds or 0))
             claims += _claims(partition, kept, sending.fingerprint)
-            puts.append(_message_id_row(tenant, message, sending.fingerprint))
+            leads.append(_lead(partition, message))
             events.append(
                 Event(
                     id=message.message_id,
                     source=sending.source,
                     tenant=tenant,
                     time=message.created_at,
-                    data=message,
+                    data=kept,  # what is to be forgotten is not kept in the log either (A15)
                     traceparent=sending.traceparent,
                 )
             )
-        return Acceptance(TIMELINE, claims, puts, events)
+        return Acceptance(TIMELINE, claims, puts, events, leads)
 
     async def head(self, tenant: str, conversation_id: str) -> int:
         """The highest number of the conversation, 0 when nothing was said."""
@@ -327,10 +328,15 @@ class Timeline:
 
     async def find(self, tenant: str, message_id: str) -> MessageAccepted | None:
         """The message with this id, whatever its conversation."""
-        row = await self._tables.get(MESSAGE_IDS, (tenant, message_id))
-        if row is None:
-            return None
-        return await self.message(tenant, str(row["conversation_id"]), _int(row["seq"]))
+        for lead in await self._tables.slice(MESSAGE_IDS, (tenant, message_id), limit=_PAGE):
+            conversation_id = str(lead["conversation_id"])
+            found = await self.message(tenant, conversation_id, _int(lead["seq"]))
+            if found is not None and found.message_id == message_id:
+                return found
+            holder = await self._in_bucket(tenant, conversation_id, _int(lead["bucket"]), message_id)
+            if holder is not None:
+                return await self.message(tenant, conversation_id, holder.seq)
+        return None
 
     async def message(self, tenant: str, conversation_id: str, seq: int) -> MessageAccepted | None:
         row = await self._tables.get(TIMELINE, (tenant, conversation_id, bucket_of(seq, self._bucket), "s", seq, ""))
@@ -403,17 +409,8 @@ def _claims(partition: Row, message: MessageAccepted, fingerprint: str) -> Itera
     }
 
 
-def _message_id_row(tenant: str, message: MessageAccepted, fingerprint: str) -> Put:
-    return Put(
-        MESSAGE_IDS,
-        {
-            "tenant": tenant,
-            "message_id": message.message_id,
-            "conversation_id": message.conversation_id,
-            "seq": message.seq,
-            "fingerprint": fingerprint,
-        },
-    )
+def _lead(partition: Row, message: MessageAccepted) -> Put:
+    return Put(MESSAGE_IDS, {**partition, "message_id": message.message_id, "seq": message.seq})
 
 
 def _payload_row(tenant: str, message: MessageAccepted, ttl: int) -> Put:

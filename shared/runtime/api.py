@@ -5,7 +5,7 @@ Each functions/<name>/http.py makes a router over its function; a function and i
 so one Timeline serves a conversation's sends in this process.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -20,13 +20,12 @@ from functions.routing_rules import http as routing_rules
 from functions.send import http as send
 from functions.token import http as token
 from functions.users import http as users
+from shared.domain.errors import Unavailable
 from shared.http.app import build_app
 from shared.http.authenticator import Authenticator
+from shared.http.middleware import send_problem
 from shared.ports import Ports
-from shared.repositories.clients import Clients
 from shared.repositories.idempotency import IdempotencyKeys
-from shared.repositories.signing_keys import SigningKeys
-from shared.repositories.users import Users
 from shared.runtime import functions
 
 ROUTERS: dict[str, Any] = {
@@ -47,20 +46,23 @@ ROUTERS: dict[str, Any] = {
 class Api:
     """The ASGI application: the hot path first, everything else by FastAPI."""
 
-    def __init__(self, ports: Ports, made: dict[str, Any], more: Iterable[APIRouter] = ()) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        made: dict[str, Any],
+        sync: Callable[[], Awaitable[None]],
+        more: Iterable[APIRouter] = (),
+    ) -> None:
         """
         Args:
             made: functions by name; those that are missing are made here.
+            sync: returns once what was written is on disk.
             more: routers of the runtime's own.
         """
+        self._sync = sync
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
-        self.authenticator = Authenticator(
-            clock=ports.clock,
-            keys=SigningKeys(ports.tables, ports.vault, ports.clock),
-            clients=Clients(ports.tables, ports.clock, ports.hasher),
-            users=Users(ports.tables, ports.clock),
-        )
+        self.authenticator = Authenticator.of(ports)
         routers = [router(made[name]) for name, router in ROUTERS.items()]
         self.app: FastAPI = build_app(
             [*routers, *more],
@@ -72,7 +74,33 @@ class Api:
         self._messages = send.MessagesEndpoint(made["send"], self.authenticator)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] == "/v1/messages" and scope["method"] == "POST":
+        if scope["type"] != "http" or scope["method"] in _READS:
+            await self.app(scope, receive, send)
+        elif scope["path"] == "/v1/messages" and scope["method"] == "POST":
             await self._messages(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _OnDisk(scope, send, self._sync))
+
+
+class _OnDisk:
+    """
+    Answers a write only when it is on disk. The accepting transaction of a message is fsynced by itself; what
+    else comes from outside (a user, a rule, a provider's callback) would be lost for good by a power cut.
+    """
+
+    def __init__(self, scope: Any, send: Any, sync: Callable[[], Awaitable[None]]) -> None:
+        self._scope, self._send, self._sync = scope, send, sync
+        self._failed = False
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 300:
+            try:
+                await self._sync()
+            except Unavailable as error:
+                self._failed = True
+                await send_problem(error, self._scope, self._send)
+        if not self._failed:
+            await self._send(message)
+
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})

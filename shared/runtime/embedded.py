@@ -25,16 +25,16 @@ import uvloop
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.observability import metrics
-from shared.observability.log import LogFile, log, write_to
+from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
-from shared.ports.event_log import RecordLog
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.failpoints import arm
 from shared.runtime.host import FunctionHost
-from shared.runtime.open_ports import open_embedded
+from shared.runtime.open_ports import Embedded, open_embedded
+from shared.runtime.span_export import spans_to
 from shared.runtime.start_error import StartError
 from shared.runtime.subscriber import LocalSubscriber
 from shared.runtime.timers import Timers
@@ -85,8 +85,10 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
 
     async def create() -> Credentials:
         with _refusals(settings):
-            async with _open(settings) as (ports, _):
-                return await bootstrap.create_tenant(ports, name)
+            async with _open(settings) as opened:
+                credentials = await bootstrap.create_tenant(opened.ports, name)
+                await opened.sync()
+                return credentials
 
     _prepare(settings.data_dir)
     credentials = asyncio.run(create())
@@ -94,11 +96,22 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[tuple[Ports, RecordLog]]:
+def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
     keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
     return open_embedded(
-        settings.data_dir, keep_events=settings.keep_events, keys=[key.strip().encode() for key in keys]
+        settings.data_dir,
+        keep_events=settings.keep_events,
+        keys=[key.strip().encode() for key in keys],
+        provider_hosts=_provider_hosts(settings),
     )
+
+
+def _provider_hosts(settings: Settings) -> list[str]:
+    """What the operator allows; and this machine where simulated providers are at home."""
+    allowed = [host.strip() for host in settings.provider_hosts.split(",") if host.strip()]
+    if settings.simulators and _is_loopback(settings.host):
+        allowed += ["127.0.0.1", "::1", "localhost"]
+    return allowed
 
 
 async def _run(settings: Settings, announce: Announce) -> None:
@@ -107,15 +120,24 @@ async def _run(settings: Settings, announce: Announce) -> None:
         wired = wiring.read()
         _log_to(settings)
         async with AsyncExitStack() as stack:
-            ports, records = await stack.enter_async_context(_open(settings))
+            await stack.enter_async_context(
+                spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio)
+            )
+            opened = await stack.enter_async_context(_open(settings))
+            ports = opened.ports
             if settings.failpoint:
                 ports = arm(ports, settings.failpoint)
             _check_channels(ports)
             url = _url(settings, listening)
             new_client = await _first_client(settings, ports, url)
             made = {name: functions.new(name, ports) for name in functions.names()}
-            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), records)
-            api = Api(ports, {name: made[name] for name in ROUTERS}, _own_routers(ports, runner))
+            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), opened.log)
+            api = Api(
+                ports,
+                {name: made[name] for name in ROUTERS},
+                opened.sync,
+                _own_routers(ports, runner, settings.data_dir),
+            )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
             timers = Timers(wired.timers, ports.sink, ports.clock)
@@ -176,7 +198,7 @@ def _subscribers(wired: Wiring, made: Mapping[str, Any], ports: Ports) -> dict[s
     return subscribers
 
 
-def _own_routers(ports: Ports, runner: TriggerRunner) -> list[Any]:
+def _own_routers(ports: Ports, runner: TriggerRunner, data_dir: Path) -> list[Any]:
     async def broker() -> str:
         well, detail = runner.alive()
         if not well:
@@ -187,7 +209,8 @@ def _own_routers(ports: Ports, runner: TriggerRunner) -> list[Any]:
         await ports.log.latest(1)
         return "readable"
 
-    return [operations.router(runner), health.router({"database": database, "broker": broker})]
+    checks = {"database": database, "disk": health.room_in(data_dir), "broker": broker}
+    return [operations.router(runner), health.router(checks)]
 
 
 async def _mount_simulators(settings: Settings, api: Api, url: str, stack: AsyncExitStack) -> bool:
@@ -287,8 +310,8 @@ def _refusals(settings: Settings) -> Iterator[None]:
         raise StartError(str(error), start_error.WIRING_WRONG) from error
     except CorruptDatabase as error:
         raise StartError(
-            f"the database in {settings.data_dir} is damaged ({error}); keep a copy of chat4all.db and restore a "
-            "backup, or start with another --data-dir",
+            f"the database in {settings.data_dir} is damaged or cannot be used ({error}); keep a copy of "
+            "chat4all.db and restore a backup, or start with another --data-dir",
             start_error.DATABASE_CORRUPT,
         ) from error
     except OSError as error:

@@ -1,5 +1,6 @@
 """
-One function as a service of its own: func-python's contract over ports that it opens itself.
+One function as a service of its own: func-python's contract over ports that it opens itself. Events are POSTed to
+"/"; everything else is its HTTP face, where it has one.
 
 ``start`` and ``stop`` are synchronous under stock func-python, which awaits neither: one task holds the ports
 open, and the end of the loop closes them. Our own server awaits ``started`` and ``close``.
@@ -8,11 +9,15 @@ open, and the end of the loop closes them. Our own server awaits ``started`` and
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
-from shared.observability.log import log
+from shared.observability.log import SERVICE, log
 from shared.ports import Ports
-from shared.runtime.functions import new_event_function
+from shared.runtime.functions import new
 from shared.runtime.host import FunctionHost
+from shared.runtime.http_face import http_face
+from shared.runtime.span_export import spans_by
+from shared.runtime.start_error import StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.wiring_error import WiringError
 
@@ -27,7 +32,9 @@ class FunctionService:
 
     def __init__(self, open_ports: OpenPorts) -> None:
         self._open_ports = open_ports
+        self._name = ""
         self._host: FunctionHost | None = None
+        self._face: Any | None = None
         self._life: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
         self._leave = asyncio.Event()
@@ -50,7 +57,7 @@ class FunctionService:
             await self._life
 
     def stop(self) -> None:
-        self._host = None  # not ready any more; stock func-python cancels the task, once
+        self._host = self._face = None  # not ready any more; stock func-python cancels the task, once
 
     async def close(self) -> None:
         """Close the ports and wait until they are closed."""
@@ -63,27 +70,34 @@ class FunctionService:
         return not broken, "stopped" if broken else "alive"
 
     def ready(self) -> tuple[bool, str]:
-        return (False, "starting") if self._host is None else self._host.ready()
+        ready = self._host is not None or self._face is not None
+        return ready, self._name if ready else "starting"
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._host is None:
+        if self._host is not None and (scope["path"] == "/" or self._face is None):
+            await self._host.handle(scope, receive, send)
+        elif self._face is not None:
+            await self._face(scope, receive, send)
+        else:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
-            return
-        await self._host.handle(scope, receive, send)
 
     async def _live(self, cfg: Mapping[str, str]) -> None:
         name = cfg.get(FUNCTION, "")
         try:
-            async with self._open_ports(cfg) as ports:
-                self._host = FunctionHost(name, new_event_function(name, ports), ports.clock)
+            async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
+                function = new(name, ports)
+                self._name = name
+                self._face = http_face(name, function, ports)
+                if getattr(function, "accepts", ()):
+                    self._host = FunctionHost(name, function, ports.clock)
                 self._opened.set()
                 await self._leave.wait()
-        except WiringError as error:
+        except (WiringError, StartError) as error:
             log.critical("the function could not be started", function=name, why=str(error))
             raise
         except Exception:
             log.exception("the function could not be started", function=name)
             raise
         finally:
-            self._host = None
+            self._host = self._face = None

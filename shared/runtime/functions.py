@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 import functions
 from events import CloudEvent, Event, EventData
@@ -50,16 +50,3 @@ def new(name: str, ports: Ports) -> Any:
     if name not in names():
         raise WiringError(f"there is no function {name!r}; there are {', '.join(names())}")
     return import_module(f"functions.{folder_of(name)}.func").new(ports)
-
-
-def new_event_function(name: str, ports: Ports) -> EventFunction | AnyEventFunction:
-    """
-    The same, for one that takes events.
-
-    Raises:
-        WiringError: there is none of that name, or it takes no events.
-    """
-    function = new(name, ports)
-    if not getattr(function, "accepts", ()):
-        raise WiringError(f"function {name!r} takes no events")
-    return cast(EventFunction | AnyEventFunction, function)

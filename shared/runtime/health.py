@@ -7,7 +7,9 @@ GET /health         both
 """
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +21,23 @@ from shared.domain.errors import Unavailable
 Check = Callable[[], Awaitable[str]]
 """Returns what to say when it is well; raises Unavailable when it is not."""
 
+LEAST_FREE = 32 * 1024 * 1024
+"""Bytes; below it a store that still reads will soon refuse to write."""
+
+_MIB = 1024 * 1024
 _PATIENCE = 5.0  # seconds for one dependency
+
+
+def room_in(folder: Path, least: int = LEAST_FREE) -> Check:
+    """Whether the disk under ``folder`` has ``least`` bytes for us."""
+
+    async def check() -> str:
+        free = shutil.disk_usage(folder).free
+        if free < least:
+            raise Unavailable(f"{free // _MIB} MiB free, {least // _MIB} MiB are needed")
+        return f"{free // _MIB} MiB free"
+
+    return check
 
 
 async def examine(checks: Mapping[str, Check]) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,9 @@ from typing import Any
 from events import BadEvent, CloudEvent, Event, EventData, TimerTicked, from_cloudevent
 from events.cloudevent import from_http
 from shared.domain.errors import Chat4AllError, Refused
-from shared.observability import metrics, trace
+from shared.observability import metrics, spans
 from shared.observability.log import bind, log
+from shared.observability.trace import TraceContext
 from shared.ports import Clock
 from shared.runtime.functions import AnyEventFunction, EventFunction
 from shared.runtime.subscriber import Receive, Scope, Send
@@ -21,6 +22,12 @@ from shared.runtime.verdict import Verdict, judge
 
 BODY_LIMIT = 1024 * 1024
 """Bytes; the real broker takes no more either."""
+
+REASON = 1024
+"""Bytes that a dead letter carries of an answer, on the real broker too."""
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes, for a function that takes every event."""
 
 PING = "dev.knative.sources.ping"
 """A PingSource cannot choose its event's type, so on Knative a tick comes under this one."""
@@ -41,6 +48,8 @@ class FunctionHost:
             model.TYPE: model for model in function.accepts if issubclass(model, EventData)
         }
         self._takes_all = CloudEvent in function.accepts
+        # A dead letter sink must take whatever the log holds, or the event holds its group back for ever.
+        self._limit = LARGEST if self._takes_all else BODY_LIMIT
         if TimerTicked in function.accepts:
             self._catalogue[PING] = TimerTicked
         self._seconds = metrics.handle_seconds.labels(name)
@@ -68,7 +77,10 @@ class FunctionHost:
         return True, self._name
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: answers 204, 503 or 422 with an empty body, 405 to anything but a POST, 413 over 1 MiB."""
+        """
+        One request: answers 204 or 503 with an empty body, 422 with the reason, 405 to anything but a POST, 413 over
+        1 MiB.
+        """
         if scope["method"] != "POST":
             headers = [(b"allow", b"POST"), _NO_LENGTH]
             await send({"type": "http.response.start", "status": _METHOD_NOT_ALLOWED, "headers": headers})
@@ -76,45 +88,68 @@ class FunctionHost:
             return
         message = await receive()
         body: bytes | None = message.get("body", b"")
-        if message.get("more_body") or message["type"] != "http.request" or len(body or b"") > BODY_LIMIT:
-            body = await _rest(message, receive)
+        if message.get("more_body") or message["type"] != "http.request" or len(body or b"") > self._limit:
+            body = await _rest(message, receive, self._limit)
             if body is None:
                 return  # the caller hung up in the middle: half an event is none
-            if len(body) > BODY_LIMIT:
-                log.warning("event refused: too large", function=self._name, limit=BODY_LIMIT)
+            if len(body) > self._limit:
+                log.warning("event refused: too large", function=self._name, limit=self._limit)
                 await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": [_NO_LENGTH]})
                 await send(_EMPTY)
                 return
-        verdict = await self._verdict(scope, body or b"")
-        await send(self._answers[verdict])
-        await send(_EMPTY)
+        verdict, reason = await self._verdict(scope, body or b"")
+        if not reason:
+            await send(self._answers[verdict])
+            await send(_EMPTY)
+            return
+        # The broker keeps the first 1024 bytes of what a refused event was answered with: the parked event's reason.
+        told = reason.encode()[:REASON]
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(told))]
+        await send({"type": "http.response.start", "status": verdict.value, "headers": headers})
+        await send({"type": "http.response.body", "body": told})
 
-    async def _verdict(self, scope: Scope, body: bytes) -> Verdict:
+    async def _verdict(self, scope: Scope, body: bytes) -> tuple[Verdict, str]:
         try:
             cloudevent = from_http(scope["headers"], body)
-            span = trace.child(cloudevent.attributes.get("traceparent"))
-            event: Event[Any] | CloudEvent = cloudevent
-            if not self._takes_all:
-                event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
         except BadEvent as error:
-            self._verdicts[Verdict.DEAD].inc()
-            log.warning("not an event for this function", function=self._name, why=str(error))
-            return Verdict.DEAD
+            return self._refuse(error)
+        with spans.processing(cloudevent.attributes, self._name) as span:
+            return await self._in_span(span, cloudevent)
+
+    async def _in_span(self, span: TraceContext, cloudevent: CloudEvent) -> tuple[Verdict, str]:
+        event: Event[Any] | CloudEvent = cloudevent
+        if not self._takes_all:
+            try:
+                event = replace(from_cloudevent(cloudevent, self._catalogue), traceparent=str(span))
+            except BadEvent as error:
+                return self._refuse(error)
         data = event.data
+        message_id, conversation_id = getattr(data, "message_id", None), getattr(data, "conversation_id", None)
         bind(
             function=self._name,
             event_id=cloudevent.attributes["id"],
             event_type=cloudevent.attributes["type"],
             tenant=cloudevent.attributes.get("tenant"),
-            message_id=getattr(data, "message_id", None),
-            conversation_id=getattr(data, "conversation_id", None),
+            message_id=message_id,
+            conversation_id=conversation_id,
             trace_id=span.trace_id,
             span_id=span.span_id,
         )
+        spans.about(conversation_id=conversation_id, message_id=message_id)
         return await self._attempt(event)
 
-    async def _attempt(self, event: Event[Any] | CloudEvent) -> Verdict:
-        """Run the function on ``event`` once; one log line. Raises nothing but a cancellation."""
+    def _refuse(self, error: BadEvent) -> tuple[Verdict, str]:
+        self._verdicts[Verdict.DEAD].inc()
+        spans.ended("dead", type(error).__name__)
+        log.warning("not an event for this function", function=self._name, why=str(error))
+        return Verdict.DEAD, str(error)
+
+    async def _attempt(self, event: Event[Any] | CloudEvent) -> tuple[Verdict, str]:
+        """
+        Run the function on ``event`` once; one log line. Raises nothing but a cancellation.
+
+        Returns: the verdict, and for whoever reads the parked event why it can never be handled.
+        """
         error: Exception | None = None
         started = perf_counter()
         try:
@@ -126,6 +161,7 @@ class FunctionHost:
         self._seconds.observe(seconds)
         self._verdicts[verdict].inc()
         outcome, ms = verdict.name.lower(), round(seconds * 1000, 2)
+        spans.ended(outcome, None if error is None else type(error).__name__)
         if error is None:
             if isinstance(event, Event):
                 self._age.observe(max((self._clock.now() - event.time).total_seconds(), 0.0))
@@ -134,7 +170,7 @@ class FunctionHost:
             log.warning("event handled", outcome=outcome, ms=ms, why=_why(error))
         else:
             log.error("event handled", outcome=outcome, ms=ms, exc_info=error)
-        return verdict
+        return verdict, f"{error.code}: {error.detail}" if isinstance(error, Refused) else ""
 
 
 _EMPTY: dict[str, Any] = {"type": "http.response.body", "body": b""}
@@ -147,7 +183,7 @@ def _why(error: Chat4AllError | BadEvent) -> str:
     return f"{error.code}: {error.detail}" if isinstance(error, Chat4AllError) else str(error)
 
 
-async def _rest(message: Any, receive: Receive) -> bytes | None:
+async def _rest(message: Any, receive: Receive, limit: int) -> bytes | None:
     """The whole body, or the first bytes over the limit; None when the caller hung up."""
     parts: list[bytes] = []
     size = 0
@@ -156,6 +192,6 @@ async def _rest(message: Any, receive: Receive) -> bytes | None:
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY_LIMIT or not message.get("more_body"):
+        if size > limit or not message.get("more_body"):
             return b"".join(parts)
         message = await receive()

@@ -1,8 +1,9 @@
 """Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.ports import Ports
 from shared.ports.event_log import RecordLog
@@ -23,20 +24,29 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     folder = cfg.get("CHAT4ALL_DATA_DIR")
     if not folder:
         raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
-    async with open_embedded(Path(folder)) as (ports, _):
-        yield ports
+    async with open_embedded(Path(folder)) as opened:
+        yield opened.ports
+
+
+class Embedded(NamedTuple):
+    """``log`` is what a TriggerRunner consumes; ``sync`` returns once all that is committed is on disk."""
+
+    ports: Ports
+    log: RecordLog
+    sync: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = ()
-) -> AsyncIterator[tuple[Ports, RecordLog]]:
+    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
+) -> AsyncIterator[Embedded]:
     """
-    Everything in this process, durable in ``folder``; the log is what a TriggerRunner consumes.
+    Everything in this process, durable in ``folder``.
 
     Args:
         keep_events: how many the log keeps for those who look back.
         keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
+        provider_hosts: that channel accounts may name beside the providers' own.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
@@ -74,9 +84,9 @@ async def open_embedded(
                 fan_out=MemoryFanOut(),
                 vault=FernetVault(keys or [load_or_create_key(folder / "vault.key")]),
                 hasher=Argon2Hasher(),
-                channels=InstalledChannels(http),
+                channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
             )
-            yield ports, log
+            yield Embedded(ports, log, database.sync)
     finally:
         await database.close()

@@ -11,7 +11,7 @@ CHANNEL_BROKEN = 16
 EXIT_CODES = {
     PORT_IN_USE: "the port is in use, or may not be used",
     DATA_DIR_UNUSABLE: "the data directory cannot be created, read or written",
-    DATABASE_CORRUPT: "the database file is damaged, or is no database",
+    DATABASE_CORRUPT: "the database file is damaged, of another version, or no database",
     ALREADY_RUNNING: "another instance runs on the same data directory",
     WIRING_WRONG: "a manifest under knative/ asks for what cannot be done",
     SETTINGS_WRONG: "a setting is unknown or does not fit",

@@ -284,12 +284,14 @@ class _Consumer:
         while self._read < runner.read:
             records = await read(runner.log, after=self._read, wait=0)
             for record in records:
+                if record.offset > runner.read:
+                    break  # the feed has not handed it out yet and will offer it itself
                 attributes = record.event.attributes
                 if self.type in (None, attributes.get("type")) and self.wants(attributes):
                     await self._take_room()
                     self._begin(record)
                 self._read = record.offset
-            if not records:
+            if not records or records[0].offset > runner.read:
                 self._read = runner.read  # the rest was trimmed away
             runner.moved()
         self.keeps_up = True

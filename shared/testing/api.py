@@ -17,7 +17,7 @@ from shared.adapters.memory.clock import SettableClock
 from shared.domain.errors import Busy, Invalid, NotFound, Rejected
 from shared.http.problems import pointer
 from shared.ports import Ports
-from shared.ports.channel import Limits
+from shared.ports.channel import Limits, secret_fields
 from shared.runtime.bootstrap import Credentials, create_tenant
 
 
@@ -99,7 +99,14 @@ class FakeChannels:
         try:
             return kind(kind.Config.model_validate(config))
         except ValidationError as error:
-            errors = [{"pointer": pointer(one["loc"]), "detail": one["msg"]} for one in error.errors()]
+            secrets = secret_fields(kind)
+            errors = [
+                {
+                    "pointer": pointer(["secrets" if one["loc"][0] in secrets else "settings", *one["loc"]]),
+                    "detail": one["msg"],
+                }
+                for one in error.errors()
+            ]
             raise Invalid(errors=cast(Any, errors)) from None
 
 

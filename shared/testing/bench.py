@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import platform as machine
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -264,7 +265,8 @@ async def run(
             steps.append(await bench.step(rate, seconds))
         capacity = await bench.capacity(min(seconds, 5))
         console.print(f"capacity {capacity:.0f}/s with 64 waiting clients")
-        sustained = await _sustained(bench, capacity, sustain, console)
+        highest = max([capacity, *(one.rate for one in steps if one.held)])
+        sustained = await _sustained(bench, highest, sustain, console)
         console.print("reading everything back …")
         usage = platform.process.usage()
         report = await bench.verify()
@@ -302,11 +304,11 @@ async def run(
     }
 
 
-async def _sustained(bench: Bench, capacity: float, seconds: float, console: Console) -> list[Measured]:
-    """Hold as much as can be held for the whole time: from 95 % of the capacity downwards."""
+async def _sustained(bench: Bench, highest: float, seconds: float, console: Console) -> list[Measured]:
+    """Hold as much as can be held for the whole time: downwards from what was reached shortly."""
     tried = []
-    for part in (0.95, 0.85, 0.75, 0.6):
-        rate = max(1.0, part * capacity // 50 * 50)
+    for part in (1.0, 0.85, 0.7, 0.55):
+        rate = max(1.0, part * highest // 50 * 50)
         console.print(f"{rate:g}/s for {seconds:g} s …")
         tried.append(await bench.step(rate, seconds))
         if tried[-1].held:
@@ -373,6 +375,7 @@ def main(
     if quick:
         seconds, sustain, rates = 4, 10, "100,500,1700"
     console = Console(width=160)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end the children too
     with (
         tempfile.TemporaryDirectory(prefix="chat4all-bench-") as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

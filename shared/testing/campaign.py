@@ -159,13 +159,13 @@ class Campaign:
             n += 1
             message_id = ids()
             text = f"canary-{room.tenant.name} {room.conversation[-12:]} {sender} {n}"
-            await self._send(room, sender, n, message_id, text)
+            self.accepted += await self._send(room, sender, n, message_id, text)
             await self._something_else(room, sender, n, message_id, text)
             if room.pause:
                 await asyncio.sleep(room.pause)
 
-    async def _send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> None:
-        """Until it is answered with anything but "try again"."""
+    async def _send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> bool:
+        """Until it is answered with anything but "try again"; whether that was yes."""
         intended = now()
         post = self._post(room, sender, message_id, text)
         if self.rng.random() < self.mix.race:
@@ -173,10 +173,11 @@ class Campaign:
                 *(self._attempt(room, sender, n, message_id, text, intended, post) for _ in range(2))
             )
             if ACCEPTED in {first, second}:
-                return
+                return True
         while True:
-            if await self._attempt(room, sender, n, message_id, text, intended, post) not in TRY_AGAIN:
-                return
+            status = await self._attempt(room, sender, n, message_id, text, intended, post)
+            if status not in TRY_AGAIN:
+                return status == ACCEPTED
             await asyncio.sleep(0.02)
 
     def _post(self, room: Room, sender: str, message_id: str, text: str) -> bytes:
@@ -222,7 +223,6 @@ class Campaign:
             )
         )
         if seq is not None and not conflicting:
-            self.accepted += 1
             room.remember(message_id, seq)
         return answer.status
 
@@ -247,7 +247,12 @@ class Campaign:
 
     async def request(self, request: bytes) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.client.send(request, future.set_result)
+
+        def done(answer: Answer) -> None:
+            if not future.done():  # who asked may have been cancelled meanwhile
+                future.set_result(answer)
+
+        self.client.send(request, done)
         return await future
 
     async def read_page(self, room: Room, reader: str, *, since: int, limit: int, final: bool = False) -> Page | None:
@@ -372,6 +377,8 @@ class Kills:
     """(failpoint, the greatest number of passes to wait for)"""
     seconds: float = 1200.0
     longest_life: float = 10.0
+    longest_wait: float = 2.0
+    """For a point that nothing passes."""
     on_kill: Callable[[int, int, Fault], None] | None = None
 
     async def __call__(self, campaign: Campaign) -> None:
@@ -400,15 +407,15 @@ class Kills:
         if point:
             await platform.kill()
             await platform.start()
-        while campaign.accepted < self.messages and now() < deadline:
+        while campaign.accepted < self.messages and now() < deadline:  # noqa: ASYNC110  a counter of many
             await asyncio.sleep(0.05)
 
     async def _kill(self, campaign: Campaign, point: str, goal: float) -> Fault:
         """Let it live until the goal is reached, then end it: by itself at its point, or by us."""
         process = campaign.platform.process
         assert process is not None, "not started"
-        await asyncio.sleep(campaign.rng.uniform(0.05, 0.5))
-        until = now() + self.longest_life
+        await asyncio.sleep(campaign.rng.uniform(0.05, 1.5))
+        until = now() + (self.longest_wait if point else self.longest_life)
         while process.running and now() < until:
             if campaign.accepted >= goal and not point:
                 break

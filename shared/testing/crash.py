@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -41,6 +42,9 @@ POINTS: tuple[tuple[str, int], ...] = (
 )
 """Where to die, and at most how many passes to wait for it."""
 
+IN_APP_POINTS = frozenset({"outbox.commit.before", "outbox.commit.after", "tables.put.before", "tables.put.after"})
+"""Those that are passed when nothing leaves the platform."""
+
 TENANTS = ("acme", "globex")
 
 
@@ -77,6 +81,7 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
             platform.environment = {
                 **platform.environment,
                 "CHAT4ALL_SIMULATORS": "false",  # ours outlive the platform
+                "CHAT4ALL_PROVIDER_HOSTS": "127.0.0.1",
                 "CHAT4ALL_BOOTSTRAP_TENANT": name,
                 "CHAT4ALL_BOOTSTRAP_CLIENT_ID": credentials[0],
             }
@@ -133,11 +138,13 @@ def main(
     messages: Annotated[int, typer.Option(help="How many messages must have been accepted.")] = 100_000,
     seed: Annotated[int, typer.Option(help="What is killed when; the scheduling is the machine's.")] = 1,
     seconds: Annotated[float, typer.Option(help="The longest that faults go on.")] = 1200,
+    providers: Annotated[bool, typer.Option(help="With people on WhatsApp and Instagram.")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the report goes.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep data, log and history in this directory.")] = None,
     recheck: Annotated[Path | None, typer.Option(help="Only judge a kept history.jsonl again.")] = None,
 ) -> None:
     console = Console(width=140)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end the children too
     if recheck is not None:
         operations = list(history.read(recheck))
         outcome = Outcome(check(operations), operations)
@@ -151,6 +158,9 @@ def main(
                 console.print(f"{done:4} {fault.kind:45} ready after {recovery:5.2f} s, {accepted} accepted")
 
             plan = Plan(kills=kills, messages=messages, seed=seed, seconds=seconds, on_kill=tell)
+            if not providers:
+                plan.people = ()
+                plan.points = [(point, passes) for point, passes in POINTS if point in IN_APP_POINTS]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 outcome = runner.run(run(Platform(free_port(), directory / "data"), plan))
             history.write(directory / "history.jsonl", outcome.operations)

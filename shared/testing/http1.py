@@ -48,8 +48,14 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None
+
     def send(self, request: bytes, done: Done) -> None:
-        assert self._transport is not None
+        if self._transport is None:  # lost in the moment between connecting and sending
+            asyncio.get_running_loop().call_soon(done, _UNANSWERED)
+            return
         self._done = done
         self._transport.write(request)
 
@@ -103,10 +109,7 @@ class Client:
             self._idle.pop().send(request, done)
             return
         self._waiting.append((request, done))
-        if len(self._open) + len(self._connecting) < self.limit:
-            task = asyncio.get_running_loop().create_task(self._connect())
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+        self._connect_one_more()
 
     async def call(
         self,
@@ -130,13 +133,21 @@ class Client:
     def free(self, connection: _Connection) -> None:
         if self._waiting:
             connection.send(*self._waiting.popleft())
-        else:
+        elif connection.alive:
             self._idle.append(connection)
 
     def lost(self, connection: _Connection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if len(self._waiting) > len(self._connecting):
+            self._connect_one_more()
+
+    def _connect_one_more(self) -> None:
+        if len(self._open) + len(self._connecting) < self.limit:
+            task = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
     def close(self) -> None:
         for task in list(self._connecting):
@@ -152,7 +163,8 @@ class Client:
             if self._waiting:
                 self._waiting.popleft()[1](_UNANSWERED)
             return
-        self._open.add(connection)
+        if connection.alive:
+            self._open.add(connection)
         self.free(connection)
 
 

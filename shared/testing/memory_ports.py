@@ -35,6 +35,6 @@ async def open_memory(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
             fan_out=MemoryFanOut(),
             vault=FernetVault([Fernet.generate_key()]),
             hasher=Argon2Hasher(),
-            channels=InstalledChannels(http),
+            channels=InstalledChannels(http, allowed_hosts=("127.0.0.1", "localhost")),
             sweeper=OutboxSweeper(tables, log, clock, TABLES),
         )

@@ -70,7 +70,7 @@ class Process:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_plain_environment() | dict(self.environment),
+                env=plain_environment() | dict(self.environment),
                 start_new_session=True,
             )
 
@@ -163,7 +163,7 @@ class Platform:
             await self.process.stop()
 
 
-def _plain_environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """What every process needs, and none of the caller's own settings."""
     inherited = os.environ  # noqa: TID251  handed on to a child, not read as settings
     return {name: value for name, value in inherited.items() if not name.startswith("CHAT4ALL_")}

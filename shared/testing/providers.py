@@ -39,12 +39,12 @@ class Person:
 PEOPLE = (
     Person("wa-usual", "whatsapp", "+551198765{}101", 0.1),
     Person("wa-silent", "whatsapp", "+55119876{}0002", 0.1),
-    Person("wa-cut", "whatsapp", "+55119876{}0007", 0.5),
+    Person("wa-cut", "whatsapp", "+55119876{}0007", 4.0),
     Person("wa-thrice", "whatsapp", "+55119876{}0008", 0.2),
     Person("wa-early", "whatsapp", "+55119876{}0009", 0.2),
     Person("wa-broken", "whatsapp", "+55119876{}0006", 30.0),
     Person("ig-usual", "instagram", "178414000{}0101", 0.1),
-    Person("ig-cut", "instagram", "178414000{}0007", 0.5),
+    Person("ig-cut", "instagram", "178414000{}0007", 4.0),
 )
 
 
@@ -130,7 +130,7 @@ class Providers:
             "/v1/routing-rules",
             {
                 "match": {"channel": person.channel, "account_id": account, "from": address},
-                "action": {"type": "conversation", "conversation_id": conversation},
+                "action": {"type": "conversation", "with": agent, "channels": ["chat4all"]},
             },
         )
         target = Target(person.user_id, person.channel, address)

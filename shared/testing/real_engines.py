@@ -2,7 +2,8 @@
 The real engines that tests may use, where scripts/stack says they are.
 
 A test that needs one is marked ``real(engine)``. Without the engine it is skipped; where CHAT4ALL_REAL_ENGINES is
-"required", as in CI, it fails.
+"required" it fails. A test that installs, builds and starts servers of its own is marked ``engines``: it runs only
+where CHAT4ALL_REAL_ENGINES is "required", so that nobody gets servers by running the tests.
 """
 
 import os

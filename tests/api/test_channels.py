@@ -124,6 +124,19 @@ async def test_an_account_is_removed(acme: Member) -> None:
     problem(await acme("POST", f"{PATH}/check"), 404, "not-found")
 
 
+async def test_accounts_come_in_pages(acme: Member) -> None:
+    path = "/v1/channels/whatsapp/accounts"
+    for account_id in ("1", "2", "3"):
+        await acme("PUT", f"{path}/{account_id}", json=ACCOUNT)
+    await acme("PUT", "/v1/channels/instagram/accounts/9", json=ACCOUNT)
+    first = (await acme("GET", path, params={"limit": 2})).json()
+    rest = (await acme("GET", path, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert [one["account_id"] for one in first["items"] + rest["items"]] == ["1", "2", "3"]
+    assert rest["next_cursor"] is None
+    problem(await acme("GET", path, params={"limit": 201}), 422, "invalid")
+    problem(await acme("GET", path, params={"cursor": "x"}), 422, "invalid")
+
+
 async def test_there_is_no_such_channel(acme: Member) -> None:
     problem(await acme("PUT", "/v1/channels/pigeon/accounts/1", json=ACCOUNT), 404, "not-found")
     problem(await acme("GET", "/v1/channels/pigeon/accounts"), 404, "not-found")

@@ -54,7 +54,7 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
     rules = RoutingRules(api.ports.tables)
 
     async def first(channel: str, account: str, sender: str) -> str | None:
-        rule = await rules.first_match("acme", channel, account, sender)
+        rule = await rules.first_match("acme", channel, account, frozenset({sender}))
         return rule and rule.rule_id
 
     assert await first("whatsapp", "1", "+551") == one_sender["rule_id"]
@@ -62,8 +62,25 @@ async def test_the_first_matching_rule_decides(api: Api, acme: Member) -> None:
     assert await first("whatsapp", "2", "+552") == default["rule_id"]
     assert await first("instagram", "2", "@x") == urgent["rule_id"]
     assert await first("telegram", "2", "@x") is None
-    found = await rules.first_match("acme", "whatsapp", "2", "+552")
+    found = await rules.first_match("acme", "whatsapp", "2", frozenset({"+552"}))
     assert found is not None and found.action == Bridge("bia", ("instagram",))
+
+
+async def test_rules_come_in_pages_in_the_order_in_which_they_are_tried(acme: Member) -> None:
+    for priority in (3, 1, 2, 1, 3):
+        await add(acme, priority=priority)
+    everything = (await acme("GET", PATH)).json()["items"]
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+    while query.get("cursor", "") is not None:
+        page = (await acme("GET", PATH, params=query)).json()
+        assert len(page["items"]) <= 2
+        seen += [rule["rule_id"] for rule in page["items"]]
+        query["cursor"] = page["next_cursor"]
+    assert seen == [rule["rule_id"] for rule in everything]
+    assert [rule["priority"] for rule in everything] == [1, 1, 2, 3, 3]
+    problem(await acme("GET", PATH, params={"limit": 0}), 422, "invalid")
+    problem(await acme("GET", PATH, params={"cursor": "x"}), 422, "invalid")
 
 
 @pytest.mark.parametrize(

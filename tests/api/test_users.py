@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -9,9 +10,12 @@ import pytest
 
 from shared.domain.conversation import Conversation
 from shared.domain.errors import Conflict, Unavailable
+from shared.domain.mailbox import Item
 from shared.ports import Ports
 from shared.repositories.conversations import Conversations
+from shared.repositories.deliveries import Deliveries, DeliveryRecord
 from shared.repositories.identities import Identities, IdentityLinks
+from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.users import Users
 from shared.testing.api import Api, Member, problem
 
@@ -184,6 +188,27 @@ async def test_erasing_forgets_the_person_and_keeps_the_id_from_others(api: Api,
     problem(await acme("DELETE", "/v1/users/nobody"), 404, "not-found")
     stored = all_rows(api)
     assert PHONE not in stored and "Souza" not in stored
+
+
+async def test_erasing_takes_the_number_out_of_everything_that_deliveries_keep(api: Api, acme: Member) -> None:
+    await acme("POST", "/v1/users", json={"user_id": "ana"})
+    await acme("POST", "/v1/users/ana/channels", json={"channel": "whatsapp", "identifier": PHONE})
+    tables, now = api.ports.tables, api.clock.now()
+    group = Conversation(conversation_id="c1", type="group", created_at=now, created_by="ana", metadata={})
+    await Conversations(tables, api.clock).create("acme", group, ("ana",))
+    item = Item(seq=1, delivery_id="d1", message_id="m1", recipient="ana")
+    mailbox, mailboxes = Mailbox("acme", "whatsapp", PHONE, "c1"), Mailboxes(tables)
+    await mailboxes.add(mailbox, item)
+    await mailboxes.doubt(mailbox, replace(item, text_hash="h"), 1, now)
+    await mailboxes.keep_echo("acme", "whatsapp", PHONE, "p1", "h", now)
+    await mailboxes.wrote_to("acme", "whatsapp", PHONE, "7")
+    record = DeliveryRecord(
+        delivery_id="d1", message_id="m1", conversation_id="c1", seq=1, recipient="ana", channel="whatsapp",
+        address=PHONE,
+    )  # fmt: skip
+    await Deliveries(tables).plan("acme", [record], now)
+    assert (await acme("DELETE", "/v1/users/ana")).json()["removed"]["addresses"] == 3
+    assert PHONE not in all_rows(api)
 
 
 async def test_a_rival_finds_nothing(acme: Member, rival: Member) -> None:

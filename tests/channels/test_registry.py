@@ -10,10 +10,10 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from shared.channels.registry import GROUP, InstalledChannels, http_client, secret_fields
+from shared.channels.registry import GROUP, InstalledChannels, http_client
 from shared.domain.errors import Invalid, NotFound, Unavailable
 from shared.ports import Channels
-from shared.ports.channel import Limits
+from shared.ports.channel import Limits, secret_fields
 
 
 class PigeonConfig(BaseModel):

@@ -21,6 +21,7 @@ from shared.domain.errors import (
     Invalid,
     NotFound,
     RateLimited,
+    Refused,
     Rejected,
     Unanswered,
     Unavailable,
@@ -114,11 +115,13 @@ async def test_a_function_gets_the_typed_event_in_a_span_of_its_own() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-async def test_an_error_is_dead_or_again_and_never_has_a_body(
+async def test_an_error_is_dead_or_again_and_only_a_refusal_says_why(
     written: io.StringIO, error: Exception, status: int
 ) -> None:
+    """What it says is the reason of the parked event; a defect's text stays here."""
     answered = await answer(Reader(error), READ.to_cloudevent())
-    assert (answered.status, answered.body) == (status, b"")
+    reason = f"{error.code}: {error.detail}".encode() if isinstance(error, Refused) else b""
+    assert (answered.status, answered.body) == (status, reason)
 
 
 @pytest.mark.parametrize(
@@ -275,3 +278,20 @@ async def test_what_a_function_logs_carries_the_context_of_its_own_event_only(wr
     await asyncio.gather(*(asyncio.create_task(answer(Talker(), event.to_cloudevent())) for event in events))
     working = [json.loads(line) for line in written.getvalue().splitlines() if "working" in line]
     assert [(line["event_id"], line["tenant"]) for line in working] == [("e0", "t0"), ("e1", "t1"), ("e2", "t2")]
+
+
+async def test_a_dead_letter_sink_takes_what_the_log_holds_however_large(written: io.StringIO) -> None:
+    """What it refused would hold its group back for ever."""
+
+    class Sink:
+        accepts: ClassVar[tuple[type[CloudEvent]]] = (CloudEvent,)
+
+        def __init__(self) -> None:
+            self.taken: list[CloudEvent] = []
+
+        async def handle(self, event: CloudEvent) -> None:
+            self.taken.append(event)
+
+    sink = Sink()
+    assert (await post(sink, READ.to_cloudevent().to_binary()[0], b'"' + b"x" * (2 * BODY_LIMIT) + b'"')).status == 204
+    assert len(sink.taken) == 1

@@ -8,7 +8,7 @@ whose clocks differ by more than ``_SETTLE`` may hide an event from a follower; 
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,8 +60,8 @@ class KafkaEventLog:
     async def read(self, *, after: int, limit: int, wait: float = 0) -> Sequence[LoggedEvent]:
         return await self._ask(lambda reader: reader.after(after, limit, wait))
 
-    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
-        return await self._ask(lambda reader: reader.latest(limit)) if limit else []
+    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
+        return await self._ask(lambda reader: reader.latest(limit, before)) if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         def of_trace(headers: RecordHeaders) -> bool:
@@ -105,6 +105,8 @@ class KafkaEventLog:
 class _Partition:
     """How far a reader has come in one partition; ``newest`` is the time of the last record seen."""
 
+    stop: int | None = None
+    """The first offset that is not wanted any more."""
     ended: bool = False
     newest: int = -1
 
@@ -143,16 +145,25 @@ class _Reader:
                 raise Unavailable("Kafka does not answer")
         return []
 
-    def latest(self, limit: int) -> list[LoggedEvent]:
-        self._begin(self._tails(limit))
+    def latest(self, limit: int, before: int | None) -> list[LoggedEvent]:
+        """Counts first, from where enough must be; then reads from the beginning of the oldest moment, for ranks."""
+        if before is None:
+            stops: dict[int, int] = {}
+            self._begin(self._tails(limit))
+        else:
+            moment = (max(before, 0) >> _RANK_BITS) + _EPOCH
+            stops = self._first_at(moment + 1)
+            begins = self._first_at(moment)
+            self._begin([self._at(n, max(self._low(n), first - limit)) for n, first in begins.items()], stops)
         self._to_the_end(lambda headers: False)
-        if not self.found:
+        counted = [key for key, position in self._positions() if before is None or position < before]
+        if not counted:
             return []
-        oldest = sorted(self.found)[-limit:][0]
+        oldest = counted[-limit:][0]
         self.found.clear()
-        self._begin(self.consumer.offsets_for_times([self._at(n, oldest[0]) for n in self._numbers()], timeout=_WITHIN))
+        self._begin([self._at(n, first) for n, first in self._first_at(oldest[0]).items()], stops)
         self._to_the_end(lambda headers: True)
-        return self._positioned(0, None)[-limit:]
+        return [one for one in self._positioned(0, None) if before is None or one.offset < before][-limit:]
 
     def search(self, wanted: Callable[[RecordHeaders], bool], scan: int, limit: int) -> list[LoggedEvent]:
         self._begin(self._tails(max(scan // max(len(self._numbers()), 1), 1)))
@@ -175,9 +186,28 @@ class _Reader:
             tails.append(self._at(number, max(low, high - each)))
         return tails
 
-    def _begin(self, starts: list[TopicPartition]) -> None:
-        self.partitions = {part.partition: _Partition() for part in starts}
-        self.consumer.assign(starts)
+    def _low(self, number: int) -> int:
+        low, _ = self.consumer.get_watermark_offsets(self._at(number, 0), timeout=_WITHIN)
+        return low
+
+    def _first_at(self, moment: int) -> dict[int, int]:
+        """The offset of each partition's first record of the moment or later, or its end."""
+        found = {}
+        for part in self.consumer.offsets_for_times([self._at(n, moment) for n in self._numbers()], timeout=_WITHIN):
+            if part.error is not None:
+                raise KafkaException(part.error)
+            if part.offset >= 0:
+                found[part.partition] = part.offset
+            else:
+                _, found[part.partition] = self.consumer.get_watermark_offsets(part, timeout=_WITHIN)
+        return found
+
+    def _begin(self, starts: list[TopicPartition], stops: Mapping[int, int] | None = None) -> None:
+        self.partitions = {}
+        for part in starts:
+            stop = (stops or {}).get(part.partition)
+            self.partitions[part.partition] = _Partition(stop, ended=stop is not None and part.offset >= stop)
+        self.consumer.assign([part for part in starts if not self.partitions[part.partition].ended])
 
     def _all_ended(self) -> bool:
         return all(partition.ended for partition in self.partitions.values())
@@ -211,6 +241,10 @@ class _Reader:
                 raise KafkaException(error)
             partition.ended = True
             return False
+        if partition.stop is not None and offset >= partition.stop - 1:
+            partition.ended = True
+            if offset >= partition.stop:
+                return True
         _, moment = message.timestamp()
         partition.newest = moment
         headers = cast(RecordHeaders, message.headers() or [])
@@ -233,17 +267,21 @@ class _Reader:
 
     def _positioned(self, after: int, before: int | None) -> list[LoggedEvent]:
         logged = []
-        moment, rank = -1, 0
-        for key in sorted(self.found):
+        for key, position in self._positions():
             if before is not None and key[0] >= before:
                 break
-            rank = rank + 1 if key[0] == moment else 1
-            moment = key[0]
             event = self.found[key]
-            position = (moment - _EPOCH << _RANK_BITS) + rank
             if event is not None and position > after:
                 logged.append(LoggedEvent(position, event))
         return logged
+
+    def _positions(self) -> Iterator[tuple[_Key, int]]:
+        """In the order of the log; right for moments of which everything is found."""
+        moment, rank = -1, 0
+        for key in sorted(self.found):
+            rank = rank + 1 if key[0] == moment else 1
+            moment = key[0]
+            yield key, (moment - _EPOCH << _RANK_BITS) + rank
 
 
 def _trace(traceparent: str | bytes | None) -> bytes | None:

@@ -36,8 +36,9 @@ class MemoryRecordLog:
                 return []
         return self.records[after : after + limit]
 
-    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
-        return self.records[-limit:] if limit else []
+    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
+        older = [record for record in self.records if before is None or record.offset < before]
+        return older[-limit:] if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         found = (

@@ -86,6 +86,21 @@ class MemoryTables:
         self.fault = fault
         self._partitions: dict[tuple[Value, ...], _Partition] = {}
 
+    def quiet(self) -> "MemoryTables":
+        """The same rows without checkpoints and faults: for setting up and looking at what became of it."""
+        view = MemoryTables(self._clock)
+        view._partitions = self._partitions
+        return view
+
+    def rows(self, table: Table) -> list[Row]:
+        """Every row of the table, in no order: for looking at what became of it."""
+        return [
+            dict(stored.row)
+            for (name, *_), partition in self._partitions.items()
+            if name == table.name
+            for stored in partition.rows.values()
+        ]
+
     async def get(self, table: Table, key: Sequence[Value], *, serial: bool = False) -> Row | None:
         partition, clustering = _split(table, key)
         await self._reach("get", table)

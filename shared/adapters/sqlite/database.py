@@ -28,7 +28,7 @@ _BUSY_PAUSE = 0.02
 
 
 class CorruptDatabase(Exception):
-    """The file is no database, or a damaged one; nothing was changed."""
+    """The file is no database, a damaged one, or one of another version; nothing was changed."""
 
 
 class _Job(Generic[T]):
@@ -60,12 +60,30 @@ class Database:
         self._scheduled = False
         self._committing = False
         self._full_sync = True
+        self._unsynced = False
         self._busy_since: float | None = None
 
     def execute_at_start(self, script: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``script`` now, in one transaction; only before the first ``write``."""
-        with self._writer:
-            return script(self._writer)
+        """
+        Run ``script`` now, in one transaction; only before the first ``write``.
+
+        Raises:
+            CorruptDatabase: the file is damaged, or ``script`` says that it cannot be used.
+            OSError: another process holds the file for longer than is reasonable.
+        """
+        try:
+            self._writer.execute(f"PRAGMA busy_timeout = {int(_BUSY_PATIENCE * 1000)}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            result = script(self._writer)
+            self._writer.commit()
+            self._writer.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.OperationalError as error:
+            raise OSError(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise CorruptDatabase(str(error)) from error
+        finally:
+            self._writer.rollback()  # nothing, once it is committed
+        return result
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """
@@ -102,6 +120,16 @@ class Database:
                 loop.call_later(_LINGER, self._flush)
         return done
 
+    async def sync(self) -> None:
+        """
+        Return once everything that is committed now is on disk; at no cost when it is already.
+
+        Raises:
+            Unavailable: the disk did not take it.
+        """
+        if self._unsynced:
+            await self.write(_mark, durable=True)
+
     async def close(self) -> None:
         await self.write(lambda connection: None)
         self._thread.shutdown()
@@ -116,13 +144,11 @@ class Database:
         loop = asyncio.get_running_loop()
         try:
             self._begin(any(job.durable for job in jobs))
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._wait_for_lock(loop, jobs, error)
             return
         self._busy_since = None
-        jobs = self._run(jobs)
-        if not jobs:
-            self._writer.rollback()
+        if not self._run(jobs):
             self._schedule_next(loop, 0)
             return
         self._committing = True
@@ -135,29 +161,26 @@ class Database:
             self._full_sync = durable
         self._writer.execute("BEGIN IMMEDIATE")
 
-    def _run(self, jobs: list[_Job[Any]]) -> list[_Job[Any]]:
-        """The jobs that are now in the open transaction; failed ones have been told."""
-        while jobs:
-            for job in jobs:
-                try:
-                    job.result = job.work(self._writer)
-                except Exception as error:  # noqa: BLE001  the job's own failure goes to whoever gave it
-                    self._writer.rollback()
-                    failed = job
-                    if not failed.done.done():
-                        failed.done.set_exception(_translated(error))
-                    break
-            else:
-                return jobs
-            jobs = [job for job in jobs if job is not failed]
-            self._writer.execute("BEGIN IMMEDIATE")
-        return jobs
+    def _run(self, jobs: list[_Job[Any]]) -> bool:
+        """
+        Whether all are in the open transaction now. If one fails it is told so and nothing is open any more: the
+        others come first in the next transaction.
+        """
+        for job in jobs:
+            try:
+                job.result = job.work(self._writer)
+            except Exception as error:  # noqa: BLE001  the job's own failure goes to whoever gave it
+                self._writer.rollback()
+                if not job.done.done():
+                    job.done.set_exception(_translated(error))
+                self._jobs = [other for other in jobs if other is not job] + self._jobs
+                return False
+        return True
 
-    def _wait_for_lock(
-        self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Any]], error: sqlite3.OperationalError
-    ) -> None:
+    def _wait_for_lock(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Any]], error: sqlite3.Error) -> None:
         self._busy_since = self._busy_since or loop.time()
-        if loop.time() - self._busy_since < _BUSY_PATIENCE:
+        locked = isinstance(error, sqlite3.OperationalError)
+        if locked and loop.time() - self._busy_since < _BUSY_PATIENCE:
             self._jobs = jobs + self._jobs
             self._scheduled = True
             loop.call_later(_BUSY_PAUSE, self._flush)
@@ -175,6 +198,9 @@ class Database:
         error = finished.exception()
         if error is not None:
             self._writer.rollback()
+        else:
+            # One fsync covers the whole log of the file: what was committed before without one is on disk too.
+            self._unsynced = not self._full_sync
         for job in jobs:
             if error is None and job.committed is not None:
                 job.committed(job.result)
@@ -196,6 +222,12 @@ class Database:
             loop.call_soon(self._flush)
 
 
+def _mark(connection: sqlite3.Connection) -> None:
+    """A change, however small: SQLite syncs nothing for a transaction that changed nothing."""
+    connection.execute("CREATE TABLE IF NOT EXISTS sync_marks (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
+    connection.execute("INSERT OR REPLACE INTO sync_marks (id, at) VALUES (1, random())")
+
+
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, sqlite3.Error):
         translated = Unavailable(f"the database cannot be written: {error}")
@@ -207,7 +239,7 @@ def _translated(error: BaseException) -> BaseException:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_PATIENCE * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")

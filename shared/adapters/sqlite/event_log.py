@@ -21,14 +21,17 @@ from shared.ports.event_log import LoggedEvent
 _TAIL = 4096  # newest events kept in memory, at least; at most twice as many
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS event_log (position INTEGER PRIMARY KEY, attributes BLOB NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS consumer_groups (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS consumer_groups"
+    " (name TEXT PRIMARY KEY, position INTEGER NOT NULL, moved_at INTEGER NOT NULL) WITHOUT ROWID",
 )
 _INSERT = "INSERT INTO event_log (attributes, data) VALUES (?, ?)"
 _COLUMNS = "position, attributes, data"
 _COMMIT = (
-    "INSERT INTO consumer_groups (name, position) VALUES (?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)"
+    "INSERT INTO consumer_groups (name, position, moved_at) VALUES (?, ?, unixepoch())"
+    " ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position), moved_at = excluded.moved_at"
 )
+_FORGOTTEN = 7 * 24 * 3600
+"""Seconds after which a group that has not moved holds back nothing: its Trigger was deleted."""
 
 
 class SqliteEventLog:
@@ -88,8 +91,9 @@ class SqliteEventLog:
             return tail[start : start + limit]
         return self._select("WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
 
-    async def latest(self, limit: int) -> Sequence[LoggedEvent]:
-        return self._select("ORDER BY position DESC LIMIT ?", (limit,))[::-1]
+    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
+        end = self._head + 1 if before is None else before
+        return self._select("WHERE position < ? ORDER BY position DESC LIMIT ?", (end, limit))[::-1]
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         return await self._search("instr(attributes, CAST(? AS BLOB))", trace_id, limit)
@@ -111,11 +115,13 @@ class SqliteEventLog:
         """
         Remove the oldest events beyond the newest ``keep``, at most ``limit`` of them; how many went.
 
-        What a consumer group has not done yet stays, and so does the newest event: offsets are never reused.
+        What a living consumer group has not done yet stays, and so does the newest event: offsets are never reused.
         """
 
         def work(connection: sqlite3.Connection) -> int:
-            (done,) = connection.execute("SELECT min(position) FROM consumer_groups").fetchone()
+            (done,) = connection.execute(
+                "SELECT min(position) FROM consumer_groups WHERE moved_at > unixepoch() - ?", (_FORGOTTEN,)
+            ).fetchone()
             (oldest,) = connection.execute("SELECT min(position) FROM event_log").fetchone()
             if oldest is None:
                 return 0

@@ -22,7 +22,7 @@ class SqliteOutbox:
 
     async def commit(self, acceptance: Acceptance) -> list[Row]:
         claim = self._tables.inserting(acceptance.table, acceptance.claims)
-        put = self._tables.putting(acceptance.puts)
+        put = self._tables.putting([*acceptance.leads, *acceptance.puts])
         append = self._log.appending([event.to_cloudevent() for event in acceptance.events])
 
         def work(connection: sqlite3.Connection) -> tuple[list[Row], list[LoggedEvent]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.database import CorruptDatabase, Database
 from shared.ports.clock import Clock
 from shared.ports.tables import Put, Row, Table, Type, Value
 
@@ -285,7 +285,11 @@ class SqliteTables:
         for of in self._statements.values():
             for statement in of.create:
                 connection.execute(statement)
-            present = {row[1] for row in connection.execute(f'PRAGMA table_info("{of.table.name}")')}
+            found = connection.execute(f'PRAGMA table_info("{of.table.name}")').fetchall()
+            present = {row[1] for row in found}
+            key = [row[1] for row in sorted(found, key=lambda row: int(row[5])) if row[5]]
+            if key != list(of.table.key):
+                raise CorruptDatabase(f"it was made by another version: its table {of.table.name} has other keys")
             for name, kind in of.table.columns.items():
                 if name not in present:
                     connection.execute(f'ALTER TABLE "{of.table.name}" ADD COLUMN "{name}" {_SQL_TYPE[kind]}')

@@ -26,9 +26,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from events.vocabulary import Media, Text
-from shared.channels.registry import secret_fields
 from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unauthenticated, Unknown
-from shared.ports.channel import Channel, Outgoing, WebhookRequest
+from shared.ports.channel import Channel, Outgoing, WebhookRequest, secret_fields
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),

@@ -65,6 +65,14 @@ class EventLogContract:
         assert _events(await log.latest(4)) == events[-4:]
         assert _events(await log.latest(100)) == events
 
+    async def test_looking_back_goes_on_before_an_offset(self, log: EventLog, emit: Emit) -> None:
+        events = _numbered(9)
+        await emit(*events)
+        newest = await log.latest(4)
+        older = await log.latest(4, before=newest[0].offset)
+        assert _events(older) == events[1:5]
+        assert list(await log.latest(4, before=(await log.latest(9))[0].offset)) == []
+
     async def test_a_reader_that_waits_is_told_when_an_event_comes(self, log: EventLog, emit: Emit) -> None:
         (event,) = _numbered(1)
         waiting = asyncio.ensure_future(log.read(after=0, limit=10, wait=30))

@@ -1,0 +1,93 @@
+"""The due list forgets no promise, however long nobody looked (C8; design.md 5)."""
+
+from datetime import timedelta
+
+import pytest
+
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.tables import MemoryTables
+from shared.repositories.due import DueList
+from shared.testing.build import a_message_accepted, an_event
+
+
+@pytest.fixture
+def clock():
+    return SettableClock()
+
+
+@pytest.fixture
+def due(clock):
+    return DueList(MemoryTables(clock), clock)
+
+
+def wake(name):
+    return an_event(a_message_accepted(name)).to_cloudevent()
+
+
+async def woken(due, limit=100):
+    found = await due.due(limit)
+    await due.done(found)
+    return [entry.due_id for entry in found.entries]
+
+
+async def all_woken(due, limit=100):
+    found = []
+    while some := await woken(due, limit):
+        found += some
+    return found
+
+
+@pytest.mark.parametrize("looked_before", [False, True])
+@pytest.mark.parametrize("stopped_for", [timedelta(minutes=10), timedelta(hours=20)])
+async def test_what_became_due_while_nothing_ran_is_woken(clock, due, looked_before, stopped_for):
+    """Found by the mailbox property: the walk never remembered where it was, and began two minutes ago each time."""
+    if looked_before:
+        assert await woken(due) == []
+    await due.add("acme", "a", clock.now() + timedelta(seconds=30), wake("a"), kind="mailbox")
+    clock.advance(stopped_for)
+    assert await woken(due) == ["a"]
+    assert await woken(due) == []
+
+
+async def test_a_stop_of_days_is_caught_up_in_several_rounds(clock, due):
+    assert await woken(due) == []
+    for hour in range(1, 72):
+        await due.add("acme", f"{hour}", clock.now() + timedelta(hours=hour), wake("a"), kind="mailbox")
+    clock.advance(timedelta(days=3))
+    found = []
+    for _ in range(5):
+        found += await woken(due)
+    assert found == [f"{hour}" for hour in range(1, 72)]
+
+
+async def test_more_at_once_than_a_round_takes_are_woken_by_the_next(clock, due):
+    assert await woken(due) == []
+    for number in range(50):
+        await due.add("acme", f"{number}", clock.now() + timedelta(seconds=1), wake("a"), kind="mailbox")
+    clock.advance(timedelta(minutes=30))
+    assert sorted(await all_woken(due, limit=7), key=int) == [f"{number}" for number in range(50)]
+
+
+async def test_nothing_is_woken_before_its_time_and_a_past_time_is_now(clock, due):
+    await due.add("acme", "later", clock.now() + timedelta(seconds=1), wake("a"), kind="mailbox")
+    await due.add("acme", "past", clock.now() - timedelta(hours=1), wake("a"), kind="mailbox")
+    assert await woken(due) == ["past"]
+    clock.advance(1)
+    assert await woken(due) == ["later"]
+
+
+async def test_a_writer_whose_clock_is_a_minute_behind_is_heard(clock):
+    tables = MemoryTables(clock)
+    due = DueList(tables, clock)
+    clock.advance(timedelta(hours=1))
+    assert await woken(due) == []
+    late = SettableClock(clock.now() - timedelta(seconds=90))
+    await DueList(tables, late).add("acme", "a", late.now(), wake("a"), kind="mailbox")
+    assert await woken(due) == ["a"]
+
+
+async def test_a_promise_that_was_kept_wakes_nobody(clock, due):
+    at = await due.add("acme", "a", clock.now() + timedelta(seconds=30), wake("a"), kind="mailbox")
+    await due.remove("a", at)
+    clock.advance(timedelta(minutes=1))
+    assert await woken(due) == []
