@@ -1,9 +1,9 @@
 """
 ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header) for every POST that has no better means.
 
-A message has its message_id and an event its id; those routes are left alone. A batch is not: its items need none. What the first request
-answered is kept, sealed, for 24 hours: answers may hold secrets that are shown once. Answers that are no
-success are not kept, for nothing was done: the same key may try again.
+A message has its message_id, or the one that its key stands for, and an event its id; those routes are left alone.
+A batch is not: its items need none. What the first request answered is kept, sealed, for 24 hours: answers may hold
+secrets that are shown once. Answers that are no success are not kept, for nothing was done: the same key may try again.
 """
 
 import hashlib
