@@ -1,10 +1,10 @@
 """
 Which event brought about which: computed, not recorded.
 
-The id of an event is derived from its cause's id, its type and the part that tells siblings apart
-(events.envelope), so a cause is found by trying: among the events of a chain exactly one gives the id. What
-came from outside (a provider's callback, a client's receipt) or out of a mailbox has no such cause; it hangs
-below the delivery or the message that it is about.
+The id of an event is derived from its cause's id, its type and the part that tells siblings apart (events.envelope),
+so a cause is found by trying: among the events of a chain exactly one gives the id. News of a status is found by what
+it tells. What came from outside (a provider's callback, a client's receipt) or out of a mailbox has no such cause; it
+hangs below the delivery or the message that it is about.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,19 @@ from events import (
     BadEvent,
     DeliveryRequested,
     MessageAccepted,
+    MessageDelivered,
+    MessageFailed,
+    MessageRead,
+    MessageSent,
     ReceiptReported,
     StatusReported,
     derived_id,
     from_cloudevent,
 )
 from events.cloudevent import from_structured
+
+NEWS = frozenset(model.TYPE for model in (MessageSent, MessageDelivered, MessageRead, MessageFailed))
+"""Named after what they tell, not after who told it first: a provider and deliver may both report SENT."""
 
 Entry = dict[str, Any]
 """As GET /v1/events gives it: {"offset", "event"}."""
@@ -45,6 +52,7 @@ def linked(entries: Sequence[Entry]) -> list[Link]:
     first = _time(ordered[0])
     links = {str(entry["event"]["id"]): Link(entry, _milliseconds(first, _time(entry))) for entry in ordered}
     roots = _joined(list(links.values()), lambda link: _derived_from(link, links))
+    roots = _joined(roots, lambda link: _news_of(link, links))
     return _joined(roots, lambda link: _told_of(link, links))
 
 
@@ -56,7 +64,8 @@ def _joined(links: list[Link], cause_of: Callable[[Link], Link | None]) -> list[
         if cause is None:
             roots.append(link)
         else:
-            link.pause = _milliseconds(_time(cause.entry), _time(link.entry))
+            # A provider's clock has whole seconds and may be behind: what it brought about did not come before it.
+            link.pause = max(_milliseconds(_time(cause.entry), _time(link.entry)), 0.0)
             cause.effects.append(link)
     return roots
 
@@ -76,6 +85,25 @@ def _derived_from(link: Link, links: dict[str, Link]) -> Link | None:
         if cause is not link and derived_id(candidate, str(event["type"]), part) == event["id"]:
             return cause
     return None
+
+
+def _news_of(link: Link, links: dict[str, Link]) -> Link | None:
+    """The report that a message.sent, .delivered, .read or .failed tells of: the same trace, channel and status."""
+    event = link.entry["event"]
+    if event["type"] not in NEWS:
+        return None
+    earlier = [cause for cause in links.values() if int(cause.entry["offset"]) < int(link.entry["offset"])]
+    return next((cause for cause in reversed(earlier) if _tells_of(link, cause)), None)
+
+
+def _tells_of(news: Link, report: Link) -> bool:
+    if trace_id(news.entry) != trace_id(report.entry):
+        return False
+    event, data = report.entry["event"], report.entry["event"].get("data") or {}
+    told = news.entry["event"]["data"]
+    if event["type"] == StatusReported.TYPE:
+        return bool((data["channel"], data["status"]) == (told["channel"], told["status"]))
+    return bool(event["type"] == ReceiptReported.TYPE and data["user_id"] == told["recipient"])
 
 
 def _told_of(link: Link, links: dict[str, Link]) -> Link | None:

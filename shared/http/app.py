@@ -5,7 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -55,6 +58,7 @@ def build_app(
         description=DESCRIPTION,
         telemetry=_TELEMETRY,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         exception_handlers=_HANDLERS,
         middleware=[
@@ -66,6 +70,7 @@ def build_app(
     included = list(routers)
     for router in included:
         app.include_router(router)
+    _serve_docs(app)
     app.state.routes = [route for router in included for route in router.routes if isinstance(route, APIRoute)]
     generate = app.openapi
 
@@ -91,6 +96,21 @@ async def _method_not_allowed(request: Request, error: HTTPException) -> Respons
     allowed = allowed or set((error.headers or {}).get("Allow", "").split(", "))
     headers = {"Allow": ", ".join(sorted(allowed - {""}))}
     return await _problem(request, HTTPException(error.status_code, error.detail, headers))
+
+
+def _serve_docs(app: FastAPI) -> None:
+    """/docs with Swagger UI's files from here: FastAPI's own page loads them from the internet."""
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=f"{app.title} API",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """What every route has in common: problems, strict JSON, limits, repeats, versions (A11, D4, D7, E8)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -259,3 +260,13 @@ async def test_the_document_shows_problems_and_examples_for_every_route(api: Api
                 content = operation["responses"][status]["content"]
                 assert list(content) == ["application/problem+json"], where
                 assert content["application/problem+json"]["example"]["type"], where
+
+
+async def test_the_docs_page_loads_nothing_from_elsewhere(acme: Member) -> None:
+    page = await acme("GET", "/docs")
+    assert page.status_code == 200
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert linked
+    for path in linked:
+        assert path.startswith("/docs/assets/"), path
+        assert (await acme("GET", path)).status_code == 200, path
