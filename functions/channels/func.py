@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from events import Event, EventData
+from events import EventData
 from events.vocabulary import IN_APP
 from shared.domain.breaker import Breaker
 from shared.domain.errors import ChannelError, Conflict, FieldError, Invalid
@@ -87,9 +87,6 @@ class ChannelRegistry:
     accounts: ChannelAccounts
     cache: Cache
     clock: Clock
-
-    async def handle(self, event: Event[Any]) -> None:
-        raise AssertionError("no trigger brings events here")
 
     async def registered(self, tenant: str) -> Sequence[Registered]:
         """In-app first, then by name."""

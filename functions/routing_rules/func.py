@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, assert_never
 
-from events import Event, EventData
+from events import EventData
 from events.vocabulary import ALL, IN_APP
 from shared.domain.errors import Invalid, NotFound
 from shared.domain.routing_rules import (
@@ -49,9 +49,6 @@ class RuleBook:
     channels: Channels
     clock: Clock
     ids: Ids
-
-    async def handle(self, event: Event[Any]) -> None:
-        raise AssertionError("no trigger brings events here")
 
     async def add(self, tenant: str, document: Document) -> RoutingRule:
         """

@@ -6,9 +6,9 @@ Takes no event and emits none; its face is HTTP.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from events import Event, EventData
+from events import EventData
 from shared.domain.errors import Forbidden, Invalid, NotFound
 from shared.domain.identity import MESSAGES
 from shared.http.access_token import LIFETIME, Claims, mint
@@ -52,9 +52,6 @@ class Token:
     keys: SigningKeys
     clock: Clock
     ids: Ids
-
-    async def handle(self, event: Event[Any]) -> None:
-        raise AssertionError("no trigger brings events here")
 
     async def for_client(self, client_id: str, client_secret: str, scope: str | None = None) -> Grant:
         """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from events import Event, EventData
+from events import EventData
 from shared.domain.errors import Invalid, NotFound
 from shared.domain.identity import Identity, User
 from shared.domain.merge_patch import merge_patch
@@ -56,9 +56,6 @@ class UserAccounts:
     channels: Channels
     clock: Clock
     personal_data: Mapping[str, PersonalData] = field(default_factory=dict)
-
-    async def handle(self, event: Event[Any]) -> None:
-        raise AssertionError("no trigger brings events here")
 
     async def create(
         self, tenant: str, user_id: str, display_name: str | None, metadata: Mapping[str, str]

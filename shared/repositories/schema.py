@@ -7,10 +7,8 @@ platform's own tenant "-", which no tenant can be named.
 
 from shared.ports.tables import Table, Type
 from shared.repositories.identity_schema import IDENTITY_TABLES
+from shared.repositories.identity_schema import PLATFORM as PLATFORM
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
-
-PLATFORM = "-"
-"""The tenant of rows that are nobody's; names of tenants start with a letter or a digit."""
 
 _TENANT = {"tenant": Type.TEXT}
 _CONVERSATION = {**_TENANT, "conversation_id": Type.TEXT}

@@ -15,10 +15,8 @@ from events.vocabulary import rfc3339
 from shared.domain.errors import Unavailable
 from shared.observability.log import log
 from shared.ports import Clock, EventSink
+from shared.repositories.identity_schema import PLATFORM
 from shared.runtime.wiring import Timer
-
-PLATFORM = "-"
-"""The tenant of what belongs to no tenant."""
 
 
 class Timers:
