@@ -13,6 +13,7 @@ from events.message import (
     MessageSendRequested,
     MessageSent,
 )
+from events.presence import PresenceChanged
 from events.timer import TimerTicked
 
 CATALOGUE: dict[str, type[EventData]] = {
@@ -32,6 +33,7 @@ CATALOGUE: dict[str, type[EventData]] = {
         ConversationCreated,
         MemberAdded,
         MemberRemoved,
+        PresenceChanged,
         TimerTicked,
     )
 }
@@ -55,6 +57,7 @@ __all__ = [
     "MessageReceived",
     "MessageSendRequested",
     "MessageSent",
+    "PresenceChanged",
     "ReceiptReported",
     "StatusReported",
     "TimerTicked",

@@ -25,6 +25,7 @@ from shared.domain import breaker as breakers
 from shared.domain import mailbox as rules
 from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavailable, Unknown
 from shared.domain.mailbox import Doubt, Item, Leave, State
+from shared.domain.message import EXPIRED
 from shared.domain.status import Report
 from shared.domain.text import split
 from shared.observability import metrics, spans
@@ -34,7 +35,7 @@ from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
 from shared.repositories.deliveries import Deliveries, ProviderMessage
 from shared.repositories.due import DueList
 from shared.repositories.mailboxes import Mailbox, Mailboxes
-from shared.repositories.timeline import EXPIRED, Timeline
+from shared.repositories.timeline import Timeline
 
 SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)

@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 import msgspec
 
 from events import MessageAccepted, derived_id
-from events.vocabulary import ALL, IN_APP, Media, Payload, Text
+from events.vocabulary import ALL, IN_APP, Media, Payload, Placeholder, Text
 from shared.domain.errors import FieldError, Invalid
 
 MAX_TEXT = 65_536  # characters; channels that take less get it in parts
 MAX_RECIPIENTS = 1000
 MAX_METADATA = 50  # entries
 MAX_METADATA_VALUE = 2000  # characters
+EXPIRED = Placeholder(kind="expired")
+"""What is left of a message after its TTL; its number stays."""
 ROUTE_CHECKPOINT = 256
 """Every so many numbers route is woken also for an in-app message, so that its cursor is never far behind."""
 

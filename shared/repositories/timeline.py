@@ -15,18 +15,15 @@ from typing import Any
 import msgspec
 
 from events import Event, MessageAccepted
-from events.vocabulary import Payload, Placeholder
+from events.vocabulary import Payload
 from shared.domain.errors import Conflict, Unavailable
-from shared.domain.message import Draft
+from shared.domain.message import EXPIRED, Draft
 from shared.domain.sequence import BUCKET, Holder, advance, bucket_of, fits
 from shared.ports.cache import Cache
 from shared.ports.clock import Clock
 from shared.ports.outbox import Acceptance, Outbox
 from shared.ports.tables import Put, Row, Tables
 from shared.repositories.schema import EPHEMERAL_PAYLOADS, MESSAGE_IDS, TIMELINE
-
-EXPIRED = Placeholder(kind="expired")
-"""What is left of a message after its TTL; its number stays."""
 
 _BATCH = 64  # messages in one write
 _KNOWN_HEADS = 10_000  # conversations whose head this process remembers
