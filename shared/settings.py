@@ -6,6 +6,7 @@ misspelt setting would otherwise be silently ignored. docs/reference/settings.md
 """
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,12 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _networks(text: str) -> str:
+    for part in filter(None, map(str.strip, text.split(","))):
+        ip_network(part)
+    return text
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
@@ -73,10 +80,13 @@ class Settings(BaseSettings):
         "loopback is allowed while the simulators are served",
     )
     rate_limit_per_minute: int = Field(
-        100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
+        100, ge=0, description="Requests per tenant and client address; 0: no limit. A tenant may have its own"
     )
     message_rate_limit_per_minute: int = Field(
-        10_000, ge=0, description="The same for messages, history and files. Read, not enforced yet (E11)"
+        10_000, ge=0, description="The same for messages, history, receipts, files, presence and providers' webhooks"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "", description="Addresses or networks, comma-separated, whose `X-Forwarded-For` says who the client is"
     )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")

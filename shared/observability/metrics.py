@@ -23,6 +23,18 @@ messages_routed = Counter(
 messages_pushed = Counter(
     "chat4all_messages_pushed_total", "Messages handed to the sockets of their members.", ["tenant"], registry=REGISTRY
 )
+messages_left = Counter(
+    "chat4all_messages_left_total",
+    "Messages that nobody was there for: their members read them from where they are.",
+    ["tenant"],
+    registry=REGISTRY,
+)
+frames = Counter(
+    "chat4all_frames_published_total",
+    "Other frames for open sockets, by what they tell of.",
+    ["event"],
+    registry=REGISTRY,
+)
 deliveries = Counter(
     "chat4all_deliveries_total",
     "Calls to providers, by what came of them: sent, rejected, busy, unknown.",
@@ -36,6 +48,12 @@ statuses_unmatched = Counter(
     "chat4all_statuses_unmatched_total",
     "Statuses of messages that are not ours: sent by hand, or by another program of the account.",
     ["channel"],
+    registry=REGISTRY,
+)
+requests_limited = Counter(
+    "chat4all_requests_limited_total",
+    "Requests answered 429, by the policy that they went beyond.",
+    ["tenant", "policy"],
     registry=REGISTRY,
 )
 messages_failed = Counter(
@@ -89,6 +107,14 @@ def message_routed(tenant: str) -> None:
 
 def message_pushed(tenant: str) -> None:
     _child(messages_pushed, tenant).inc()
+
+
+def message_left(tenant: str) -> None:
+    _child(messages_left, tenant).inc()
+
+
+def frames_published(event: str, count: int) -> None:
+    _child(frames, event).inc(count)
 
 
 def status_unmatched(channel: str) -> None:

@@ -24,15 +24,18 @@ import uvloop
 
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
+from shared.domain.identity import Tenant
 from shared.observability import metrics
 from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
+from shared.repositories.tenants import Tenants
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.failpoints import arm
 from shared.runtime.host import FunctionHost
+from shared.runtime.http_face import limits_of
 from shared.runtime.open_ports import Embedded, open_embedded
 from shared.runtime.span_export import spans_to
 from shared.runtime.start_error import StartError
@@ -96,6 +99,27 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
+def limit_tenant(settings: Settings, name: str, *, requests: int | None, messages: int | None) -> Tenant:
+    """
+    Limits of the tenant's own, whatever the settings are; the running platform hears of them within seconds.
+
+    Raises:
+        NotFound: there is no such tenant.
+        StartError: the data directory cannot be used.
+    """
+
+    async def limit() -> Tenant:
+        with _refusals(settings):
+            async with _open(settings) as opened:
+                tenants = Tenants(opened.ports.tables, opened.ports.clock)
+                tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
+                await opened.sync()
+                return tenant
+
+    _prepare(settings.data_dir)
+    return asyncio.run(limit())
+
+
 def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
     keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
     return open_embedded(
@@ -137,6 +161,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
                 {name: made[name] for name in ROUTERS},
                 opened.sync,
                 _own_routers(ports, runner, settings.data_dir),
+                limits_of(settings),
             )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
