@@ -35,6 +35,9 @@ frames = Counter(
     ["event"],
     registry=REGISTRY,
 )
+silent_users = Counter(
+    "chat4all_users_went_silent_total", "Users who are offline because nothing was heard of them.", registry=REGISTRY
+)
 deliveries = Counter(
     "chat4all_deliveries_total",
     "Calls to providers, by what came of them: sent, rejected, busy, unknown.",
@@ -115,6 +118,10 @@ def message_left(tenant: str) -> None:
 
 def frames_published(event: str, count: int) -> None:
     _child(frames, event).inc(count)
+
+
+def users_went_silent(count: int) -> None:
+    silent_users.inc(count)
 
 
 def status_unmatched(channel: str) -> None:

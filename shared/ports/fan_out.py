@@ -30,6 +30,10 @@ class FanOut(Protocol):
         """Hand ``frame`` to every subscription of ``subject``; it never waits for a slow one."""
         ...
 
+    def heard(self, subject: str) -> bool:
+        """False when certainly nobody listens to it now, so that what would be published need not be made."""
+        ...
+
     def subscribe(self, *subjects: str) -> AbstractAsyncContextManager[Listening]:
         """
         Frames published after entering. A subscriber that falls behind its bounded queue loses its oldest frames:

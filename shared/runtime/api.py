@@ -16,6 +16,7 @@ from functions.dead_letter import http as dead_letter
 from functions.events import http as events
 from functions.inbound import http as inbound
 from functions.messages import http as messages
+from functions.presence import http as presence
 from functions.rate_limits import http as rate_limits
 from functions.routing_rules import http as routing_rules
 from functions.send import http as send
@@ -36,6 +37,7 @@ ROUTERS: dict[str, Any] = {
     "conversations": conversations.router,
     "send": send.router,
     "messages": messages.router,
+    "presence": presence.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
     "rate-limits": rate_limits.router,

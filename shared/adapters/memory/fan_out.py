@@ -59,6 +59,9 @@ class MemoryFanOut:
         for listening in self._subscribers.get(subject, ()):
             listening.put(subject, frame)
 
+    def heard(self, subject: str) -> bool:
+        return subject in self._subscribers
+
     @asynccontextmanager
     async def subscribe(self, *subjects: str) -> AsyncIterator[MemoryListening]:
         listening = MemoryListening(self._subscribers, self._capacity)

@@ -26,6 +26,12 @@ class FanOutContract:
     async def test_nobody_listening_is_no_error(self, fan_out: FanOut) -> None:
         await fan_out.publish("acme.alice", b"1")
 
+    async def test_what_somebody_listens_to_is_heard(self, fan_out: FanOut) -> None:
+        async with fan_out.subscribe("acme.alice") as frames:
+            assert fan_out.heard("acme.alice")
+            await frames.add("acme.bob")
+            assert fan_out.heard("acme.bob")
+
     @pytest.mark.parametrize("frame", [b"", b"\x00\xff\r\n", "ção 🙂".encode(), bytes(65_536)])
     async def test_a_frame_arrives_as_it_was_published(self, fan_out: FanOut, frame: bytes) -> None:
         async with fan_out.subscribe("acme.alice") as frames:
