@@ -69,6 +69,15 @@ class Presence:
         row: Row = {"tenant": PLATFORM, "gateway": gateway, "seen_at": self._clock.now()}
         await self._tables.put(Put(GATEWAYS, row))
 
+    async def erase_user(self, tenant: str, user_id: str) -> int:
+        """Forget when they were there (LGPD art. 18); how many rows there were."""
+        platform, shard, user = _partition(tenant, user_id)
+        rows = await self._tables.slice(PRESENT_DEVICES, (platform, shard), prefix=(user,), limit=_PAGE)
+        told = await self._tables.get(PRESENCE, (tenant, user_id))
+        await self._tables.delete(PRESENT_DEVICES, *((platform, shard, user, row["device"]) for row in rows))
+        await self._tables.delete(PRESENCE, (tenant, user_id))
+        return len(rows) + (told is not None)
+
     async def expire(self) -> int:
         """Forget devices that were not seen for 30 s, and tell who is offline by that; how many users changed."""
         now = self._clock.now()
@@ -105,6 +114,8 @@ class Presence:
         last_seen = seen_at if told is None else max(seen_at, _time(told, "last_seen"))
         now = await self._standing(tenant, user_id, last_seen)
         assert now.last_seen is not None
+        if told is None and now.status is PresenceStatus.OFFLINE:
+            return now  # never told of, or erased while a socket was still open
         if now.status is not before:
             data = PresenceChanged(user_id=user_id, status=now.status, last_seen=now.last_seen)
             event_id = derived_id("presence", tenant, user_id, now.status, rfc3339(now.last_seen))

@@ -134,3 +134,14 @@ async def test_many_users_are_found_in_pages(world, monkeypatch):
 async def test_tenants_see_nothing_of_each_other(world):
     await world.beat()
     assert (await world.presence.of("rival", "ana")).status is OFFLINE
+
+
+async def test_of_an_erased_user_nothing_is_left_not_even_when_their_socket_ends(world):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    await world.beat()
+    assert await world.presence.erase_user("acme", "ana") == 3
+    await world.presence.closed("acme", "ana", "g1")
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.presence.erase_user("acme", "ana") == 0
+    assert await world.standing() == (OFFLINE, None)
