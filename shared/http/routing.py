@@ -144,8 +144,8 @@ _PROBLEMS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For ``responses=``: these problems, documented with an example each; 401, 422 and 503 always are."""
-    return {status: _documented(status) for status in sorted({401, 422, 503, *statuses})}
+    """For ``responses=``: these problems, documented with an example each; 401, 422, 429 and 503 always are."""
+    return {status: _documented(status) for status in sorted({401, 422, 429, 503, *statuses})}
 
 
 def _documented(status: int) -> dict[str, Any]:
