@@ -95,6 +95,30 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices(PREFIX + "OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="Base URL of a collector that takes spans by OTLP/HTTP; needs the extra `otel` "
+    webhook_allow_private: bool | None = Field(
+        None,
+        description="Let webhooks go to loopback and private addresses, and by http; link-local ones and those of a "
+        "cloud's metadata stay refused (default: true while the simulators are served, else false)",
+    )
+    webhook_schedule: Annotated[str, AfterValidator(_schedule)] = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Seconds after the first, second … failed try of a webhook delivery, each ±20 %; then it is "
+        "given up, and can be replayed",
+    )
+    webhook_timeout: float = Field(15, gt=0, le=30, description="Seconds that one try of a webhook may take")
+    webhook_in_flight: int = Field(
+        10, ge=1, le=100, description="Tries of one webhook at once, in one process: one that hangs holds no more"
+    )
+    webhook_disable_after: float = Field(
+        120, gt=0, description="Hours after which a webhook of which nothing has worked is switched off"
+    )
+    allowed_origins: str = Field(
+        "", description='Origins, comma-separated, whose pages may open sockets beside those of this host; "*": all'
+    )
+    sockets_per_user: int = Field(10, ge=1, description="Open sockets and streams of one user at one gateway")
+    socket_frames_per_second: int = Field(
+        20, ge=1, description="Frames that a client may send on one socket; further ones wait"
+    )
         "(default: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either no spans are made)",
     )
     otel_sample_ratio: float = Field(1.0, ge=0, le=1, description="Part of the traces begun here whose spans are kept")

@@ -169,3 +169,19 @@ def expose(registry: CollectorRegistry = REGISTRY) -> bytes:
 
 
 __all__ = ["CONTENT_TYPE", "REGISTRY", "TRIGGER_IN_FLIGHT", "TRIGGER_LAG", "Collector", "expose", "gauges"]
+sockets_open = Gauge("chat4all_sockets_open", "Open sockets and streams.", ["kind"], registry=REGISTRY)
+frames_out = Counter("chat4all_frames_out_total", "Live frames written to sockets.", registry=REGISTRY)
+frames_replayed = Counter(
+    "chat4all_frames_replayed_total", "Messages read again for a client that came back.", registry=REGISTRY
+)
+gaps_filled = Counter(
+    "chat4all_gaps_filled_total", "Messages read from the timeline that fan-out did not bring.", registry=REGISTRY
+)
+sockets_cut = Counter(
+    "chat4all_sockets_cut_total", "Sockets we closed: slow, silent, expired, revoked.", ["reason"], registry=REGISTRY
+)
+
+
+def socket_cut(reason: str) -> None:
+    _child(sockets_cut, reason).inc()
+

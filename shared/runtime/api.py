@@ -18,6 +18,9 @@ from functions.inbound import http as inbound
 from functions.messages import http as messages
 from functions.presence import http as presence
 from functions.rate_limits import http as rate_limits
+from functions.realtime import http as realtime
+from functions.realtime.gateway import Gateway
+from functions.realtime.session import Limits as SocketLimits
 from functions.routing_rules import http as routing_rules
 from functions.send import http as send
 from functions.token import http as token
@@ -38,6 +41,7 @@ ROUTERS: dict[str, Any] = {
     "send": send.router,
     "messages": messages.router,
     "presence": presence.router,
+    "realtime": realtime.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
     "rate-limits": rate_limits.router,
@@ -60,6 +64,7 @@ class Api:
         limits: Limits = Limits(),
     ) -> None:
         """
+        sockets: SocketLimits = SocketLimits(),
         Args:
             made: functions by name; those that are missing are made here.
             sync: returns once what was written is on disk.
@@ -67,6 +72,7 @@ class Api:
             limits: how often callers may come; without any, as often as they like.
         """
         self._sync = sync
+            sockets: the same for sockets, and which pages may open them. Start and stop ``gateway``.
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
         self.authenticator = Authenticator.of(ports)
@@ -83,7 +89,10 @@ class Api:
         self._messages = send.MessagesEndpoint(made["send"], self.authenticator, limiter)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] in _READS:
+        self.gateway = Gateway(made["realtime"], self.authenticator, sockets)
+        if self.gateway.serves(scope):
+            await self.gateway(scope, receive, send)
+        elif scope["type"] != "http" or scope["method"] in _READS:
             await self.app(scope, receive, send)
         elif scope["path"] == "/v1/messages" and scope["method"] == "POST":
             await self._messages(scope, receive, send)

@@ -13,7 +13,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.domain.identity import Tenant
 from shared.observability import metrics
+from shared.domain.webhook import WebhookPolicy, schedule_of
+from shared.http.live_socket import MAX_FRAME, LiveSocket
 from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
 from shared.repositories.tenants import Tenants
@@ -35,7 +37,7 @@ from shared.runtime.bootstrap import Credentials
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.failpoints import arm
 from shared.runtime.host import FunctionHost
-from shared.runtime.http_face import limits_of
+from shared.runtime.http_face import limits_of, sockets_of
 from shared.runtime.open_ports import Embedded, open_embedded
 from shared.runtime.span_export import spans_to
 from shared.runtime.start_error import StartError
@@ -170,7 +172,9 @@ async def _run(settings: Settings, announce: Announce) -> None:
             stack.push_async_callback(runner.stop, DRAIN)
             timers.start()
             stack.push_async_callback(timers.stop)
-            server = _Server(_uvicorn(api))
+            await api.gateway.start()
+            stack.push_async_callback(api.gateway.stop)
+            server = _Server(_uvicorn(api), api.gateway.stop)
             asyncio.get_running_loop().call_soon(
                 _tell, announce, Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
             )
@@ -178,6 +182,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
             gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
             await server.serve(sockets=[listening])
             log.info("stopping")
+                sockets_of(settings),
 
 
 def _tell(announce: Announce, started: Started) -> None:
@@ -185,7 +190,18 @@ def _tell(announce: Announce, started: Started) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's own would end the process by the signal once it has served; we have more to close."""
+    """
+    uvicorn's own would end the process by the signal once it has served; we have more to close. ``first`` ends what
+    would keep connections open for ever.
+    """
+
+    def __init__(self, config: uvicorn.Config, first: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._first = first
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._first()
+        await super().shutdown(sockets)
 
     def capture_signals(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -199,7 +215,9 @@ def _uvicorn(api: Api) -> uvicorn.Config:
         api,
         loop="none",
         http="httptools",
-        ws="none",
+        ws=LiveSocket,
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,  # one frame is encoded for all, and no client can send a bomb
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -9,6 +9,7 @@ from shared.ports import Ports
 from shared.runtime.functions import folder_of
 
 if TYPE_CHECKING:
+    from functions.realtime.session import Limits as SocketLimits
     from shared.http.rate_limit import Limits
     from shared.settings import Settings
 
@@ -48,4 +49,14 @@ def limits_of(settings: "Settings") -> "Limits":
         requests_per_minute=settings.rate_limit_per_minute,
         messages_per_minute=settings.message_rate_limit_per_minute,
         trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def sockets_of(settings: "Settings") -> "SocketLimits":
+    from functions.realtime.session import Limits
+
+    return Limits(
+        origins=frozenset(origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()),
+        connections=settings.sockets_per_user,
+        frames_per_second=settings.socket_frames_per_second,
     )
