@@ -270,7 +270,6 @@ async def test_typing_is_told_to_the_conversation_and_not_again_at_once(house):
         await typing.typed(TENANT, GROUP, "bruno")
         found = await drained(frames)
     assert [(frame["type"], frame["user_id"]) for _, frame in found] == [("typing", "ana"), ("typing", "bruno")]
-    assert found[0][1]["until"] > found[0][1]["until"][:11]
 
 
 async def test_only_members_can_be_seen_typing(house):
