@@ -153,22 +153,6 @@ frames_dropped = Counter(
     "chat4all_frames_dropped_total", "Frames for open sockets that could not be handed over.", registry=REGISTRY
 )
 
-
-def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:
-    """Families of gauges by trigger, for a collector that is asked only when somebody scrapes."""
-    return tuple(GaugeMetricFamily(name, text, labels=["trigger"]) for name, text in names)
-
-
-TRIGGER_LAG = ("chat4all_trigger_lag_events", "Records of the log that the Trigger has not finished.")
-TRIGGER_IN_FLIGHT = ("chat4all_trigger_in_flight", "Events that the Trigger has begun and not finished.")
-
-
-def expose(registry: CollectorRegistry = REGISTRY) -> bytes:
-    """The page that Prometheus scrapes, of CONTENT_TYPE."""
-    return generate_latest(registry)
-
-
-__all__ = ["CONTENT_TYPE", "REGISTRY", "TRIGGER_IN_FLIGHT", "TRIGGER_LAG", "Collector", "expose", "gauges"]
 sockets_open = Gauge("chat4all_sockets_open", "Open sockets and streams.", ["kind"], registry=REGISTRY)
 frames_out = Counter("chat4all_frames_out_total", "Live frames written to sockets.", registry=REGISTRY)
 frames_replayed = Counter(
@@ -185,3 +169,19 @@ sockets_cut = Counter(
 def socket_cut(reason: str) -> None:
     _child(sockets_cut, reason).inc()
 
+
+def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:
+    """Families of gauges by trigger, for a collector that is asked only when somebody scrapes."""
+    return tuple(GaugeMetricFamily(name, text, labels=["trigger"]) for name, text in names)
+
+
+TRIGGER_LAG = ("chat4all_trigger_lag_events", "Records of the log that the Trigger has not finished.")
+TRIGGER_IN_FLIGHT = ("chat4all_trigger_in_flight", "Events that the Trigger has begun and not finished.")
+
+
+def expose(registry: CollectorRegistry = REGISTRY) -> bytes:
+    """The page that Prometheus scrapes, of CONTENT_TYPE."""
+    return generate_latest(registry)
+
+
+__all__ = ["CONTENT_TYPE", "REGISTRY", "TRIGGER_IN_FLIGHT", "TRIGGER_LAG", "Collector", "expose", "gauges"]

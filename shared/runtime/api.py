@@ -40,8 +40,8 @@ ROUTERS: dict[str, Any] = {
     "conversations": conversations.router,
     "send": send.router,
     "messages": messages.router,
-    "presence": presence.router,
     "realtime": realtime.router,
+    "presence": presence.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
     "rate-limits": rate_limits.router,
@@ -62,17 +62,17 @@ class Api:
         sync: Callable[[], Awaitable[None]],
         more: Iterable[APIRouter] = (),
         limits: Limits = Limits(),
+        sockets: SocketLimits = SocketLimits(),
     ) -> None:
         """
-        sockets: SocketLimits = SocketLimits(),
         Args:
             made: functions by name; those that are missing are made here.
             sync: returns once what was written is on disk.
             more: routers of the runtime's own.
             limits: how often callers may come; without any, as often as they like.
+            sockets: the same for sockets, and which pages may open them. Start and stop ``gateway``.
         """
         self._sync = sync
-            sockets: the same for sockets, and which pages may open them. Start and stop ``gateway``.
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
         self.authenticator = Authenticator.of(ports)
@@ -87,9 +87,9 @@ class Api:
             clock=ports.clock,
         )
         self._messages = send.MessagesEndpoint(made["send"], self.authenticator, limiter)
+        self.gateway = Gateway(made["realtime"], self.authenticator, sockets)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.gateway = Gateway(made["realtime"], self.authenticator, sockets)
         if self.gateway.serves(scope):
             await self.gateway(scope, receive, send)
         elif scope["type"] != "http" or scope["method"] in _READS:

@@ -164,6 +164,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
                 opened.sync,
                 _own_routers(ports, runner, settings.data_dir),
                 limits_of(settings),
+                sockets_of(settings),
             )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
@@ -182,7 +183,6 @@ async def _run(settings: Settings, announce: Announce) -> None:
             gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
             await server.serve(sockets=[listening])
             log.info("stopping")
-                sockets_of(settings),
 
 
 def _tell(announce: Announce, started: Started) -> None:
