@@ -88,13 +88,6 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         "", description="Addresses or networks, comma-separated, whose `X-Forwarded-For` says who the client is"
     )
-    keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
-    log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')
-    otel_endpoint: str | None = Field(
-        None,
-        validation_alias=AliasChoices(PREFIX + "OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        description="Base URL of a collector that takes spans by OTLP/HTTP; needs the extra `otel` "
     webhook_allow_private: bool | None = Field(
         None,
         description="Let webhooks go to loopback and private addresses, and by http; link-local ones and those of a "
@@ -119,6 +112,13 @@ class Settings(BaseSettings):
     socket_frames_per_second: int = Field(
         20, ge=1, description="Frames that a client may send on one socket; further ones wait"
     )
+    keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
+    log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Base URL of a collector that takes spans by OTLP/HTTP; needs the extra `otel` "
         "(default: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either no spans are made)",
     )
     otel_sample_ratio: float = Field(1.0, ge=0, le=1, description="Part of the traces begun here whose spans are kept")

@@ -25,9 +25,9 @@ import uvloop
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.domain.identity import Tenant
-from shared.observability import metrics
 from shared.domain.webhook import WebhookPolicy, schedule_of
 from shared.http.live_socket import MAX_FRAME, LiveSocket
+from shared.observability import metrics
 from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
 from shared.repositories.tenants import Tenants
