@@ -15,6 +15,7 @@ from events.message import (
 )
 from events.presence import PresenceChanged
 from events.timer import TimerTicked
+from events.webhook import WebhookDisabled, WebhookRequested
 
 CATALOGUE: dict[str, type[EventData]] = {
     model.TYPE: model
@@ -33,6 +34,8 @@ CATALOGUE: dict[str, type[EventData]] = {
         ConversationCreated,
         MemberAdded,
         MemberRemoved,
+        WebhookRequested,
+        WebhookDisabled,
         PresenceChanged,
         TimerTicked,
     )
@@ -61,6 +64,8 @@ __all__ = [
     "ReceiptReported",
     "StatusReported",
     "TimerTicked",
+    "WebhookDisabled",
+    "WebhookRequested",
     "derived_id",
     "from_cloudevent",
 ]

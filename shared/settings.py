@@ -14,6 +14,8 @@ import platformdirs
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.domain.webhook import schedule_of
+
 PREFIX = "CHAT4ALL_"
 
 READ_ELSEWHERE = {
@@ -51,6 +53,11 @@ def _absolute(path: Path) -> Path:
 def _networks(text: str) -> str:
     for part in filter(None, map(str.strip, text.split(","))):
         ip_network(part)
+    return text
+
+
+def _schedule(text: str) -> str:
+    schedule_of(text)
     return text
 
 

@@ -66,7 +66,8 @@ class Draft:
         )
         return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:32]
 
-    def accepted(self, seq: int, at: datetime) -> MessageAccepted:
+    def accepted(self, seq: int, at: datetime, *, webhooks: bool = False) -> MessageAccepted:
+        """``webhooks``: one asks for accepted messages."""
         leaves = self.channels != (IN_APP,) or any(prefixed(entry) for entry in self.to or ())
         return MessageAccepted(
             message_id=self.message_id,
@@ -84,6 +85,7 @@ class Draft:
             expires_at=None if self.ttl_seconds is None else at + timedelta(seconds=self.ttl_seconds),
             origin=self.origin,
             routing="needed" if leaves or seq % ROUTE_CHECKPOINT == 0 else "none",
+            webhooks="wanted" if webhooks else "none",
         )
 
 

@@ -93,6 +93,27 @@ event_age_seconds = Histogram(
 events_handled = Counter(
     "chat4all_events_handled_total", "Events by verdict.", ["function", "outcome"], registry=REGISTRY
 )
+webhook_tries = Counter(
+    "chat4all_webhook_tries_total",
+    "Requests to webhooks, by what came of them: delivered, refused, timeout, unreachable …",
+    ["outcome"],
+    registry=REGISTRY,
+)
+webhook_try_seconds = Histogram(
+    "chat4all_webhook_try_seconds", "A request to a webhook.", registry=REGISTRY, buckets=_SECONDS
+)
+webhook_delivery_seconds = Histogram(
+    "chat4all_webhook_delivery_seconds",
+    "From an event until a webhook has taken it.",
+    registry=REGISTRY,
+    buckets=(*_SECONDS, 60, 600, 3600, 6 * 3600, 24 * 3600),
+)
+webhooks_failed = Counter(
+    "chat4all_webhook_deliveries_failed_total", "Webhook deliveries given up; they can be replayed.", registry=REGISTRY
+)
+webhooks_disabled = Counter(
+    "chat4all_webhooks_disabled_total", "Webhooks switched off: gone, failing.", ["reason"], registry=REGISTRY
+)
 
 
 @cache
@@ -142,6 +163,23 @@ def status_recorded(channel: str, status: str) -> None:
 
 def event_parked(tenant: str) -> None:
     _child(events_parked, tenant).inc()
+
+
+def webhook_tried(outcome: str, seconds: float) -> None:
+    _child(webhook_tries, outcome).inc()
+    webhook_try_seconds.observe(seconds)
+
+
+def webhook_delivered(seconds: float) -> None:
+    webhook_delivery_seconds.observe(seconds)
+
+
+def webhook_failed() -> None:
+    webhooks_failed.inc()
+
+
+def webhook_disabled(reason: str) -> None:
+    _child(webhooks_disabled, reason).inc()
 
 
 cache_up = Gauge("chat4all_cache_up", "1 while the cache answers, 0 while we go on without.", registry=REGISTRY)

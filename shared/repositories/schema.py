@@ -9,6 +9,7 @@ from shared.ports.tables import Table, Type
 from shared.repositories.identity_schema import IDENTITY_TABLES
 from shared.repositories.identity_schema import PLATFORM as PLATFORM
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
+from shared.repositories.webhook_schema import WEBHOOK_TABLES
 
 _TENANT = {"tenant": Type.TEXT}
 _CONVERSATION = {**_TENANT, "conversation_id": Type.TEXT}
@@ -268,5 +269,6 @@ TABLES: tuple[Table, ...] = (
     GATEWAYS,
     OUTBOX,
     OUTBOX_SWEPT,
+    *WEBHOOK_TABLES,
     *IDENTITY_TABLES,
 )

@@ -25,6 +25,7 @@ from functions.routing_rules import http as routing_rules
 from functions.send import http as send
 from functions.token import http as token
 from functions.users import http as users
+from functions.webhooks import http as webhooks
 from shared.domain.errors import Unavailable
 from shared.http.app import build_app
 from shared.http.authenticator import Authenticator
@@ -44,6 +45,7 @@ ROUTERS: dict[str, Any] = {
     "presence": presence.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
+    "webhooks": webhooks.router,
     "rate-limits": rate_limits.router,
     "inbound": inbound.router,
     "events": events.router,

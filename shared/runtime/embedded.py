@@ -16,6 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Started:
     url: str
     data_dir: Path
     simulators: bool
+    private_webhooks: bool
     credentials: Path
     new_client: Credentials | None
 
@@ -129,7 +131,21 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
         keep_events=settings.keep_events,
         keys=[key.strip().encode() for key in keys],
         provider_hosts=_provider_hosts(settings),
+        webhook_policy=WebhookPolicy(
+            schedule=schedule_of(settings.webhook_schedule),
+            timeout=timedelta(seconds=settings.webhook_timeout),
+            in_flight=settings.webhook_in_flight,
+            disable_after=timedelta(hours=settings.webhook_disable_after),
+        ),
+        private_webhooks=_private_webhooks(settings),
     )
+
+
+def _private_webhooks(settings: Settings) -> bool:
+    """Assumed where simulated providers are served: on a machine of one's own, as they are."""
+    if settings.webhook_allow_private is not None:
+        return settings.webhook_allow_private
+    return settings.simulators and _is_loopback(settings.host)
 
 
 def _provider_hosts(settings: Settings) -> list[str]:
@@ -177,7 +193,16 @@ async def _run(settings: Settings, announce: Announce) -> None:
             stack.push_async_callback(api.gateway.stop)
             server = _Server(_uvicorn(api), api.gateway.stop)
             asyncio.get_running_loop().call_soon(
-                _tell, announce, Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
+                _tell,
+                announce,
+                Started(
+                    url,
+                    settings.data_dir,
+                    simulators,
+                    _private_webhooks(settings),
+                    _credentials(settings).path,
+                    new_client,
+                ),
             )
             log.info("started", url=url, mode=settings.mode)
             gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds

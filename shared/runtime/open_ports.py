@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from shared.domain.webhook import WebhookPolicy
 from shared.ports import Ports
 from shared.ports.event_log import RecordLog
+from shared.runtime.webhook_policy import policy_of, private_allowed
 from shared.runtime.wiring_error import WiringError
 
 
@@ -24,7 +26,9 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     folder = cfg.get("CHAT4ALL_DATA_DIR")
     if not folder:
         raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
-    async with open_embedded(Path(folder)) as opened:
+    async with open_embedded(
+        Path(folder), webhook_policy=policy_of(cfg), private_webhooks=private_allowed(cfg)
+    ) as opened:
         yield opened.ports
 
 
@@ -38,7 +42,13 @@ class Embedded(NamedTuple):
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
+    folder: Path,
+    *,
+    keep_events: int = 500_000,
+    keys: Sequence[bytes] = (),
+    provider_hosts: Collection[str] = (),
+    webhook_policy: WebhookPolicy = WebhookPolicy(),
+    private_webhooks: bool = False,
 ) -> AsyncIterator[Embedded]:
     """
     Everything in this process, durable in ``folder``.
@@ -47,11 +57,13 @@ async def open_embedded(
         keep_events: how many the log keeps for those who look back.
         keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
         provider_hosts: that channel accounts may name beside the providers' own.
+        private_webhooks: webhooks may go to this machine and its neighbours.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
         OSError: the folder cannot be read or written.
     """
+    from shared.adapters.http.webhook_sender import webhook_sender
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
     from shared.adapters.local.vault import FernetVault, load_or_create_key
@@ -72,7 +84,7 @@ async def open_embedded(
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
-        async with http_client() as http:
+        async with http_client() as http, webhook_sender(private_allowed=private_webhooks) as webhooks:
             ports = Ports(
                 clock=clock,
                 ids=RandomIds(),
@@ -86,6 +98,8 @@ async def open_embedded(
                 hasher=Argon2Hasher(),
                 channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
+                webhooks=webhooks,
+                webhook_policy=webhook_policy,
             )
             yield Embedded(ports, log, database.sync)
     finally:
