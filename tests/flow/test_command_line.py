@@ -66,7 +66,7 @@ async def test_the_demo_comes_true_again_and_again(platform: Platform) -> None:
             assert [entry["status"] for entry in past if entry["status"] != "PENDING"] == ["SENT", "DELIVERED", "READ"]
     code, out, _ = await chat4all("demo", "--data-dir", str(platform.data), "--lang", "pt")
     assert code == 0
-    assert "todos os 21 passos se cumpriram" in out
+    assert "todos os 29 passos se cumpriram" in out
 
 
 async def test_the_chain_of_a_message_can_be_shown(platform: Platform) -> None:

@@ -80,12 +80,13 @@ class Connection:
                 finally:
                     self._socket = None
         except ConnectionClosed as closed:
-            _check(closed.rcvd.code if closed.rcvd else 1006, closed.rcvd.reason if closed.rcvd else "")
+            if closed.rcvd is not None and closed.rcvd.code in _HOPELESS:
+                raise refusal(closed) from None
         except InvalidStatus as refused:
-            answer = refused.response
-            if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
-                raise _refused(answer.status_code, answer.body) from None
-            raise PlatformUnreachable(self._url, f"HTTP {answer.status_code}") from None
+            status = refused.response.status_code
+            if 400 <= status < 500 and status not in (408, 429):
+                raise refusal(refused) from None
+            raise PlatformUnreachable(self._url, f"HTTP {status}") from None
         except InvalidHandshake as broken:
             raise PlatformUnreachable(self._url, str(broken)) from None
 
@@ -101,12 +102,19 @@ def socket_url(url: str) -> str:
     return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws"
 
 
-def _check(code: int, reason: str) -> None:
-    if code in _HOPELESS:
-        raise PlatformRefused(code, {"title": "the platform closed the socket", "detail": f"{code} {reason}".strip()})
+def refusal(error: Exception) -> PlatformRefused:
+    """What kept us out, as the command line tells it; the status is a close code when a socket was closed."""
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+    if isinstance(error, InvalidStatus):
+        return _problem(error.response.status_code, error.response.body)
+    if isinstance(error, ConnectionClosed):
+        code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "without a word")
+        return PlatformRefused(code, {"title": "the platform closed the socket", "detail": f"{code} {reason}".strip()})
+    return PlatformRefused(0, {"title": "no socket", "detail": str(error) or type(error).__name__})
 
 
-def _refused(status: int, body: bytes | bytearray | None) -> PlatformRefused:
+def _problem(status: int, body: bytes | bytearray | None) -> PlatformRefused:
     try:
         problem = json.loads(body or b"")
     except ValueError:
