@@ -66,6 +66,7 @@ def test_a_message_whose_predecessors_were_not_shown_asks_for_history(room: Room
     assert not room.missing(message(1, "bruno"))
     assert room.missing(message(3, "bruno"))
     assert not room.missing(message(3, "bruno", conversation_id="c2"))
+    assert not room.missing(receipt("bruno", "READ", 3))
 
 
 def test_two_marks_when_the_others_have_it_and_when_they_have_read_it(room: Room) -> None:

@@ -50,7 +50,7 @@ class Room:
 
     def missing(self, frame: Json) -> bool:
         """Whether messages before this one were never shown: then history has them."""
-        return self._is_here(frame) and int(frame["seq"]) > self.seq + 1
+        return frame["type"] == "message" and self._is_here(frame) and bool(frame["seq"] > self.seq + 1)
 
     def history(self, messages: Iterable[Json]) -> Iterator[Line]:
         for message in messages:
