@@ -58,6 +58,7 @@ class LiveStep:
     lacking: int
     faults: list[str] = field(default_factory=list)
     stages: Mapping[str, float] = field(default_factory=dict)
+    """CPU milliseconds a message, where samples were taken."""
 
 
 @dataclass(slots=True)
@@ -101,6 +102,11 @@ class LiveJob:
         finally:
             gc.enable()
         accepted = {send.message_id: send for send in step.accepted}
+        per_message = 1000 / max(1, len(accepted))
+        main = per_message * (after.main - before.main)
+        costs = {stage: round(part * main, 4) for stage, part in (sampling.result() if sampling else {}).items()}
+        if costs:
+            costs[stages.THREADS] = round(per_message * (after.cpu - before.cpu) - main, 4)
         ended = max((send.intended for send in step.sends), default=0.0)
         frames, wholes = [], []
         for arrival in audience.arrivals:
@@ -123,11 +129,11 @@ class LiveJob:
             whole_ms=milliseconds(sorted(wholes)),
             generator_late_ms=milliseconds(step.lateness()),
             behind=round(behind, 2),
-            cpu_ms_per_message=round(1000 * (after.cpu - before.cpu) / max(1, len(accepted)), 3),
+            cpu_ms_per_message=round(per_message * (after.cpu - before.cpu), 3),
             resident_mib=round(after.resident),
             lacking=lacking,
             faults=audience.faults[-5:] if audience.faulty > faulty else [],
-            stages=(sampling.result() if sampling else {}),
+            stages=costs,
         )
 
     async def _until_heard(self, patience: float = 20.0) -> int:
@@ -400,9 +406,7 @@ async def run(
             jobs[name] = {
                 "steps": [asdict(one) for one in (*steady, profiled, *tried)],
                 "highest": next((one.rate for one in tried if one.held), None),
-                "stages": {
-                    stage: round(part * profiled.cpu_ms_per_message, 4) for stage, part in profiled.stages.items()
-                },
+                "stages": dict(profiled.stages),
                 "peak_rss_mib": round(job.process.usage().peak),
                 "other_frames": dict(job.audience.frames),
                 "faults": job.audience.faulty,

@@ -38,9 +38,13 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds so far, peak and present resident memory in MiB, of one process (Linux: /proc)."""
+    """
+    CPU seconds so far, ``main`` those of the main thread; peak and present resident memory in MiB, of one process
+    (Linux: /proc).
+    """
 
     cpu: float
+    main: float
     peak: float
     resident: float
 
@@ -95,13 +99,16 @@ class Process:
         return await self._child.wait()
 
     def usage(self) -> Usage:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        def seconds(path: str) -> float:
+            fields = Path(path).read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if ":" in line
         )
-        ticks = int(fields[11]) + int(fields[12])
         return Usage(
-            cpu=ticks / os.sysconf("SC_CLK_TCK"),
+            cpu=seconds(f"/proc/{self.pid}/stat"),
+            main=seconds(f"/proc/{self.pid}/task/{self.pid}/stat"),
             peak=int(status["VmHWM"].split()[0]) / 1024,
             resident=int(status["VmRSS"].split()[0]) / 1024,
         )

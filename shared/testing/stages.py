@@ -1,7 +1,9 @@
 """
 Where a process spends its CPU: samples of py-spy, put down to the stages of a message's way.
 
-A sample belongs to the innermost of our modules in its stack; what no module of ours called is the event loop's.
+A sample of the main thread belongs to the innermost of our modules in its stack; what no module of ours called is the
+event loop's. Other threads wait for the disk most of the time, which a sampler takes for work: of them only the CPU is
+known, from the kernel.
 """
 
 import asyncio
@@ -19,7 +21,8 @@ STAGES: Sequence[tuple[str, str]] = (
     (r"/uvicorn/protocols/http/|h11|httptools", "HTTP"),
     (r"/functions/send/|/repositories/timeline|/domain/message|/domain/sequence|pydantic", "accept"),
     (r"/http/(authenticator|rate_limit|access_token)|/domain/rate_limit", "token and limit"),
-    (r"/functions/realtime/|/http/live_socket|/websockets/|/domain/sequencer", "gateway"),
+    (r"/http/live_socket|/websockets/", "WebSocket"),
+    (r"/functions/realtime/|/domain/sequencer", "gateway"),
     (r"/functions/push/|/adapters/memory/fan_out|/domain/frames", "push"),
     (r"/functions/(record_status|messages)/|/repositories/(acknowledgements|receipts|statuses)", "receipts"),
     (r"/functions/webhook|/repositories/webhook", "webhooks"),
@@ -27,7 +30,8 @@ STAGES: Sequence[tuple[str, str]] = (
     (r"/runtime/(dispatch|trigger_runner|partition_runner|host|subscriber|verdict)", "broker"),
     (r"/testing/bare", "bare server"),
 )
-OTHER = "event loop and other"
+OTHER, THREADS = "event loop, reads and writes", "other threads (commit)"
+_MAIN = "MainThread"
 _SAMPLE = re.compile(r"^(?P<stack>.*) (?P<count>\d+)$")
 
 
@@ -47,15 +51,15 @@ def stage_of(stack: Sequence[str]) -> str:
 
 def parts(raw: str) -> dict[str, float]:
     """
-    Stage -> its part of all samples, largest first, of py-spy's raw format.
+    Stage -> its part of the main thread's samples, largest first, of py-spy's raw format with threads.
 
-    >>> parts("a (x/functions/push/func.py:9) 3\\nb (uvloop:1) 1\\n")
-    {'push': 0.75, 'event loop and other': 0.25}
+    >>> parts("thread (1): MainThread;a (x/functions/push/func.py:9) 3\\nthread (2): other;b (x:1) 1\\n")
+    {'push': 1.0}
     """
     counts: Counter[str] = Counter()
     for line in raw.splitlines():
         found = _SAMPLE.match(line)
-        if found:
+        if found and _MAIN in found["stack"].partition(";")[0]:
             counts[stage_of(found["stack"].split(";"))] += int(found["count"])
     total = sum(counts.values())
     return {stage: count / total for stage, count in counts.most_common()}
@@ -68,7 +72,7 @@ async def sample(pid: int, seconds: float, into: Path, *, rate: int = 250) -> Ma
         return {}
     options = ["-p", str(pid), "-d", str(max(1, round(seconds))), "-r", str(rate), "-f", "raw", "-o", str(into)]
     process = await asyncio.create_subprocess_exec(
-        command, "record", "--nonblocking", "--full-filenames", *options,
+        command, "record", "--nonblocking", "--threads", "--full-filenames", *options,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     await process.wait()
