@@ -13,7 +13,9 @@ from events.message import (
     MessageSendRequested,
     MessageSent,
 )
+from events.presence import PresenceChanged
 from events.timer import TimerTicked
+from events.webhook import WebhookDisabled, WebhookRequested
 
 CATALOGUE: dict[str, type[EventData]] = {
     model.TYPE: model
@@ -32,6 +34,9 @@ CATALOGUE: dict[str, type[EventData]] = {
         ConversationCreated,
         MemberAdded,
         MemberRemoved,
+        WebhookRequested,
+        WebhookDisabled,
+        PresenceChanged,
         TimerTicked,
     )
 }
@@ -55,9 +60,12 @@ __all__ = [
     "MessageReceived",
     "MessageSendRequested",
     "MessageSent",
+    "PresenceChanged",
     "ReceiptReported",
     "StatusReported",
     "TimerTicked",
+    "WebhookDisabled",
+    "WebhookRequested",
     "derived_id",
     "from_cloudevent",
 ]

@@ -59,6 +59,8 @@ class MessageAccepted(EventData, frozen=True, kw_only=True):
     """The channel that the message came in by; None when a client of ours sent it."""
     routing: Literal["none", "needed"] = "needed"
     """Whether route must plan it: it leaves the app, or it is a checkpoint of route's cursor (ADR 0006)."""
+    webhooks: Literal["none", "wanted"] = "none"
+    """Whether a webhook of the tenant asks for accepted messages: nobody else pays for looking (ADR 0025)."""
 
     @property
     def partition_key(self) -> str:
@@ -70,7 +72,9 @@ class MessageAccepted(EventData, frozen=True, kw_only=True):
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        return {"routing": self.routing}
+        if self.webhooks == "none":
+            return {"routing": self.routing}
+        return {"routing": self.routing, "webhooks": self.webhooks}
 
 
 class MessageReceived(EventData, frozen=True, kw_only=True):

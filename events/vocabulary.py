@@ -44,6 +44,14 @@ class ReceiptKind(StrEnum):
     READ = "read"
 
 
+class PresenceStatus(StrEnum):
+    """Whether a user is there (A14)."""
+
+    ONLINE = "online"
+    AWAY = "away"
+    OFFLINE = "offline"
+
+
 class Text(Struct, frozen=True, kw_only=True, tag="text", tag_field="type"):
     text: str
 

@@ -6,12 +6,15 @@ misspelt setting would otherwise be silently ignored. docs/reference/settings.md
 """
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.domain.webhook import schedule_of
 
 PREFIX = "CHAT4ALL_"
 
@@ -38,6 +41,17 @@ class SettingsError(Exception):
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
+
+
+def _networks(text: str) -> str:
+    for part in filter(None, map(str.strip, text.split(","))):
+        ip_network(part)
+    return text
+
+
+def _schedule(text: str) -> str:
+    schedule_of(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -75,10 +89,37 @@ class Settings(BaseSettings):
         "loopback is allowed while the simulators are served",
     )
     rate_limit_per_minute: int = Field(
-        100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
+        100, ge=0, description="Requests per tenant and client address; 0: no limit. A tenant may have its own"
     )
     message_rate_limit_per_minute: int = Field(
-        10_000, ge=0, description="The same for messages, history and files. Read, not enforced yet (E11)"
+        10_000, ge=0, description="The same for messages, history, receipts, files, presence and providers' webhooks"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "", description="Addresses or networks, comma-separated, whose `X-Forwarded-For` says who the client is"
+    )
+    webhook_allow_private: bool | None = Field(
+        None,
+        description="Let webhooks go to loopback and private addresses, and by http; link-local ones and those of a "
+        "cloud's metadata stay refused (default: true while the simulators are served, else false)",
+    )
+    webhook_schedule: Annotated[str, AfterValidator(_schedule)] = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Seconds after the first, second … failed try of a webhook delivery, each ±20 %; then it is "
+        "given up, and can be replayed",
+    )
+    webhook_timeout: float = Field(15, gt=0, le=30, description="Seconds that one try of a webhook may take")
+    webhook_in_flight: int = Field(
+        10, ge=1, le=100, description="Tries of one webhook at once, in one process: one that hangs holds no more"
+    )
+    webhook_disable_after: float = Field(
+        120, gt=0, description="Hours after which a webhook of which nothing has worked is switched off"
+    )
+    allowed_origins: str = Field(
+        "", description='Origins, comma-separated, whose pages may open sockets beside those of this host; "*": all'
+    )
+    sockets_per_user: int = Field(10, ge=1, description="Open sockets and streams of one user at one gateway")
+    socket_frames_per_second: int = Field(
+        20, ge=1, description="Frames that a client may send on one socket; further ones wait"
     )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")

@@ -21,20 +21,21 @@ import msgspec
 
 from events import DeliveryRequested, Event, EventData, MessageAccepted, StatusReported
 from events.vocabulary import Media, Payload, Status, Text
-from shared.domain import breaker as breakers
 from shared.domain import mailbox as rules
 from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavailable, Unknown
 from shared.domain.mailbox import Doubt, Item, Leave, State
+from shared.domain.message import EXPIRED
 from shared.domain.status import Report
 from shared.domain.text import split
 from shared.observability import metrics, spans
-from shared.ports import Cache, Channels, Clock, EventSink, Ports
+from shared.ports import Channels, Clock, EventSink, Ports
 from shared.ports.channel import Channel, Limits, Outgoing, Receipt
+from shared.repositories.breakers import Breakers
 from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
 from shared.repositories.deliveries import Deliveries, ProviderMessage
 from shared.repositories.due import DueList
 from shared.repositories.mailboxes import Mailbox, Mailboxes
-from shared.repositories.timeline import EXPIRED, Timeline
+from shared.repositories.timeline import Timeline
 
 SOURCE = "/functions/deliver"
 LEASE = timedelta(seconds=30)
@@ -42,7 +43,6 @@ LEASE = timedelta(seconds=30)
 _LONGEST_CALL = timedelta(seconds=15)
 _BUDGET = timedelta(seconds=10)
 """After how long no further row is taken: with the longest call it is still shorter than the Trigger's time-out."""
-_BREAKER_TTL = 3600.0  # seconds
 _ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can bring about."""
 _NO_ACCOUNT = "no_account"
@@ -86,9 +86,9 @@ class Deliver:
     accepts: ClassVar[tuple[type[EventData], ...]] = (DeliveryRequested,)
 
     clock: Clock
-    cache: Cache
     sink: EventSink
     channels: Channels
+    breakers: Breakers
     accounts: ChannelAccounts
     timeline: Timeline
     deliveries: Deliveries
@@ -143,7 +143,7 @@ class Deliver:
         part = parts[min(item.part, len(parts) - 1)]
         taken = replace(taken, text_hash=text_hash(part))
         breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
-        opens_at = await self._blocked_until(breaker_key, mailbox)
+        opens_at = await self.breakers.blocked_until(breaker_key, _who(mailbox))
         if opens_at is not None:
             waiting = replace(item, state=State.WAITING, until=opens_at)
             await self._wake_at(event, mailbox, waiting)
@@ -354,31 +354,13 @@ class Deliver:
         at = await self.due.add(mailbox.tenant, woken.id, item.until, woken.to_cloudevent(), kind="mailbox")
         return Promise(woken.id, at)
 
-    async def _blocked_until(self, key: str, mailbox: Mailbox) -> datetime | None:
-        """When the account's breaker lets a call through; None: now. Half-open lets this one through."""
-        kept = await self.cache.get(key)
-        if kept is None:
-            return None
-        breaker, now = msgspec.json.decode(kept, type=breakers.Breaker), self.clock.now()
-        if breaker.state(now) == "half-open":
-            if not breakers.may_try(breaker, _who(mailbox), now):
-                return now + breakers.FIRST_PAUSE
-            trying = msgspec.json.encode(breakers.let_through(breaker, now))
-            if await self.cache.replace(key, kept, trying, ttl=_BREAKER_TTL):
-                return None
-            return now + breakers.FIRST_PAUSE
-        return breaker.until
-
     async def _remember_health(self, key: str, mailbox: Mailbox, outcome: Receipt | ChannelError) -> None:
-        kept = await self.cache.get(key)
-        breaker = breakers.Breaker() if kept is None else msgspec.json.decode(kept, type=breakers.Breaker)
-        broken = isinstance(outcome, Busy) and outcome.reason == "auth_broken"
         ill = isinstance(outcome, Unknown) or (isinstance(outcome, Busy) and outcome.reason != "rate")
         if ill:
-            after = breakers.failed(breaker, self.clock.now(), who=_who(mailbox), at_once=broken)
-            await self.cache.put(key, msgspec.json.encode(after), ttl=_BREAKER_TTL)
-        elif kept is not None:
-            await self.cache.delete(key)
+            broken = isinstance(outcome, Busy) and outcome.reason == "auth_broken"
+            await self.breakers.failed(key, _who(mailbox), at_once=broken)
+        else:
+            await self.breakers.worked(key)
 
 
 def _who(mailbox: Mailbox) -> int:
@@ -435,9 +417,9 @@ def _label(outcome: Receipt | ChannelError) -> str:
 def new(ports: Ports) -> Deliver:
     return Deliver(
         clock=ports.clock,
-        cache=ports.cache,
         sink=ports.sink,
         channels=ports.channels,
+        breakers=Breakers(ports.cache, ports.clock),
         accounts=ChannelAccounts(ports.tables, ports.vault, ports.clock),
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
         deliveries=Deliveries(ports.tables),

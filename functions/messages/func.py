@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from events import Event, EventData, MessageAccepted, ReceiptReported, derived_id
+from events import EventData, MessageAccepted
 from events.vocabulary import ReceiptKind, Status
 from shared.domain.errors import Invalid, NotFound
 from shared.domain.status import Report, deliveries, history, overall
-from shared.ports import Clock, EventSink, Ports
+from shared.ports import Ports
+from shared.repositories.acknowledgements import Acknowledgements
 from shared.repositories.conversations import Conversations
 from shared.repositories.deliveries import Deliveries
-from shared.repositories.receipts import Range, Receipts
+from shared.repositories.receipts import Receipts
 from shared.repositories.statuses import Statuses
 from shared.repositories.timeline import Timeline
 
@@ -42,11 +43,9 @@ def decide(message: MessageAccepted, reports: Sequence[Report]) -> Standing:
 class Messages:
     accepts: ClassVar[tuple[type[EventData], ...]] = ()
 
-    clock: Clock
-    sink: EventSink
     conversations: Conversations
     timeline: Timeline
-    receipts: Receipts
+    acknowledgements: Acknowledgements
     statuses: Statuses
 
     async def get(self, tenant: str, message_id: str, user_id: str | None) -> Standing:
@@ -92,10 +91,7 @@ class Messages:
         message = await self._message(tenant, message_id, user_id)
         if message.sender == user_id:
             raise Invalid("the sender of a message has no receipt to give for it")
-        now = self.clock.now()
-        new = await self.receipts.one(tenant, message.conversation_id, user_id, kind, message.seq, now)
-        again = Range(message.seq, message.seq)
-        await self._tell(tenant, message.conversation_id, user_id, kind, new or again, traceparent)
+        await self.acknowledgements.one(tenant, message.conversation_id, user_id, kind, message.seq, traceparent)
 
     async def read_up_to(
         self, tenant: str, conversation_id: str, user_id: str, seq: int, traceparent: str | None
@@ -109,9 +105,7 @@ class Messages:
         head = await self.timeline.head(tenant, conversation_id)
         if not 1 <= seq <= head:
             raise Invalid(errors=[{"pointer": "/seq", "detail": f"the conversation has the numbers 1 to {head}"}])
-        new = await self.receipts.up_to(tenant, conversation_id, user_id, ReceiptKind.READ, seq, self.clock.now())
-        if new is not None:
-            await self._tell(tenant, conversation_id, user_id, ReceiptKind.READ, new, traceparent)
+        await self.acknowledgements.up_to(tenant, conversation_id, user_id, ReceiptKind.READ, seq, traceparent)
 
     async def _message(self, tenant: str, message_id: str, user_id: str | None) -> MessageAccepted:
         message = await self.timeline.find(tenant, message_id.lower())
@@ -128,38 +122,13 @@ class Messages:
         if known is None:
             raise NotFound(f"there is no conversation {conversation_id!r} here")
 
-    async def _tell(
-        self,
-        tenant: str,
-        conversation_id: str,
-        user_id: str,
-        kind: ReceiptKind,
-        new: Range,
-        traceparent: str | None,
-    ) -> None:
-        now = self.clock.now()
-        data = ReceiptReported(
-            conversation_id=conversation_id,
-            user_id=user_id,
-            kind=kind,
-            from_seq=new.from_seq,
-            to_seq=new.to_seq,
-            at=now,
-        )
-        event_id = derived_id("receipt", tenant, conversation_id, data.part, str(new.from_seq))
-        await self.sink.emit(
-            Event(id=event_id, source=SOURCE, tenant=tenant, time=now, data=data, traceparent=traceparent)
-        )
-
 
 def new(ports: Ports) -> Messages:
     conversations = Conversations(ports.tables, ports.clock)
     receipts = Receipts(ports.tables)
     return Messages(
-        clock=ports.clock,
-        sink=ports.sink,
         conversations=conversations,
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
-        receipts=receipts,
+        acknowledgements=Acknowledgements(receipts, ports.sink, ports.clock, SOURCE),
         statuses=Statuses(conversations, Deliveries(ports.tables), receipts),
     )

@@ -11,11 +11,11 @@ from events import MessageAccepted
 from events.vocabulary import ReceiptKind, Status, rfc3339
 from functions.messages.func import Messages, Standing
 from shared.domain.identity import MESSAGES
+from shared.domain.message import EXPIRED
 from shared.domain.status import Report
 from shared.http.caller import Caller
 from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
 from shared.http.routing import ActingUser, Answer, Body, Page, Reader, Timestamp, api_router, problems, scoped
-from shared.repositories.timeline import EXPIRED
 
 MessagesCaller = Annotated[Caller, scoped(MESSAGES)]
 JSON = "application/json"

@@ -7,7 +7,7 @@ was lost, chat4all.delivery.requested.v1 for what waits behind it; an echo that 
 chat4all.status.reported.v1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -34,6 +34,7 @@ from shared.observability import metrics
 from shared.observability.log import log
 from shared.ports import Channels, Clock, EventSink, Ports
 from shared.repositories.deliveries import Deliveries, DeliveryRecord, ProviderMessage
+from shared.repositories.interest import Interest
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
 
@@ -48,6 +49,10 @@ _PROOF = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can report."""
 _MAY_BE_OURS = timedelta(seconds=30)
 """How long a report waits for its delivery; longer than any call lasts, shorter than redrive's first pause."""
+_SUBSCRIBED = {Status.DELIVERED: "message.delivered", Status.READ: "message.read"}
+"""What webhooks call the news that in-app receipts are made into."""
+_EXPANDED = 1000
+"""Messages of one receipt, the newest, that are told to webhooks: who comes back after a year has read many."""
 _PAGE = 200
 
 
@@ -107,6 +112,7 @@ class RecordStatus:
     timeline: Timeline
     deliveries: Deliveries
     mailboxes: Mailboxes
+    interest: Interest
 
     async def handle(self, event: Event[Any]) -> None:
         match event.data:
@@ -240,9 +246,10 @@ class RecordStatus:
         )
 
     async def _receipt(self, event: Event[ReceiptReported]) -> None:
-        """Said of single messages only to those who asked (design.md 4)."""
+        """Said of single messages only to those who asked: their sender, or a webhook (design.md 4)."""
         receipt = event.data
         status = Status.READ if receipt.kind is ReceiptKind.READ else Status.DELIVERED
+        wanted = frozenset([one for one, name in _SUBSCRIBED.items() if await self.interest.wanted(event.tenant, name)])
         since = receipt.from_seq - 1
         while since < receipt.to_seq:
             limit = min(_PAGE, receipt.to_seq - since)
@@ -250,7 +257,11 @@ class RecordStatus:
             if not messages:
                 return
             report = Report(recipient=receipt.user_id, channel=IN_APP, status=status, at=receipt.at, source="client")
-            news = [one for message in messages for one in _asked_for(message, report)]
+            news = [
+                one
+                for message in messages
+                for one in _asked_for(message, report, wanted if _recent(message, receipt) else frozenset())
+            ]
             await self.sink.emit(*(_told(event, one, report) for one in news))
             since = messages[-1].seq
 
@@ -279,14 +290,21 @@ def _correlated(correlator: str) -> tuple[str, Part | None]:
     return delivery_id, Part(int(number), int(of)) if number.isdigit() and of.isdigit() else None
 
 
-def _asked_for(message: MessageAccepted, report: Report) -> Iterator[MessageDelivered | MessageRead]:
+def _recent(message: MessageAccepted, receipt: ReceiptReported) -> bool:
+    return message.seq > receipt.to_seq - _EXPANDED
+
+
+def _asked_for(
+    message: MessageAccepted, report: Report, wanted: Collection[Status]
+) -> Iterator[MessageDelivered | MessageRead]:
     if message.sender == report.recipient:
         return
     for status, asked in (
         (Status.DELIVERED, message.request_delivery_receipt),
-        (Status.READ, message.request_read_receipt and report.status is Status.READ),
+        (Status.READ, message.request_read_receipt),
     ):
-        if asked:
+        reached = status is Status.DELIVERED or report.status is Status.READ
+        if reached and (asked or status in wanted):
             for one in _news(message.message_id, message.conversation_id, replace(report, status=status)):
                 assert isinstance(one, MessageDelivered | MessageRead)
                 yield one
@@ -330,4 +348,5 @@ def new(ports: Ports) -> RecordStatus:
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
         deliveries=Deliveries(ports.tables),
         mailboxes=Mailboxes(ports.tables),
+        interest=Interest(ports.tables),
     )

@@ -19,13 +19,15 @@ from pydantic import Field, StrictBool, StrictInt, StringConstraints, Validation
 from events import MessageSendRequested, derived_id
 from events.vocabulary import File, Media, Payload, Text
 from functions.send.func import Send
-from shared.domain.errors import Chat4AllError, Invalid, TooLarge
+from shared.domain.errors import Chat4AllError, Invalid, TooLarge, Unauthenticated
 from shared.domain.identity import MESSAGES
 from shared.domain.message import MAX_RECIPIENTS, MAX_TEXT
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.middleware import header
 from shared.http.problems import invalid, problem_response
+from shared.http.rate_limit import MESSAGES as MESSAGES_POLICY
+from shared.http.rate_limit import Headers, RateLimiter
 from shared.http.routing import Answer, Body, CallerOf, api_router, problems
 from shared.observability import metrics, spans
 from shared.observability.log import log
@@ -203,11 +205,12 @@ AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class MessagesEndpoint:
-    """POST /v1/messages as bare ASGI: trace, token, model, ``Send``, answer; one wide log line."""
+    """POST /v1/messages as bare ASGI: trace, token, limit, model, ``Send``, answer; one wide log line."""
 
-    def __init__(self, send: Send, authenticator: Authenticator) -> None:
+    def __init__(self, send: Send, authenticator: Authenticator, limiter: RateLimiter) -> None:
         self._send = send
         self._authenticator = authenticator
+        self._limiter = limiter
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: AsgiSend) -> None:
         started = perf_counter()
@@ -222,20 +225,27 @@ class MessagesEndpoint:
 
     async def _respond(
         self, scope: dict[str, Any], receive: Receive, span: TraceContext
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    ) -> tuple[int, Headers, bytes]:
+        limit: Headers = []
         try:
             authorization = header(scope, b"authorization")
             caller = self._authenticator.known(authorization)
             if caller is None:
                 caller = await self._authenticator.authenticate(authorization)
+            limit, refused = await self._limiter.judge(caller.tenant, MESSAGES_POLICY, scope)
+            if refused is not None:
+                raise refused
             asked = requested(parse(await read_body(receive)), caller)
             asked = identified(asked, caller, header(scope, b"idempotency-key"))
             accepted = await self._send.accept(caller.tenant, asked, traceparent=str(span))
+        except Unauthenticated as error:
+            answered, limit = await self._limiter.turn_away(error, scope)
+            return _refused(answered, scope, span, limit)
         except Chat4AllError as error:
-            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
+            return _refused(error, scope, span, limit)
         except Exception as error:  # noqa: BLE001  the border of the process: nothing leaves but a problem
             log.error("request failed", http_route="/v1/messages", trace_id=span.trace_id, exc_info=error)
-            return problem_response(error, instance=scope["path"], trace_id=span.trace_id)
+            return _refused(error, scope, span, limit)
         message = accepted.message
         spans.about(tenant=caller.tenant, conversation_id=message.conversation_id, message_id=message.message_id)
         log.info(
@@ -249,10 +259,15 @@ class MessagesEndpoint:
             outcome="replayed" if accepted.replayed else "accepted",
         )
         body = orjson.dumps(answer(accepted))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *limit]
         if accepted.replayed:
             headers.append((b"idempotent-replayed", b"true"))
         return 202, headers, body
+
+
+def _refused(error: Exception, scope: Any, span: TraceContext, limit: Headers) -> tuple[int, Headers, bytes]:
+    status, headers, body = problem_response(error, instance=scope["path"], trace_id=span.trace_id)
+    return status, headers + limit, body
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -18,6 +18,7 @@ from shared.ports import Channels, Clock, Ports
 from shared.repositories.addresses import Addresses
 from shared.repositories.conversations import Conversations
 from shared.repositories.identities import Identities, IdentityLinks
+from shared.repositories.presence import Presence
 from shared.repositories.users import Users, no_such_user
 
 
@@ -137,5 +138,9 @@ def new(ports: Ports) -> UserAccounts:
         channels=ports.channels,
         clock=ports.clock,
         # Memberships tell where the mailboxes are, so they are forgotten last.
-        personal_data={"addresses": Addresses(ports.tables, conversations), "memberships": conversations},
+        personal_data={
+            "presence": Presence(ports.tables, ports.sink, ports.clock),
+            "addresses": Addresses(ports.tables, conversations),
+            "memberships": conversations,
+        },
     )

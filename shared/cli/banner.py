@@ -13,6 +13,7 @@ def announce(started: "Started") -> None:
         ("API", started.url),
         ("docs", f"{started.url}/docs"),
         *([("simulators", f"{started.url}/simulators/whatsapp/")] if started.simulators else []),
+        *([("webhooks", "may go to this machine and private addresses too")] if started.private_webhooks else []),
         ("data", str(started.data_dir)),
         ("credentials", str(started.credentials)),
     ]

@@ -4,10 +4,12 @@ import typer
 
 from shared.cli.commands import (
     channels,
+    chat,
     conversations,
     demo,
     doctor,
     events,
+    listen,
     messages,
     openapi,
     parked,
@@ -31,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, run, demo, tokens, messages, events, triggers, doctor, version):
+for module in (up, run, demo, tokens, messages, chat, events, listen, triggers, doctor, version):
     module.register(app)
 for noun, group in (
     ("users", users.app),

@@ -21,7 +21,7 @@ _HEAD = """<!-- Made by python -m shared.cli.reference; do not edit. -->
 # The command line
 
 `scripts/chat4all` in the repository, `chat4all` where the package is installed. Every command but `up` talks to
-a running platform over HTTP; `tenants create` and parts of `doctor` work on the data directory.
+a running platform over HTTP; `tenants` and parts of `doctor` work on the data directory.
 
 With `--json` a command prints JSON on stdout and nothing else (`tail`: one object a line); an error is then one
 JSON object on stderr.

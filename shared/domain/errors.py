@@ -90,7 +90,13 @@ class Unanswered(Unavailable):
 
 
 class RateLimited(Chat4AllError):
-    code, title, status = "rate-limited", "Too many requests; come back later", 429
+    """``violated``: names of the policies that the request went beyond."""
+
+    code, title, status = "quota-exceeded", "Too many requests; come back later", 429
+
+    def __init__(self, detail: str = "", *, retry_after: timedelta | None = None, violated: Sequence[str] = ()) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.violated = tuple(violated)
 
 
 class ChannelError(Chat4AllError):

@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 import msgspec
 
 from events import MessageAccepted, derived_id
-from events.vocabulary import ALL, IN_APP, Media, Payload, Text
+from events.vocabulary import ALL, IN_APP, Media, Payload, Placeholder, Text
 from shared.domain.errors import FieldError, Invalid
 
 MAX_TEXT = 65_536  # characters; channels that take less get it in parts
 MAX_RECIPIENTS = 1000
 MAX_METADATA = 50  # entries
 MAX_METADATA_VALUE = 2000  # characters
+EXPIRED = Placeholder(kind="expired")
+"""What is left of a message after its TTL; its number stays."""
 ROUTE_CHECKPOINT = 256
 """Every so many numbers route is woken also for an in-app message, so that its cursor is never far behind."""
 
@@ -64,7 +66,8 @@ class Draft:
         )
         return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:32]
 
-    def accepted(self, seq: int, at: datetime) -> MessageAccepted:
+    def accepted(self, seq: int, at: datetime, *, webhooks: bool = False) -> MessageAccepted:
+        """``webhooks``: one asks for accepted messages."""
         leaves = self.channels != (IN_APP,) or any(prefixed(entry) for entry in self.to or ())
         return MessageAccepted(
             message_id=self.message_id,
@@ -82,6 +85,7 @@ class Draft:
             expires_at=None if self.ttl_seconds is None else at + timedelta(seconds=self.ttl_seconds),
             origin=self.origin,
             routing="needed" if leaves or seq % ROUTE_CHECKPOINT == 0 else "none",
+            webhooks="wanted" if webhooks else "none",
         )
 
 

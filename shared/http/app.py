@@ -15,8 +15,9 @@ from starlette.middleware import Middleware
 from shared.domain.errors import Chat4AllError
 from shared.http.authenticator import Authenticator
 from shared.http.idempotency import Idempotency
-from shared.http.middleware import MAX_BODY, Authentication, Border
+from shared.http.middleware import MAX_BODY, Authentication, Border, RateLimits
 from shared.http.problems import problem_response
+from shared.http.rate_limit import RateLimiter
 from shared.http.routing import Problem
 from shared.ports import Clock, Vault
 from shared.repositories.idempotency import IdempotencyKeys
@@ -40,6 +41,7 @@ def build_app(
     routers: Iterable[APIRouter],
     *,
     authenticator: Authenticator,
+    limiter: RateLimiter,
     idempotency_keys: IdempotencyKeys,
     vault: Vault,
     clock: Clock,
@@ -63,7 +65,8 @@ def build_app(
         exception_handlers=_HANDLERS,
         middleware=[
             Middleware(Border, max_body=max_body),
-            Middleware(Authentication, authenticator=authenticator),
+            Middleware(Authentication, authenticator=authenticator, limiter=limiter),
+            Middleware(RateLimits, limiter=limiter),
             Middleware(Idempotency, keys=idempotency_keys, vault=vault, clock=clock),
         ],
     )
@@ -71,6 +74,7 @@ def build_app(
     for router in included:
         app.include_router(router)
     _serve_docs(app)
+    app.state.limits = limiter.limits
     app.state.routes = [route for router in included for route in router.routes if isinstance(route, APIRoute)]
     generate = app.openapi
 

@@ -89,7 +89,14 @@ class Authenticator:
             self._tokens.pop(authorization, None)
             raise bad_token()
         good_until = min(claims.expires_at, now + REVOKED_WITHIN)
-        caller = Caller(claims.tenant, claims.client_id, claims.user_id, claims.scopes)
+        caller = Caller(
+            tenant=claims.tenant,
+            client_id=claims.client_id,
+            user_id=claims.user_id,
+            scopes=claims.scopes,
+            epoch=claims.epoch,
+            expires_at=claims.expires_at,
+        )
         self._remember(authorization, _Remembered(caller, claims, good_until))
         return caller
 

@@ -1,18 +1,25 @@
 """Who calls, as a verified token says; and whom they speak for (api.md, Tokens)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.domain.errors import Forbidden, Invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """``user_id`` is None for a client token: such a caller acts for any user of its tenant."""
+    """
+    ``user_id`` is None for a client token: such a caller acts for any user of its tenant.
+
+    Whoever keeps a caller for long compares ``expires_at``, and ``epoch`` with that of the client now.
+    """
 
     tenant: str
     client_id: str
     user_id: str | None
     scopes: frozenset[str]
+    epoch: int
+    expires_at: datetime
 
     def acting_as(self, user_id: str | None) -> str:
         """

@@ -3,6 +3,7 @@ What happens to every request before a route sees it, as pure ASGI, outermost fi
 
     Border          trace, size limit, and the last resort: no exception leaves as anything but a problem
     Authentication  /v1 is closed: whoever has no valid token gets no further, not even with a body
+    RateLimits      whoever comes too often is told when to come back (``shared.http.rate_limit``)
     Idempotency     the same Idempotency-Key twice is one request (``shared.http.idempotency``)
 """
 
@@ -11,10 +12,12 @@ import logging
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.domain.errors import Chat4AllError, TooLarge
+from shared.domain.errors import Chat4AllError, TooLarge, Unauthenticated
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
+from shared.http.rate_limit import Headers, RateLimiter, route_class
 from shared.observability import spans
+from shared.repositories.identity_schema import PLATFORM
 
 MAX_BODY = 10 * 1024 * 1024
 _LOG = logging.getLogger("chat4all.http")
@@ -124,8 +127,8 @@ class _Response:
 class Authentication:
     """Puts the ``Caller`` into ``scope["state"]["caller"]`` for every path under /v1."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
-        self._app, self._authenticator = app, authenticator
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, limiter: RateLimiter) -> None:
+        self._app, self._authenticator, self._limiter = app, authenticator, limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_closed(scope["path"]):
@@ -133,11 +136,52 @@ class Authentication:
             authenticator = self._authenticator
             try:
                 caller = authenticator.known(authorization) or await authenticator.authenticate(authorization)
+            except Unauthenticated as error:
+                answered, headers = await self._limiter.turn_away(error, scope)
+                await send_problem(answered, scope, _with(headers, send))
+                return
             except Chat4AllError as error:
                 await send_problem(error, scope, send)
                 return
             scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
+
+
+class RateLimits:
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app, self._limiter = app, limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        policy = route_class(scope["path"]) if scope["type"] == "http" else None
+        if policy is None:
+            await self._app(scope, receive, send)
+            return
+        judged = await self._limiter.judge(_tenant(scope), policy, scope)
+        answer = _with(judged.headers, send) if judged.headers else send
+        if judged.refused is not None:
+            await send_problem(judged.refused, scope, answer)
+        else:
+            await self._app(scope, receive, answer)
+
+
+def _tenant(scope: Scope) -> str:
+    """The caller's; of a provider's webhook the one that its path names: the address is in the key beside it."""
+    caller = scope["state"].get("caller")
+    if caller is not None:
+        tenant: str = caller.tenant
+        return tenant
+    if scope["path"].startswith(OPEN_UNDER_V1):
+        return str(scope["path"].split("/", 4)[3])[:64]
+    return PLATFORM
+
+
+def _with(headers: Headers, send: Send) -> Send:
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *headers]
+        await send(message)
+
+    return answer
 
 
 def is_closed(path: str) -> bool:

@@ -9,14 +9,24 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.domain.errors import Chat4AllError, FieldError, Invalid, Unauthenticated
+from shared.domain.errors import Chat4AllError, FieldError, Invalid, RateLimited, Unauthenticated
 
 TYPES = "https://chat4all.dev/problems/"
+REGISTERED = {RateLimited.code: "https://iana.org/assignments/http-problem-types#quota-exceeded"}
+"""Codes whose type is in IANA's registry of problem types, so that clients know it from elsewhere."""
 MEDIA_TYPE = "application/problem+json"
 
 Headers = list[tuple[bytes, bytes]]
 
 _CODES = {400: "malformed", 404: "not-found", 413: "too-large", 415: "unsupported-media-type"}
+
+
+def type_of(code: str) -> str:
+    """
+    >>> type_of("conflict")
+    'https://chat4all.dev/problems/conflict'
+    """
+    return REGISTERED.get(code) or TYPES + code
 
 
 def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple[int, Headers, bytes]:
@@ -30,6 +40,7 @@ def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple
     """
     headers: Headers = [(b"content-type", MEDIA_TYPE.encode())]
     errors: Sequence[FieldError] = ()
+    violated: Sequence[str] = ()
     match error:
         case RequestValidationError():
             return problem_response(invalid(error.errors()), instance=instance, trace_id=trace_id)
@@ -46,11 +57,13 @@ def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple
                 headers.append((b"www-authenticate", b'Bearer realm="chat4all"'))
             if isinstance(error, Invalid):
                 errors = error.errors
+            if isinstance(error, RateLimited):
+                violated = error.violated
         case _:
             code, title, status = Chat4AllError.code, Chat4AllError.title, Chat4AllError.status
             detail = f"{title}; tell us the trace_id"
     problem: dict[str, Any] = {
-        "type": TYPES + code,
+        "type": type_of(code),
         "title": title,
         "status": status,
         "detail": detail,
@@ -59,6 +72,8 @@ def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple
     }
     if errors:
         problem["errors"] = errors
+    if violated:
+        problem["violated-policies"] = violated
     body = orjson.dumps(problem)
     headers.append((b"content-length", b"%d" % len(body)))
     return status, headers, body

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from events.vocabulary import rfc3339
 from shared.http.caller import Caller
-from shared.http.problems import MEDIA_TYPE, TYPES
+from shared.http.problems import MEDIA_TYPE, type_of
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Problem(Answer):
     instance: str
     trace_id: str
     errors: list[FieldProblem] | None = None
+    violated_policies: list[str] | None = Field(None, alias="violated-policies", description="429: which limits")
 
 
 class _JsonRequest(Request):
@@ -136,27 +137,29 @@ _PROBLEMS = {
     409: ("conflict", "This contradicts what is already there"),
     413: ("too-large", "The request is larger than allowed"),
     422: ("invalid", "The request does not fit its schema"),
-    429: ("rate-limited", "Too many requests; come back later"),
+    429: ("quota-exceeded", "Too many requests; come back later"),
     502: ("rejected", "The provider refused"),
     503: ("unavailable", "A part of the system cannot be reached; try again"),
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For ``responses=``: these problems, documented with an example each; 401, 422 and 503 always are."""
-    return {status: _documented(status) for status in sorted({401, 422, 503, *statuses})}
+    """For ``responses=``: these problems, documented with an example each; 401, 422, 429 and 503 always are."""
+    return {status: _documented(status) for status in sorted({401, 422, 429, 503, *statuses})}
 
 
 def _documented(status: int) -> dict[str, Any]:
     code, title = _PROBLEMS[status]
     example: dict[str, Any] = {
-        "type": TYPES + code,
+        "type": type_of(code),
         "title": title,
         "status": status,
         "detail": title,
         "instance": "/v1/…",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
+    if status == 429:
+        example["violated-policies"] = ["default"]
     if status == 422:
         example["errors"] = [{"pointer": "/field", "detail": "Field required"}]
     return {

@@ -23,6 +23,21 @@ messages_routed = Counter(
 messages_pushed = Counter(
     "chat4all_messages_pushed_total", "Messages handed to the sockets of their members.", ["tenant"], registry=REGISTRY
 )
+messages_left = Counter(
+    "chat4all_messages_left_total",
+    "Messages that nobody was there for: their members read them from where they are.",
+    ["tenant"],
+    registry=REGISTRY,
+)
+frames = Counter(
+    "chat4all_frames_published_total",
+    "Other frames for open sockets, by what they tell of.",
+    ["event"],
+    registry=REGISTRY,
+)
+silent_users = Counter(
+    "chat4all_users_went_silent_total", "Users who are offline because nothing was heard of them.", registry=REGISTRY
+)
 deliveries = Counter(
     "chat4all_deliveries_total",
     "Calls to providers, by what came of them: sent, rejected, busy, unknown.",
@@ -36,6 +51,12 @@ statuses_unmatched = Counter(
     "chat4all_statuses_unmatched_total",
     "Statuses of messages that are not ours: sent by hand, or by another program of the account.",
     ["channel"],
+    registry=REGISTRY,
+)
+requests_limited = Counter(
+    "chat4all_requests_limited_total",
+    "Requests answered 429, by the policy that they went beyond.",
+    ["tenant", "policy"],
     registry=REGISTRY,
 )
 messages_failed = Counter(
@@ -72,6 +93,27 @@ event_age_seconds = Histogram(
 events_handled = Counter(
     "chat4all_events_handled_total", "Events by verdict.", ["function", "outcome"], registry=REGISTRY
 )
+webhook_tries = Counter(
+    "chat4all_webhook_tries_total",
+    "Requests to webhooks, by what came of them: delivered, refused, timeout, unreachable …",
+    ["outcome"],
+    registry=REGISTRY,
+)
+webhook_try_seconds = Histogram(
+    "chat4all_webhook_try_seconds", "A request to a webhook.", registry=REGISTRY, buckets=_SECONDS
+)
+webhook_delivery_seconds = Histogram(
+    "chat4all_webhook_delivery_seconds",
+    "From an event until a webhook has taken it.",
+    registry=REGISTRY,
+    buckets=(*_SECONDS, 60, 600, 3600, 6 * 3600, 24 * 3600),
+)
+webhooks_failed = Counter(
+    "chat4all_webhook_deliveries_failed_total", "Webhook deliveries given up; they can be replayed.", registry=REGISTRY
+)
+webhooks_disabled = Counter(
+    "chat4all_webhooks_disabled_total", "Webhooks switched off: gone, failing.", ["reason"], registry=REGISTRY
+)
 
 
 @cache
@@ -89,6 +131,18 @@ def message_routed(tenant: str) -> None:
 
 def message_pushed(tenant: str) -> None:
     _child(messages_pushed, tenant).inc()
+
+
+def message_left(tenant: str) -> None:
+    _child(messages_left, tenant).inc()
+
+
+def frames_published(event: str, count: int) -> None:
+    _child(frames, event).inc(count)
+
+
+def users_went_silent(count: int) -> None:
+    silent_users.inc(count)
 
 
 def status_unmatched(channel: str) -> None:
@@ -111,6 +165,23 @@ def event_parked(tenant: str) -> None:
     _child(events_parked, tenant).inc()
 
 
+def webhook_tried(outcome: str, seconds: float) -> None:
+    _child(webhook_tries, outcome).inc()
+    webhook_try_seconds.observe(seconds)
+
+
+def webhook_delivered(seconds: float) -> None:
+    webhook_delivery_seconds.observe(seconds)
+
+
+def webhook_failed() -> None:
+    webhooks_failed.inc()
+
+
+def webhook_disabled(reason: str) -> None:
+    _child(webhooks_disabled, reason).inc()
+
+
 cache_up = Gauge("chat4all_cache_up", "1 while the cache answers, 0 while we go on without.", registry=REGISTRY)
 cache_failures = Counter(
     "chat4all_cache_failures_total", "Operations that the cache did not answer.", registry=REGISTRY
@@ -119,6 +190,22 @@ fan_out_up = Gauge("chat4all_fan_out_up", "1 while fan-out to other processes wo
 frames_dropped = Counter(
     "chat4all_frames_dropped_total", "Frames for open sockets that could not be handed over.", registry=REGISTRY
 )
+
+sockets_open = Gauge("chat4all_sockets_open", "Open sockets and streams.", ["kind"], registry=REGISTRY)
+frames_out = Counter("chat4all_frames_out_total", "Live frames written to sockets.", registry=REGISTRY)
+frames_replayed = Counter(
+    "chat4all_frames_replayed_total", "Messages read again for a client that came back.", registry=REGISTRY
+)
+gaps_filled = Counter(
+    "chat4all_gaps_filled_total", "Messages read from the timeline that fan-out did not bring.", registry=REGISTRY
+)
+sockets_cut = Counter(
+    "chat4all_sockets_cut_total", "Sockets we closed: slow, silent, expired, revoked.", ["reason"], registry=REGISTRY
+)
+
+
+def socket_cut(reason: str) -> None:
+    _child(sockets_cut, reason).inc()
 
 
 def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:

@@ -1,7 +1,8 @@
 """What functions need of the world, as protocols; docstrings state the obligations, contracts test them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from shared.domain.webhook import WebhookPolicy
 from shared.ports.cache import Cache
 from shared.ports.channels import Channels
 from shared.ports.clock import Clock, Ids
@@ -12,6 +13,7 @@ from shared.ports.outbox import Outbox
 from shared.ports.sweeper import Sweeper
 from shared.ports.tables import Tables
 from shared.ports.vault import PasswordHasher, Vault
+from shared.ports.webhook_sender import WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Ports:
     hasher: PasswordHasher
     channels: Channels
     sweeper: Sweeper
+    webhooks: WebhookSender
+    webhook_policy: WebhookPolicy = field(default_factory=WebhookPolicy)
 
 
 __all__ = [
@@ -46,4 +50,5 @@ __all__ = [
     "Sweeper",
     "Tables",
     "Vault",
+    "WebhookSender",
 ]

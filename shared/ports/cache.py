@@ -6,6 +6,8 @@ Values are small bytes. Every key starts with the tenant. A cache that is down a
 
 from typing import Protocol
 
+from shared.domain.rate_limit import Quota, Standing
+
 
 class Cache(Protocol):
     async def get(self, key: str) -> bytes | None: ...
@@ -19,3 +21,10 @@ class Cache(Protocol):
         ...
 
     async def delete(self, key: str) -> None: ...
+
+    async def admit(self, key: str, quota: Quota) -> Standing:
+        """
+        One request of whoever ``key`` names, counted and judged atomically (``shared.domain.rate_limit``), by one
+        clock for all processes. A cache that is down judges by what this process alone has seen.
+        """
+        ...

@@ -1,8 +1,28 @@
 """Fan-out to whoever is listening right now; nobody listening is no error, and nothing is kept."""
 
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+
+class Listening(Protocol):
+    """Iterating gives (subject, frame) as they come, for ever."""
+
+    @property
+    def losses(self) -> int:
+        """Grows whenever frames may have been lost: the bounded queue was full, the way here was interrupted."""
+        ...
+
+    def __aiter__(self) -> "Listening": ...
+
+    async def __anext__(self) -> tuple[str, bytes]: ...
+
+    async def add(self, *subjects: str) -> None:
+        """Hear these too; what is published after it returns is heard. One that is heard already stays one."""
+        ...
+
+    async def remove(self, *subjects: str) -> None:
+        """Hear these no longer; frames that wait in the queue still come."""
+        ...
 
 
 class FanOut(Protocol):
@@ -10,9 +30,13 @@ class FanOut(Protocol):
         """Hand ``frame`` to every subscription of ``subject``; it never waits for a slow one."""
         ...
 
-    def subscribe(self, *subjects: str) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, bytes]]]:
+    def heard(self, subject: str) -> bool:
+        """False when certainly nobody listens to it now, so that what would be published need not be made."""
+        ...
+
+    def subscribe(self, *subjects: str) -> AbstractAsyncContextManager[Listening]:
         """
-        Frames published after entering, as (subject, frame). A subscriber that falls behind its bounded queue
-        loses its oldest frames: readers find the gap in seq and fill it from the timeline.
+        Frames published after entering. A subscriber that falls behind its bounded queue loses its oldest frames:
+        readers find the gap in seq and fill it from the timeline.
         """
         ...

@@ -1,5 +1,6 @@
 """Conversations and who is in them (A2 to A5)."""
 
+import asyncio
 from datetime import datetime
 
 import msgspec
@@ -128,6 +129,30 @@ class Conversations:
         """Ids of the conversations that the user is in, in the order of the ids."""
         rows = await self._tables.slice(MEMBERSHIPS, (tenant, user_id), after=after, limit=limit)
         return [str(row["conversation_id"]) for row in rows]
+
+    async def company(self, tenant: str, user_id: str, *, conversations: int, members: int) -> set[str]:
+        """Who shares one of so many conversations with the user; those with more members are passed over."""
+        found: set[str] = set()
+        for conversation_id in await self.of_user(tenant, user_id, limit=conversations):
+            rows = await self._tables.slice(MEMBERS, (tenant, conversation_id), limit=members + 1)
+            if len(rows) <= members:
+                found.update(str(row["user_id"]) for row in rows)
+            await asyncio.sleep(0)
+        return found - {user_id}
+
+    async def share(self, tenant: str, one: str, other: str) -> bool:
+        """Whether the two are in a conversation together."""
+        if await self._tables.get(PAIRS, (tenant, pair_of((one, other)))) is not None:
+            return True
+        return not (await self._all_of(tenant, one)).isdisjoint(await self._all_of(tenant, other))
+
+    async def _all_of(self, tenant: str, user_id: str) -> set[str]:
+        found: set[str] = set()
+        after: str | None = None
+        while page := await self.of_user(tenant, user_id, after=after):
+            found.update(page)
+            after = page[-1]
+        return found
 
     async def add(self, tenant: str, conversation: Conversation, user_id: str, by: str) -> None:
         await self._join(tenant, conversation, (user_id,), by)

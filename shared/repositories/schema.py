@@ -9,6 +9,7 @@ from shared.ports.tables import Table, Type
 from shared.repositories.identity_schema import IDENTITY_TABLES
 from shared.repositories.identity_schema import PLATFORM as PLATFORM
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
+from shared.repositories.webhook_schema import WEBHOOK_TABLES
 
 _TENANT = {"tenant": Type.TEXT}
 _CONVERSATION = {**_TENANT, "conversation_id": Type.TEXT}
@@ -216,6 +217,34 @@ PARKED = Table(
 )
 """Events that the broker gave up: kept with their reason, to be listed, replayed or discarded (C8)."""
 
+PRESENCE = Table(
+    "presence",
+    partition={**_TENANT, "user_id": Type.TEXT},
+    columns={"status": Type.TEXT, "last_seen": Type.TIME},
+)
+"""What was last told of a user (A14)."""
+
+PRESENT_DEVICES = Table(
+    "present_devices",
+    partition={**_TENANT, "shard": Type.INT},
+    clustering={
+        "user": Type.TEXT,  # owner/user_id
+        "device": Type.TEXT,
+    },
+    columns={"status": Type.TEXT, "seen_at": Type.TIME, "gateway": Type.TEXT},
+    short_lived=True,
+)
+"""Devices that were there moments ago; the tenant is the platform's, so that what is over is found in few looks."""
+
+GATEWAYS = Table(
+    "gateways",
+    partition=_TENANT,
+    clustering={"gateway": Type.TEXT},
+    columns={"seen_at": Type.TIME},
+    short_lived=True,
+)
+"""When each gateway last said that it lives; the tenant is the platform's."""
+
 TABLES: tuple[Table, ...] = (
     CONVERSATIONS,
     MEMBERS,
@@ -235,7 +264,11 @@ TABLES: tuple[Table, ...] = (
     LAST_ACCOUNTS,
     DUE,
     PARKED,
+    PRESENCE,
+    PRESENT_DEVICES,
+    GATEWAYS,
     OUTBOX,
     OUTBOX_SWEPT,
+    *WEBHOOK_TABLES,
     *IDENTITY_TABLES,
 )

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from shared.domain.errors import Conflict
+from shared.domain.errors import Conflict, NotFound
 from shared.domain.identity import Tenant, check_tenant_name
 from shared.ports import Clock, Tables
 from shared.ports.tables import Row
 from shared.repositories.identity_schema import PLATFORM, TENANTS
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,24 @@ class Tenants:
     async def get(self, name: str) -> Tenant | None:
         row = await self.tables.get(TENANTS, (PLATFORM, name))
         return None if row is None else _tenant(row)
+
+    async def limit(self, name: str, *, requests_per_minute: int | None, messages_per_minute: int | None) -> Tenant:
+        """
+        Give the tenant limits of its own; None: the installation's.
+
+        Raises:
+            NotFound: there is no such tenant.
+            Conflict: somebody else changed them at the same moment, again and again.
+        """
+        changes: Row = {"requests_per_minute": requests_per_minute, "messages_per_minute": messages_per_minute}
+        for _ in range(_TRIES):
+            row = await self.tables.get(TENANTS, (PLATFORM, name))
+            if row is None:
+                raise NotFound(f"there is no tenant {name!r}")
+            expected = {column: row[column] for column in changes}
+            if await self.tables.update_if(TENANTS, (PLATFORM, name), expected=expected, changes=changes):
+                return _tenant({**row, **changes})
+        raise Conflict("somebody else is changing these limits; read them and try again")
 
     async def all(self, *, limit: int = 10_000) -> list[Tenant]:
         """In the order of their names."""

@@ -15,23 +15,23 @@ from typing import Any
 import msgspec
 
 from events import Event, MessageAccepted
-from events.vocabulary import Payload, Placeholder
+from events.vocabulary import Payload
 from shared.domain.errors import Conflict, Unavailable
-from shared.domain.message import Draft
+from shared.domain.message import EXPIRED, Draft
 from shared.domain.sequence import BUCKET, Holder, advance, bucket_of, fits
+from shared.domain.webhook import name_of
 from shared.ports.cache import Cache
 from shared.ports.clock import Clock
 from shared.ports.outbox import Acceptance, Outbox
 from shared.ports.tables import Put, Row, Tables
+from shared.repositories.interest import Interest
 from shared.repositories.schema import EPHEMERAL_PAYLOADS, MESSAGE_IDS, TIMELINE
-
-EXPIRED = Placeholder(kind="expired")
-"""What is left of a message after its TTL; its number stays."""
 
 _BATCH = 64  # messages in one write
 _KNOWN_HEADS = 10_000  # conversations whose head this process remembers
 _HINT_TTL = 24 * 3600.0  # seconds
 _PAGE = 200  # rows read at once
+_ACCEPTED = name_of(MessageAccepted.TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Timeline:
         self._cache = cache
         self._clock = clock
         self._bucket = bucket
+        self._interest = Interest(tables)
         self._lanes: dict[tuple[str, str], list[_Sending]] = {}
         self._heads: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,10 +117,11 @@ class Timeline:
         tenant, conversation_id = lane
         head = await self._known_head(lane)
         unplaced = await self._answer_repeats(lane, batch)
+        webhooks = bool(unplaced) and await self._interest.wanted(tenant, _ACCEPTED)
         while unplaced:
             chunk = unplaced[: fits(head, len(unplaced), self._bucket)]
             at = self._clock.now()
-            messages = [sending.draft.accepted(head + 1 + i, at) for i, sending in enumerate(chunk)]
+            messages = [sending.draft.accepted(head + 1 + i, at, webhooks=webhooks) for i, sending in enumerate(chunk)]
             in_the_way = await self._outbox.commit(self._acceptance(tenant, conversation_id, chunk, messages))
             if not in_the_way:
                 head += len(chunk)

@@ -16,14 +16,21 @@ from functions.dead_letter import http as dead_letter
 from functions.events import http as events
 from functions.inbound import http as inbound
 from functions.messages import http as messages
+from functions.presence import http as presence
+from functions.rate_limits import http as rate_limits
+from functions.realtime import http as realtime
+from functions.realtime.gateway import Gateway
+from functions.realtime.session import Limits as SocketLimits
 from functions.routing_rules import http as routing_rules
 from functions.send import http as send
 from functions.token import http as token
 from functions.users import http as users
+from functions.webhooks import http as webhooks
 from shared.domain.errors import Unavailable
 from shared.http.app import build_app
 from shared.http.authenticator import Authenticator
 from shared.http.middleware import send_problem
+from shared.http.rate_limit import Limits, RateLimiter
 from shared.ports import Ports
 from shared.repositories.idempotency import IdempotencyKeys
 from shared.runtime import functions
@@ -34,8 +41,12 @@ ROUTERS: dict[str, Any] = {
     "conversations": conversations.router,
     "send": send.router,
     "messages": messages.router,
+    "realtime": realtime.router,
+    "presence": presence.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
+    "webhooks": webhooks.router,
+    "rate-limits": rate_limits.router,
     "inbound": inbound.router,
     "events": events.router,
     "dead-letter": dead_letter.router,
@@ -52,29 +63,38 @@ class Api:
         made: dict[str, Any],
         sync: Callable[[], Awaitable[None]],
         more: Iterable[APIRouter] = (),
+        limits: Limits = Limits(),
+        sockets: SocketLimits = SocketLimits(),
     ) -> None:
         """
         Args:
             made: functions by name; those that are missing are made here.
             sync: returns once what was written is on disk.
             more: routers of the runtime's own.
+            limits: how often callers may come; without any, as often as they like.
+            sockets: the same for sockets, and which pages may open them. Start and stop ``gateway``.
         """
         self._sync = sync
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
         self.authenticator = Authenticator.of(ports)
+        limiter = RateLimiter.of(ports, limits)
         routers = [router(made[name]) for name, router in ROUTERS.items()]
         self.app: FastAPI = build_app(
             [*routers, *more],
             authenticator=self.authenticator,
+            limiter=limiter,
             idempotency_keys=IdempotencyKeys(ports.tables),
             vault=ports.vault,
             clock=ports.clock,
         )
-        self._messages = send.MessagesEndpoint(made["send"], self.authenticator)
+        self._messages = send.MessagesEndpoint(made["send"], self.authenticator, limiter)
+        self.gateway = Gateway(made["realtime"], self.authenticator, sockets)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] in _READS:
+        if self.gateway.serves(scope):
+            await self.gateway(scope, receive, send)
+        elif scope["type"] != "http" or scope["method"] in _READS:
             await self.app(scope, receive, send)
         elif scope["path"] == "/v1/messages" and scope["method"] == "POST":
             await self._messages(scope, receive, send)

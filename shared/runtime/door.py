@@ -21,12 +21,18 @@ class Door:
     def __init__(self, waiting: Waiting) -> None:
         self._waiting = waiting
         self._app: App = Border(self._starting)
+        self._close: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)
 
-    def open(self, app: App) -> None:
-        self._app = app
+    def open(self, app: App, close: Callable[[], Awaitable[None]] | None = None) -> None:
+        """``close`` ends what would keep connections open for ever."""
+        self._app, self._close = app, close
+
+    async def close(self) -> None:
+        if self._close is not None:
+            await self._close()
 
     async def _starting(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

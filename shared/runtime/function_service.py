@@ -88,7 +88,7 @@ class FunctionService:
             async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
                 function = new(name, ports)
                 self._name = name
-                self._face = http_face(name, function, ports)
+                self._face = http_face(name, function, ports, cfg)
                 if getattr(function, "accepts", ()):
                     self._host = FunctionHost(name, function, ports.clock)
                 self._opened.set()

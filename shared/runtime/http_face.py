@@ -1,26 +1,62 @@
 """The HTTP face of one function as an ASGI application: functions/<name>/http.py alone, behind the same border."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.ports import Ports
 from shared.runtime.functions import folder_of
 
+if TYPE_CHECKING:
+    from functions.realtime.session import Limits as SocketLimits
+    from shared.http.rate_limit import Limits
+    from shared.settings import Settings
 
-def http_face(name: str, function: Any, ports: Ports) -> Any | None:
-    """None when the function has none. FastAPI is imported only for one that has (design.md 8)."""
+
+def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) -> Any | None:
+    """
+    None when the function has none. FastAPI is imported only for one that has (design.md 8).
+
+    Raises:
+        SettingsError: one of those that an HTTP face needs cannot be.
+    """
     module = f"functions.{folder_of(name)}.http"
     if find_spec(module) is None:
         return None
     from shared.http.app import build_app
     from shared.http.authenticator import Authenticator
+    from shared.http.rate_limit import RateLimiter
     from shared.repositories.idempotency import IdempotencyKeys
+    from shared.settings import PREFIX, load_settings
 
+    names = ("rate_limit_per_minute", "message_rate_limit_per_minute", "trusted_proxies")
+    settings = load_settings(**{name: cfg[PREFIX + name.upper()] for name in names if PREFIX + name.upper() in cfg})
     return build_app(
         [import_module(module).router(function)],
         authenticator=Authenticator.of(ports),
+        limiter=RateLimiter.of(ports, limits_of(settings)),
         idempotency_keys=IdempotencyKeys(ports.tables),
         vault=ports.vault,
         clock=ports.clock,
+    )
+
+
+def limits_of(settings: "Settings") -> "Limits":
+    from shared.http.rate_limit import Limits
+
+    return Limits.of(
+        requests_per_minute=settings.rate_limit_per_minute,
+        messages_per_minute=settings.message_rate_limit_per_minute,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def sockets_of(settings: "Settings") -> "SocketLimits":
+    from functions.realtime.session import Limits
+
+    return Limits(
+        origins=frozenset(origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()),
+        connections=settings.sockets_per_user,
+        frames_per_second=settings.socket_frames_per_second,
     )

@@ -1,11 +1,13 @@
 """Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.ports import Ports
+from shared.runtime.choices import Choices
 from shared.runtime.dependency import Dependency
 from shared.runtime.engines import Engines
 from shared.runtime.opened import Opened
@@ -38,13 +40,11 @@ async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
     """The same, with what wakes functions. Raises as ``open_ports``."""
     mode = cfg.get("CHAT4ALL_MODE", EMBEDDED)
     folder = cfg.get("CHAT4ALL_DATA_DIR")
-    keys = split(cfg.get("CHAT4ALL_SECRET_KEY", ""))
-    hosts = split(cfg.get("CHAT4ALL_PROVIDER_HOSTS", ""))
-    sealing = [key.encode() for key in keys]
+    choices = Choices.read(cfg)
     if mode == EMBEDDED:
         if not folder:
             raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
-        async with open_embedded(Path(folder), keys=sealing, provider_hosts=hosts) as opened:
+        async with open_embedded(Path(folder), choices) as opened:
             yield opened
         return
     if mode not in (SERVERS, KNATIVE):
@@ -53,18 +53,10 @@ async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
         raise WiringError(f"{K_SINK} is not set: a SinkBinding names the broker's ingress there")
     from shared.runtime.open_servers import open_servers
 
-    sealing = sealing or [_key_beside(folder)]
-    k_sink = cfg[K_SINK] if mode == KNATIVE else None
-    async with open_servers(Engines.read(cfg), keys=sealing, provider_hosts=hosts, k_sink=k_sink) as opened:
+    if not choices.keys:
+        choices = replace(choices, keys=[_key_beside(folder)])
+    async with open_servers(Engines.read(cfg), choices, k_sink=cfg[K_SINK] if mode == KNATIVE else None) as opened:
         yield opened
-
-
-def split(listed: str) -> list[str]:
-    """
-    >>> split("a, b,")
-    ['a', 'b']
-    """
-    return [one.strip() for one in listed.split(",") if one.strip()]
 
 
 def _key_beside(folder: str | None) -> bytes:
@@ -79,20 +71,20 @@ def _key_beside(folder: str | None) -> bytes:
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
+    folder: Path, choices: Choices = Choices(), *, keep_events: int = 500_000
 ) -> AsyncIterator[Opened]:
     """
     Everything in this process, durable in ``folder``.
 
     Args:
+        choices: without keys for the vault one is made and kept in ``folder``.
         keep_events: how many the log keeps for those who look back.
-        keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
-        provider_hosts: that channel accounts may name beside the providers' own.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
         OSError: the folder cannot be read or written.
     """
+    from shared.adapters.http.webhook_sender import webhook_sender
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
     from shared.adapters.local.vault import FernetVault, load_or_create_key
@@ -113,7 +105,7 @@ async def open_embedded(
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
-        async with http_client() as http:
+        async with http_client() as http, webhook_sender(private_allowed=choices.private_webhooks) as webhooks:
             ports = Ports(
                 clock=clock,
                 ids=RandomIds(),
@@ -123,10 +115,12 @@ async def open_embedded(
                 log=log,
                 cache=MemoryCache(),
                 fan_out=MemoryFanOut(),
-                vault=FernetVault(keys or [load_or_create_key(folder / "vault.key")]),
+                vault=FernetVault(choices.keys or [load_or_create_key(folder / "vault.key")]),
                 hasher=Argon2Hasher(),
-                channels=InstalledChannels(http, allowed_hosts=provider_hosts),
+                channels=InstalledChannels(http, allowed_hosts=choices.provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
+                webhooks=webhooks,
+                webhook_policy=choices.webhook_policy,
             )
 
             def runner(

@@ -1,16 +1,16 @@
 """Which adapter stands behind which port in the modes `servers` and `knative` (design.md 2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.domain.errors import Unavailable
 from shared.observability.log import log
 from shared.ports import Ports
+from shared.runtime.choices import Choices, split
 from shared.runtime.dependency import Check, Dependency
 from shared.runtime.engines import Engines
-from shared.runtime.open_ports import split
 from shared.runtime.opened import Opened, Waiting
 from shared.runtime.wiring_error import WiringError
 
@@ -33,9 +33,8 @@ _T = TypeVar("_T")
 @asynccontextmanager
 async def open_servers(
     engines: Engines,
+    choices: Choices,
     *,
-    keys: Sequence[bytes],
-    provider_hosts: Collection[str] = (),
     k_sink: str | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[Opened]:
@@ -46,8 +45,7 @@ async def open_servers(
     be lost at any moment.
 
     Args:
-        keys: of the vault, the first seals; the same in every process of an installation.
-        provider_hosts: that channel accounts may name beside the providers' own.
+        choices: the keys of the vault are the same in every process of an installation.
         k_sink: the broker's ingress that a SinkBinding names; without it events go to Kafka itself.
         waiting: learns what is waited for at the start.
 
@@ -58,6 +56,7 @@ async def open_servers(
         from shared.adapters.cassandra.schema import SchemaMismatch
         from shared.adapters.cassandra.settings import CassandraSettings
         from shared.adapters.cassandra.tables import CassandraTables
+        from shared.adapters.http.webhook_sender import webhook_sender
         from shared.adapters.kafka import topics
         from shared.adapters.kafka.cluster import Cluster
         from shared.adapters.kafka.event_log import KafkaEventLog
@@ -104,6 +103,7 @@ async def open_servers(
         event_log = KafkaEventLog(cluster, engines.kafka_topic)
         clock, ids = SystemClock(), RandomIds()
         http = await stack.enter_async_context(http_client())
+        webhooks = await stack.enter_async_context(webhook_sender(private_allowed=choices.private_webhooks))
         ports = Ports(
             clock=clock,
             ids=ids,
@@ -113,10 +113,12 @@ async def open_servers(
             log=event_log,
             cache=cache,
             fan_out=fan_out,
-            vault=FernetVault(keys),
+            vault=FernetVault(choices.keys),
             hasher=Argon2Hasher(),
-            channels=InstalledChannels(http, allowed_hosts=provider_hosts),
+            channels=InstalledChannels(http, allowed_hosts=choices.provider_hosts),
             sweeper=OutboxSweeper(tables, sink, clock, TABLES),
+            webhooks=webhooks,
+            webhook_policy=choices.webhook_policy,
         )
 
         def runner(triggers: "Iterable[Trigger]", subscribers: "Mapping[str, Subscriber]", pace: "Pace") -> "Runner":

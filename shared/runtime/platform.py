@@ -14,9 +14,10 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,24 @@ import uvloop
 
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
+from shared.domain.identity import Tenant
+from shared.domain.webhook import WebhookPolicy, schedule_of
+from shared.http.live_socket import MAX_FRAME, LiveSocket
 from shared.observability import metrics
 from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
+from shared.repositories.tenants import Tenants
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
+from shared.runtime.choices import Choices, split
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.dependency import Dependency
 from shared.runtime.door import Door
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded, split
+from shared.runtime.http_face import limits_of, sockets_of
+from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -59,6 +66,7 @@ class Started:
     url: str
     data_dir: Path
     simulators: bool
+    private_webhooks: bool
     credentials: Path
     new_client: Credentials | None
 
@@ -100,26 +108,64 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
+def limit_tenant(settings: Settings, name: str, *, requests: int | None, messages: int | None) -> Tenant:
+    """
+    Limits of the tenant's own, whatever the settings are; the running platform hears of them within seconds.
+
+    Raises:
+        NotFound: there is no such tenant.
+        StartError: the data directory cannot be used.
+    """
+
+    async def limit() -> Tenant:
+        with _refusals(settings):
+            async with _open(settings) as opened:
+                tenants = Tenants(opened.ports.tables, opened.ports.clock)
+                tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
+                await opened.sync()
+                return tenant
+
+    _prepare(settings.data_dir)
+    return asyncio.run(limit())
+
+
 def _open(settings: Settings, waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
-    given = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
-    keys = [key.encode() for key in given]
-    hosts = _provider_hosts(settings)
+    choices = _choices(settings)
     if settings.mode == KNATIVE:
         raise StartError(
             "on Knative every function is a Service of its own: apply the manifests under knative/",
             start_error.SETTINGS_WRONG,
         )
     if settings.mode == EMBEDDED:
-        return open_embedded(settings.data_dir, keep_events=settings.keep_events, keys=keys, provider_hosts=hosts)
+        return open_embedded(settings.data_dir, choices, keep_events=settings.keep_events)
     from shared.adapters.local.vault import load_or_create_key
     from shared.runtime.open_servers import open_servers
 
-    return open_servers(
-        _engines(settings),
-        keys=keys or [load_or_create_key(settings.data_dir / "vault.key")],
-        provider_hosts=hosts,
-        waiting=waiting,
+    if not choices.keys:
+        choices = replace(choices, keys=[load_or_create_key(settings.data_dir / "vault.key")])
+    return open_servers(_engines(settings), choices, waiting=waiting)
+
+
+def _choices(settings: Settings) -> Choices:
+    keys = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
+    return Choices(
+        keys=[key.encode() for key in keys],
+        provider_hosts=_provider_hosts(settings),
+        webhook_policy=WebhookPolicy(
+            schedule=schedule_of(settings.webhook_schedule),
+            timeout=timedelta(seconds=settings.webhook_timeout),
+            in_flight=settings.webhook_in_flight,
+            disable_after=timedelta(hours=settings.webhook_disable_after),
+        ),
+        private_webhooks=_private_webhooks(settings),
     )
+
+
+def _private_webhooks(settings: Settings) -> bool:
+    """Assumed where simulated providers are served: on a machine of one's own, as they are."""
+    if settings.webhook_allow_private is not None:
+        return settings.webhook_allow_private
+    return settings.simulators and _is_loopback(settings.host)
 
 
 def _engines(settings: Settings) -> Engines:
@@ -142,7 +188,7 @@ async def _run(settings: Settings, announce: Announce, tell: Tell) -> None:
         _log_to(settings)
         waiting = Waiting(tell)
         door = Door(waiting)
-        server = _Server(_uvicorn(door))
+        server = _Server(_uvicorn(door), door.close)
         async with AsyncExitStack() as stack:
             serving = asyncio.create_task(server.serve(sockets=[listening]), name="server")
             starting = asyncio.create_task(_start(settings, listening, door, waiting, stack), name="start")
@@ -176,7 +222,14 @@ async def _start(
     made = {name: functions.new(name, ports) for name in functions.names()}
     triggers = triggers_of(wired, settings.triggers)
     runner = opened.runner(triggers, subscribers(wired, triggers, made, ports), Pace(calls=settings.concurrency))
-    api = Api(ports, {name: made[name] for name in ROUTERS}, opened.sync, _own_routers(opened, runner, settings))
+    api = Api(
+        ports,
+        {name: made[name] for name in ROUTERS},
+        opened.sync,
+        _own_routers(opened, runner, settings),
+        limits_of(settings),
+        sockets_of(settings),
+    )
     simulators = await _mount_simulators(settings, api, url, stack)
     metrics.REGISTRY.register(runner)
     timers = Timers(wired.timers, ports.sink, ports.clock)
@@ -184,14 +237,29 @@ async def _start(
     await runner.start()
     timers.start()
     stack.push_async_callback(timers.stop)
+    await api.gateway.start()
+    stack.push_async_callback(api.gateway.stop)
     log.info("started", url=url, mode=settings.mode, triggers=len(triggers))
     gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
-    door.open(api)
-    return Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
+    door.open(api, api.gateway.stop)
+    return Started(
+        url, settings.data_dir, simulators, _private_webhooks(settings), _credentials(settings).path, new_client
+    )
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's own would end the process by the signal once it has served; we have more to close."""
+    """
+    uvicorn's own would end the process by the signal once it has served; we have more to close. ``first`` ends what
+    would keep connections open for ever.
+    """
+
+    def __init__(self, config: uvicorn.Config, first: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._first = first
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._first()
+        await super().shutdown(sockets)
 
     def capture_signals(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -205,7 +273,9 @@ def _uvicorn(app: Any) -> uvicorn.Config:
         app,
         loop="none",
         http="httptools",
-        ws="none",
+        ws=LiveSocket,
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,  # one frame is encoded for all, and no client can send a bomb
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from shared.testing import baseline, measure
+from shared.testing import baseline, bench_live, measure
 from shared.testing.checker import Report, check
 from shared.testing.history import Operation, Page, Send, now
 from shared.testing.http1 import Client, request
@@ -370,6 +370,10 @@ def main(
     rates: Annotated[str, typer.Option(help="Messages a second.")] = "100,500,1000,1700,3000",
     conversations: Annotated[int, typer.Option(help="Five of seven are of 2, two of 10 members.")] = 70,
     quick: Annotated[bool, typer.Option("--quick", help="A minute in all: shorter, fewer rates.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Open sockets instead: the job of the peers, a crowd.")] = False,
+    sockets: Annotated[int, typer.Option(help="With --live: idle sockets; 0: no crowd.")] = 10_000,
+    storm: Annotated[int, typer.Option(help="With --live: how many of them come back at once.")] = 5_000,
+    hold: Annotated[float, typer.Option(help="With --live: seconds that the highest rate is held.")] = 20,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the results go as JSON.")] = None,
 ) -> None:
     if quick:
@@ -380,6 +384,13 @@ def main(
         tempfile.TemporaryDirectory(prefix="chat4all-bench-") as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        if live:
+            found = runner.run(
+                bench_live.run(seconds=hold, directory=Path(directory), console=console, sockets=sockets, storm=storm)
+            )
+            bench_live.show(found, console)
+            _keep(found, json_file)
+            raise typer.Exit(1 if bench_live.broken(found) else 0)
         result = runner.run(
             run(
                 rates=[float(rate) for rate in rates.split(",")],
@@ -391,9 +402,13 @@ def main(
             )
         )
     show(result, console)
+    _keep(result, json_file)
+    raise typer.Exit(1 if result["verified"]["broken"] else 0)
+
+
+def _keep(result: dict[str, Any], json_file: Path | None) -> None:
     if json_file:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
-    raise typer.Exit(1 if result["verified"]["broken"] else 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 Four jobs. Chat in the app: what rates are held, and what a message costs each function and each engine. Messages to
 WhatsApp: the same for those that take part. Scaling: route waits 50 ms in each event, four at a time in a process;
-processes join while messages flow. Resharding: the topic gets twice its partitions under load (E7). Nothing here fails because something was slow; it fails when a message was lost.
+processes join while messages flow. Resharding: the topic gets twice its partitions under load (E7). Nothing here
+fails because something was slow; it fails when a message was lost.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ from events.envelope import SCHEMA_BASE
 from shared import settings
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain import errors
-from shared.http.problems import TYPES
+from shared.http.problems import type_of
 from shared.runtime import health, operations
 from shared.runtime.api import Api
 from shared.runtime.functions import folder_of, names
@@ -213,7 +213,7 @@ def errors_page() -> str:
         "| --- | --- | --- |",
     ]
     lines += [
-        f"| `{TYPES}{error.code}` | {error.status} | {error.title} |"
+        f"| `{type_of(error.code)}` | {error.status} | {error.title} |"
         for error in sorted(_named_errors(), key=lambda error: (error.status, error.code))
     ]
     lines += [

@@ -91,9 +91,15 @@ async def open_loop(
     seconds: float,
     ids: MessageIds,
     patience: float = 10.0,
+    length: int = 0,
     on_accepted: Callable[[Room, Send], None] | None = None,
 ) -> Step:
-    """Send ``rate`` messages a second for ``seconds``, then wait for the answers, ``patience`` at most."""
+    """
+    Send ``rate`` messages a second for ``seconds``, then wait for the answers, ``patience`` at most.
+
+    Args:
+        length: of the texts, in characters; 0: about 80.
+    """
     step = Step(rate, seconds)
     total = int(rate * seconds)
     clock = time.monotonic
@@ -108,6 +114,8 @@ async def open_loop(
         numbers[place] += 1
         n, message_id = numbers[place], ids()
         text = f"{room.tenant.name} {n} {TEXT}"
+        if length:
+            text = text.ljust(length, "x")[:length]
         sender = room.members[0]
 
         def done(answer: Answer) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from cryptography.fernet import Fernet
 
+from shared.adapters.http.webhook_sender import webhook_sender
 from shared.adapters.local.clock import RandomIds, SystemClock
 from shared.adapters.local.hasher import Argon2Hasher
 from shared.adapters.local.vault import FernetVault
@@ -23,7 +24,7 @@ from shared.repositories.schema import TABLES
 async def open_memory(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     clock, ids = SystemClock(), RandomIds()
     tables, log = MemoryTables(clock), MemoryRecordLog()
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient() as http, webhook_sender(private_allowed=True) as webhooks:
         yield Ports(
             clock=clock,
             ids=ids,
@@ -37,4 +38,5 @@ async def open_memory(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
             hasher=Argon2Hasher(),
             channels=InstalledChannels(http, allowed_hosts=("127.0.0.1", "localhost")),
             sweeper=OutboxSweeper(tables, log, clock, TABLES),
+            webhooks=webhooks,
         )

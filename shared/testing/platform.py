@@ -38,20 +38,29 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds so far, peak and present resident memory in MiB, of one process (Linux: /proc)."""
+    """
+    CPU seconds so far, ``main`` those of the main thread; peak and present resident memory in MiB, of one process
+    (Linux: /proc).
+    """
 
     cpu: float
+    main: float
     peak: float
     resident: float
 
 
 def usage(pid: int) -> Usage:
     """What the process has used until now."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+    def seconds(path: str) -> float:
+        fields = Path(path).read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines if ":" in line)
     return Usage(
-        cpu=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        cpu=seconds(f"/proc/{pid}/stat"),
+        main=seconds(f"/proc/{pid}/task/{pid}/stat"),
         peak=int(status["VmHWM"].split()[0]) / 1024,
         resident=int(status["VmRSS"].split()[0]) / 1024,
     )

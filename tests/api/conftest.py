@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 import functions.channels.func
 import functions.channels.http
+import functions.rate_limits.func
+import functions.rate_limits.http
 import functions.routing_rules.func
 import functions.routing_rules.http
 import functions.token.func
@@ -24,6 +26,7 @@ from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.tables import MemoryTables
 from shared.http.app import build_app
 from shared.http.authenticator import Authenticator
+from shared.http.rate_limit import Limits, RateLimiter
 from shared.ports import Ports
 from shared.repositories.idempotency import IdempotencyKeys
 from shared.testing.api import Api, FakeChannels, FastHasher, Member
@@ -56,15 +59,22 @@ def ports(clock: SettableClock, cache: MemoryCache) -> Ports:
 
 
 @pytest.fixture
-def app(ports: Ports) -> FastAPI:
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+def app(ports: Ports, limits: Limits) -> FastAPI:
     return build_app(
         [
             functions.token.http.router(functions.token.func.new(ports)),
             functions.users.http.router(functions.users.func.new(ports)),
             functions.channels.http.router(functions.channels.func.new(ports)),
             functions.routing_rules.http.router(functions.routing_rules.func.new(ports)),
+            functions.rate_limits.http.router(functions.rate_limits.func.new(ports)),
         ],
         authenticator=Authenticator.of(ports),
+        limiter=RateLimiter.of(ports, limits),
         idempotency_keys=IdempotencyKeys(ports.tables),
         vault=ports.vault,
         clock=ports.clock,

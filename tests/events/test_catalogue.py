@@ -126,6 +126,8 @@ GOLDEN = {
     "chat4all.receipt.reported.v1": "aea994bd-6667-5ae0-9a72-e47d1b84d176",
     "chat4all.status.reported.v1": "00ddad84-e188-5898-a84b-184b4e2e8d9d",
     "chat4all.timer.ticked.v1": "2a6ff6b2-cc81-55ab-b3c6-4246e50b194a",
+    "chat4all.webhook.disabled.v1": "38a44241-9853-50f3-8c65-d133d6fe98ed",
+    "chat4all.webhook.requested.v1": "f2988306-aca1-5fd1-bc3c-f46b91fc70b8",
 }
 
 

@@ -71,7 +71,7 @@ async def test_the_demo_comes_true_again_and_again(platform: Platform) -> None:
             assert [entry["status"] for entry in past if entry["status"] != "PENDING"] == ["SENT", "DELIVERED", "READ"]
     code, out, _ = await chat4all("demo", "--data-dir", str(platform.data), "--lang", "pt")
     assert code == 0
-    assert "todos os 21 passos se cumpriram" in out
+    assert "todos os 29 passos se cumpriram" in out
 
 
 async def test_the_chain_of_a_message_can_be_shown(platform: Platform) -> None:
@@ -100,6 +100,16 @@ async def test_a_tenant_can_be_made_while_the_platform_runs_and_sees_nothing_of_
     assert (code, json.loads(out)["items"]) == (0, [])
     code, _, err = await chat4all("tenants", "create", "acme", *where, **settings)
     assert (code, "already" in err) == (1, True)
+
+
+async def test_a_tenant_is_given_limits_of_its_own_while_the_platform_runs(platform: Platform) -> None:
+    where = ("--data-dir", str(platform.data), "--json")
+    assert (await chat4all("tenants", "create", "busy", *where))[0] == 0
+    code, out, err = await chat4all("tenants", "limit", "busy", "--requests", "5000", *where)
+    assert code == 0, err
+    assert json.loads(out) == {"tenant": "busy", "requests_per_minute": 5000, "messages_per_minute": None}
+    code, _, err = await chat4all("tenants", "limit", "nobody", *where)
+    assert (code, "nobody" in err) == (1, True)
 
 
 async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(platform: Platform) -> None:

@@ -148,6 +148,7 @@ FREE = {
     ("GET", "/v1/events"),
     ("GET", "/v1/parked"),
     ("GET", "/v1/routing-rules"),
+    ("GET", "/v1/rate-limits"),
     ("POST", "/v1/messages/batch"),
 }
 

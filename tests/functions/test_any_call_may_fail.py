@@ -34,6 +34,7 @@ from functions.record_status import func as record_status
 from functions.redrive import func as redrive
 from functions.route import func as route
 from functions.send import func as send
+from functions.webhook_dispatch import func as webhook_dispatch
 from shared.adapters.memory.cache import MemoryCache
 from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.ids import CountedIds
@@ -45,6 +46,7 @@ from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State
 from shared.domain.message import Draft
 from shared.domain.text import split
+from shared.domain.webhook import Key, Webhook
 from shared.ports import Ports
 from shared.ports.channel import InboundEcho, InboundMessage, InboundStatus, WebhookRequest
 from shared.repositories import schema
@@ -56,6 +58,7 @@ from shared.repositories.due import DueList
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.parked import Parked, parked_id
 from shared.repositories.timeline import Timeline
+from shared.repositories.webhooks import Webhooks
 from shared.testing.atomic_outbox import AtomicOutbox
 from shared.testing.build import NOON, an_event, an_id
 from shared.testing.scripted_provider import PARTS_OF, OneChannel, Outcome, Provider, channel_to
@@ -132,6 +135,7 @@ class House:
             hasher=None,
             channels=OneChannel(channel),
             sweeper=None,
+            webhooks=None,
         )
         self.timeline = Timeline(self.quiet, AtomicOutbox(self.quiet, self.log), MemoryCache(), self.clock)
 
@@ -154,7 +158,7 @@ class House:
         }
         return rows, {record.event.attributes["id"]: record.event for record in self.log.records}
 
-    async def conversation(self, *texts, to=None, channels=("fake",)):
+    async def conversation(self, *texts, to=None, channels=("fake",), asking=True):
         conversation = Conversation(
             conversation_id=CONVERSATION, type="group", created_at=self.clock.now(), created_by="ana", metadata={}
         )
@@ -171,8 +175,8 @@ class House:
                 payload=Text(text=text),
                 to=to,
                 channels=channels,
-                request_read_receipt=True,
-                request_delivery_receipt=True,
+                request_read_receipt=asking,
+                request_delivery_receipt=asking,
             )
             accepted = await self.timeline.accept(TENANT, draft, source="/functions/send", traceparent=None)
             messages.append(accepted.message)
@@ -279,6 +283,42 @@ async def tell_of_a_range(house):
     return lambda: record_status.new(house.ports).handle(an_event(receipt))
 
 
+async def tell_two_webhooks(house):
+    (message,) = await house.conversation("um", channels=("chat4all",))
+    for number in (1, 2):
+        await subscribe(house, f"webhook {number}", "message.*")
+    return lambda: webhook_dispatch.new(house.ports).handle(an_event(message))
+
+
+async def subscribe(house, webhook_id, *events):
+    now = house.clock.now()
+    webhook = Webhook(
+        webhook_id=webhook_id,
+        url="https://example.org/hooks",
+        events=frozenset(events),
+        description=None,
+        enabled=True,
+        created_at=now,
+        updated_at=now,
+        keys=(Key("whsec_" + "A" * 32),),
+    )
+    await Webhooks(house.quiet, Vault(), house.clock).add(TENANT, webhook)
+
+
+async def tell_of_a_range_that_a_webhook_asks_for(house):
+    await subscribe(house, "webhook", "message.read")
+    await house.conversation("um", "dois", channels=("chat4all",), asking=False)
+    receipt = ReceiptReported(
+        conversation_id=CONVERSATION,
+        user_id="bia",
+        kind=ReceiptKind.READ,
+        from_seq=1,
+        to_seq=2,
+        at=house.clock.now(),
+    )
+    return lambda: record_status.new(house.ports).handle(an_event(receipt))
+
+
 async def take_a_webhook(house):
     (message,) = await house.conversation("um", to=("fake:1",))
     await house.delivery(message)
@@ -300,6 +340,8 @@ SAME = [
     settle_a_doubt,
     match_an_echo,
     tell_of_a_range,
+    tell_of_a_range_that_a_webhook_asks_for,
+    tell_two_webhooks,
     take_a_webhook,
 ]
 

@@ -191,6 +191,7 @@ class World:
             hasher=None,
             channels=OneChannel(channel_to(self.provider)),
             sweeper=None,
+            webhooks=None,
         )
         self.lives = [0] * story.processes
         self.functions = [self.start_process() for _ in self.lives]

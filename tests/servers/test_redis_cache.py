@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.adapters.redis.cache import RedisCache
+from shared.domain.rate_limit import Quota
 from shared.observability import metrics
 from shared.testing import real_engines
 from shared.testing.proxy import proxy
@@ -48,6 +49,7 @@ async def answers_as_if_empty(cache):
     assert await cache.replace("acme/k", None, b"3", ttl=60)
     assert not await cache.replace("acme/k", b"1", b"3", ttl=60)
     await cache.delete("acme/k")
+    assert (await cache.admit("acme/k", Quota(1_000_000))).admitted
 
 
 def lines(caplog):
@@ -140,3 +142,35 @@ async def test_a_cancelled_call_does_not_give_its_answer_to_another(cache, way, 
     asking.cancel()
     way.heal()
     assert await cache.get("acme/b") == b"b"
+
+
+async def test_limits_are_neither_open_nor_closed_without_it_and_shared_again_when_it_is_back(way, redis, until):
+    """reliability.md 5.4: each of the replicas grants its part."""
+    both = [RedisCache(f"redis://127.0.0.1:{way.port}/0", timeout=0.2, replicas=2) for _ in range(2)]
+    quota = Quota(10, window=600)
+    for cache in both:
+        assert [(await cache.admit("acme/shared", quota)).admitted for _ in range(5)] == [True] * 5
+    assert not (await both[0].admit("acme/shared", quota)).admitted
+    await way.cut()
+    for cache in both:
+        assert [(await cache.admit("acme/alone", quota)).admitted for _ in range(6)] == [True] * 5 + [False]
+    await way.start()
+
+    async def shared_again():
+        return not (await both[0].admit("acme/shared", quota)).admitted
+
+    await until(shared_again, within=5)
+    for cache in both:
+        await cache.close()
+
+
+async def test_a_limit_is_one_round_trip_also_after_its_script_was_forgotten(cache, redis):
+    quota = Quota(3, window=600)
+    assert (await cache.admit("acme/k", quota)).remaining == 2
+    await redis.script_flush()
+    assert (await cache.admit("acme/k", quota)).remaining == 1
+    await redis.config_resetstat()
+    assert (await cache.admit("acme/k", quota)).remaining == 0
+    asked = await redis.info("commandstats")
+    assert asked["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_eval" not in asked

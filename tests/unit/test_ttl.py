@@ -3,8 +3,8 @@
 from events import CATALOGUE, from_cloudevent
 from events.vocabulary import Text
 from functions.push.func import new as new_push
-from shared.domain.message import Draft
-from shared.repositories.timeline import EXPIRED, Timeline
+from shared.domain.message import EXPIRED, Draft
+from shared.repositories.timeline import Timeline
 from shared.testing.build import an_id
 from shared.testing.memory_ports import open_memory
 

@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
+from shared.domain.rate_limit import MICROSECONDS, Quota, Standing, admit
+
 
 class MemoryCache:
     """``monotonic`` gives seconds that never go back; ``capacity`` counts keys."""
@@ -27,6 +29,12 @@ class MemoryCache:
 
     async def delete(self, key: str) -> None:
         self._kept.pop(key, None)
+
+    async def admit(self, key: str, quota: Quota) -> Standing:
+        kept = self._get(key)
+        even, standing = admit(int(kept) if kept else None, int(self._monotonic() * MICROSECONDS), quota)
+        self._put(key, b"%d" % even, standing.reset)
+        return standing
 
     def _get(self, key: str) -> bytes | None:
         kept = self._kept.get(key)

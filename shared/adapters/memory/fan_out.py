@@ -6,18 +6,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class _Queue:
-    """Frames for one subscriber; a full one drops its oldest."""
+class MemoryListening:
+    """Frames for one subscriber; a full queue drops its oldest."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, subscribers: "dict[str, set[MemoryListening]]", capacity: int) -> None:
+        self._subscribers = subscribers
         self._frames: deque[tuple[str, bytes]] = deque(maxlen=capacity)
         self._filled = asyncio.Event()
+        self._subjects: set[str] = set()
+        self.losses = 0
 
-    def add(self, subject: str, frame: bytes) -> None:
+    def put(self, subject: str, frame: bytes) -> None:
+        if len(self._frames) == self._frames.maxlen:
+            self.losses += 1
         self._frames.append((subject, frame))
         self._filled.set()
 
-    def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
+    def __aiter__(self) -> "MemoryListening":
         return self
 
     async def __anext__(self) -> tuple[str, bytes]:
@@ -26,29 +31,42 @@ class _Queue:
             await self._filled.wait()
         return self._frames.popleft()
 
+    async def add(self, *subjects: str) -> None:
+        for subject in subjects:
+            self._subjects.add(subject)
+            self._subscribers.setdefault(subject, set()).add(self)
+
+    async def remove(self, *subjects: str) -> None:
+        for subject in self._subjects.intersection(subjects):
+            others = self._subscribers[subject]
+            others.discard(self)
+            if not others:
+                del self._subscribers[subject]
+        self._subjects.difference_update(subjects)
+
+    async def leave(self) -> None:
+        await self.remove(*self._subjects)
+
 
 class MemoryFanOut:
     """``capacity`` is how many frames a subscriber may be behind."""
 
-    def __init__(self, *, capacity: int = 1000) -> None:
+    def __init__(self, *, capacity: int = 10_000) -> None:
         self._capacity = capacity
-        self._subscribers: dict[str, set[_Queue]] = {}
+        self._subscribers: dict[str, set[MemoryListening]] = {}
 
     async def publish(self, subject: str, frame: bytes) -> None:
-        for queue in self._subscribers.get(subject, ()):
-            queue.add(subject, frame)
+        for listening in self._subscribers.get(subject, ()):
+            listening.put(subject, frame)
+
+    def heard(self, subject: str) -> bool:
+        return subject in self._subscribers
 
     @asynccontextmanager
-    async def subscribe(self, *subjects: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
-        queue = _Queue(self._capacity)
-        wanted = set(subjects)
-        for subject in wanted:
-            self._subscribers.setdefault(subject, set()).add(queue)
+    async def subscribe(self, *subjects: str) -> AsyncIterator[MemoryListening]:
+        listening = MemoryListening(self._subscribers, self._capacity)
+        await listening.add(*subjects)
         try:
-            yield queue
+            yield listening
         finally:
-            for subject in wanted:
-                others = self._subscribers[subject]
-                others.discard(queue)
-                if not others:
-                    del self._subscribers[subject]
+            await listening.leave()

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
-from shared.adapters.memory.fan_out import MemoryFanOut
+from shared.adapters.memory.fan_out import MemoryFanOut, MemoryListening
 from shared.observability import metrics
 from shared.observability.log import log
 
@@ -45,13 +45,46 @@ class _Heard:
     subscription: Subscription | None = None
 
 
+class NatsListening:
+    """The queue of one listener in this process, and what NATS must know of it."""
+
+    def __init__(self, fan_out: "NatsFanOut", local: MemoryListening) -> None:
+        self._fan_out, self._local = fan_out, local
+        self._subjects: set[str] = set()
+
+    @property
+    def losses(self) -> int:
+        return self._local.losses + self._fan_out.interruptions
+
+    def __aiter__(self) -> "NatsListening":
+        return self
+
+    async def __anext__(self) -> tuple[str, bytes]:
+        return await anext(self._local)
+
+    async def add(self, *subjects: str) -> None:
+        new = set(subjects) - self._subjects
+        self._subjects |= new
+        await self._local.add(*new)
+        await self._fan_out.listen(new)
+
+    async def remove(self, *subjects: str) -> None:
+        gone = self._subjects.intersection(subjects)
+        self._subjects -= gone
+        await self._local.remove(*gone)
+        await self._fan_out.forget(gone)
+
+    async def leave(self) -> None:
+        await self.remove(*self._subjects)
+
+
 class NatsFanOut:
     """
     ``servers``: nats:// URLs, comma-separated. ``capacity``: frames a listener may be behind. ``waiting``: frames
     that are kept while NATS is away, the newest. Call ``start`` in the loop, ``close`` at the end.
     """
 
-    def __init__(self, servers: str, *, capacity: int = 1000, waiting: int = 1000) -> None:
+    def __init__(self, servers: str, *, capacity: int = 10_000, waiting: int = 1000) -> None:
         self._servers = [server.strip() for server in servers.split(",")]
         self._client = Client()
         self._local = MemoryFanOut(capacity=capacity)
@@ -59,6 +92,8 @@ class NatsFanOut:
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=waiting)
         self._connecting: asyncio.Task[None] | None = None
         self._closing = False
+        self.interruptions = 0
+        """How often the connection was away: what was published meanwhile was not heard."""
 
     async def start(self) -> None:
         """Returns at once: a NATS that is down is waited for, for ever, while everything else goes on."""
@@ -99,15 +134,18 @@ class NatsFanOut:
         else:
             await self._hand_over(subject, frame)
 
+    def heard(self, subject: str) -> bool:
+        return True  # whoever listens elsewhere is known to the server alone, which drops the rest
+
     @asynccontextmanager
-    async def subscribe(self, *subjects: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
-        wanted = set(subjects)
-        async with self._local.subscribe(*wanted) as frames:
+    async def subscribe(self, *subjects: str) -> AsyncIterator[NatsListening]:
+        async with self._local.subscribe() as local:
+            listening = NatsListening(self, local)
             try:
-                await self._listen(wanted)
-                yield frames
+                await listening.add(*subjects)
+                yield listening
             finally:
-                await self._forget(wanted)
+                await listening.leave()
 
     async def _hand_over(self, subject: str, frame: bytes) -> None:
         try:
@@ -119,7 +157,7 @@ class NatsFanOut:
             metrics.frames_dropped.inc()
             log.warning("a frame was not handed to NATS", why=type(error).__name__)
 
-    async def _listen(self, subjects: Collection[str]) -> None:
+    async def listen(self, subjects: Collection[str]) -> None:
         """Once it returns NATS knows of them all, unless it is away."""
         for subject in subjects:
             heard = self._heard.setdefault(subject, _Heard())
@@ -136,7 +174,7 @@ class NatsFanOut:
 
         heard.subscription = await self._client.subscribe(_PREFIX + escaped(subject), cb=arrived)
 
-    async def _forget(self, subjects: Collection[str]) -> None:
+    async def forget(self, subjects: Collection[str]) -> None:
         for subject in subjects:
             heard = self._heard.get(subject)
             if heard is None:
@@ -172,6 +210,7 @@ class NatsFanOut:
         for subject, heard in list(self._heard.items()):
             if heard.subscription is None:
                 await self._subscribe(subject, heard)
+        self.interruptions += 1
         while self._waiting and self._client.is_connected:
             await self._hand_over(*self._waiting.popleft())
 
@@ -181,4 +220,5 @@ class NatsFanOut:
             log.warning("NATS is away; the newest frames wait")
 
     async def _failed(self, error: Exception) -> None:
+        self.interruptions += 1  # a slow consumer loses frames too
         log.debug("NATS", why=str(error) or type(error).__name__)

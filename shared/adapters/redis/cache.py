@@ -15,6 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from shared.adapters.memory.cache import MemoryCache
+from shared.domain.rate_limit import Quota, Standing, standing
 from shared.observability import metrics
 from shared.observability.log import log
 
@@ -23,6 +25,17 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
+_ADMIT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, requests = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ahead = math.max(tonumber(redis.call('GET', KEYS[1]) or '0') - now, 0)
+if interval * requests - ahead < interval then return {0, ahead} end
+ahead = ahead + interval
+redis.call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000))
+return {1, ahead}
+"""
+"""``shared.domain.rate_limit.admit`` by Redis's own clock."""
 _ASK_AGAIN = 1.0
 _T = TypeVar("_T")
 
@@ -30,10 +43,11 @@ _T = TypeVar("_T")
 class RedisCache:
     """
     ``url``: redis:// or rediss://. ``timeout``: seconds for one operation, after which Redis counts as down.
-    ``connections``: at most; further operations wait for one. Close with ``close``.
+    ``connections``: at most; further operations wait for one. ``replicas``: processes that share the quotas; while
+    Redis is down each grants its part, so that limits are neither open nor closed. Close with ``close``.
     """
 
-    def __init__(self, url: str, *, timeout: float = 0.5, connections: int = 32) -> None:
+    def __init__(self, url: str, *, timeout: float = 0.5, connections: int = 32, replicas: int = 1) -> None:
         pool = ConnectionPool.from_url(
             url,
             max_connections=connections,
@@ -45,6 +59,8 @@ class RedisCache:
         )
         self._redis = Redis.from_pool(pool)
         self._replace = self._redis.register_script(_REPLACE)
+        self._admit = self._redis.register_script(_ADMIT)
+        self._alone, self._replicas = MemoryCache(), replicas
         # First come, first served: in the library's own blocking pool somebody waits for ever under load.
         self._turns = asyncio.Semaphore(connections)
         self._timeout = timeout
@@ -67,6 +83,13 @@ class RedisCache:
 
     async def delete(self, key: str) -> None:
         await self._asked(lambda: self._redis.delete(key), None)
+
+    async def admit(self, key: str, quota: Quota) -> Standing:
+        answer = await self._asked(lambda: self._admit(keys=[key], args=[quota.interval, quota.requests]), None)
+        if answer is None:
+            return await self._alone.admit(key, quota.divided(self._replicas))
+        admitted, ahead = answer
+        return standing(bool(admitted), ahead, quota)
 
     async def ping(self) -> None:
         """

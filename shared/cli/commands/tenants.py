@@ -28,3 +28,29 @@ def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 
         raise Failed(str(error)) from None
     document = {"tenant": client.tenant, "client_id": client.client_id, "client_secret": client.client_secret}
     session.output.document(document, lambda: session.output.facts(document))
+
+
+@command(app, "limit")
+def limit(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")],
+    requests: Annotated[int | None, typer.Option(help="Requests a minute; 0: no limit.", min=0)] = None,
+    messages: Annotated[int | None, typer.Option(help="The same for messages, history and files.", min=0)] = None,
+) -> None:
+    """Give a tenant rate limits of its own, in place of those of the settings; what is left out is the settings'."""
+    from shared.domain.errors import Chat4AllError
+    from shared.runtime.platform import limit_tenant
+    from shared.runtime.start_error import StartError
+    from shared.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(data_dir=session.connection.data_dir)
+        tenant = limit_tenant(settings, name, requests=requests, messages=messages)
+    except (Chat4AllError, StartError, SettingsError) as error:
+        raise Failed(str(error)) from None
+    document = {
+        "tenant": tenant.name,
+        "requests_per_minute": tenant.requests_per_minute,
+        "messages_per_minute": tenant.messages_per_minute,
+    }
+    session.output.document(document, lambda: session.output.facts(document))

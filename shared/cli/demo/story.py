@@ -1,22 +1,28 @@
 """
-The three acts of the demo. Everything goes over HTTP, as any client would do it.
+The four acts of the demo. Everything goes over HTTP, as any client would do it.
 
 Running it again is harmless: users, links, accounts and rules are the same ones each time, and every run marks
 its texts with a tag of its own.
 """
 
+import queue
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.cli.command import Failed, Session
+from shared.cli.commands.listen import subscribed
 from shared.cli.commands.messages import draw_history, look
+from shared.cli.demo.live import Device
 from shared.cli.demo.narrator import Narrator
 from shared.cli.demo.providers import INSTAGRAM, WHATSAPP, Provider
 from shared.cli.platform import Json, PlatformRefused, segment
+from shared.cli.webhook_receiver import Received, WebhookReceiver
 
 ANA, BRUNO, CARLA = "ana", "bruno", "carla"
+WANTED = ["message.delivered", "message.read"]
+"""What the demo's webhook is subscribed to."""
 NAMES = {ANA: "Ana", BRUNO: "Bruno", CARLA: "Carla"}
 
 
@@ -41,6 +47,7 @@ class Story:
         self._chat()
         self._across_channels()
         self._once()
+        self._live()
         return self._epilogue()
 
     def _chat(self) -> None:
@@ -131,6 +138,64 @@ class Story:
         tell.sure(numbers == list(range(1, len(numbers) + 1)), f"{numbers[-20:]}")
         tell.step("one", last=numbers[-1])
 
+    def _live(self) -> None:
+        tell = self.narrator
+        tell.act("act4")
+        received: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        with WebhookReceiver(received.put) as receiver, subscribed(self.session, receiver, receiver.url, WANTED):
+            tell.step("subscribed", url=receiver.url)
+            message = self._pushed()
+            self._called(received, message["message_id"])
+        self._caught_up(message["conversation_id"])
+
+    def _pushed(self) -> Json:
+        tell = self.narrator
+        conversation = self._private(ANA, BRUNO)
+        with Device(self.session, ANA) as ana, Device(self.session, BRUNO) as bruno:
+            tell.step("sockets")
+            text = tell.text("text_live", tag=self.tag)
+            sent, _ = self._send(conversation, ANA, text)
+            found = lambda: bruno.find(type="message", message_id=sent["message_id"])  # noqa: E731
+            message, ms = tell.wait("bruno ◄ message", found)
+            tell.sure(message["seq"] == sent["seq"], f"{message['seq']} ≠ {sent['seq']}")
+            tell.step("pushed", text=text, ms=ms)
+            self.shown.append(("live", sent["message_id"], ANA))
+            bruno.has(message)
+            told = {"type": "receipt", "recipient": BRUNO, "status": "DELIVERED", "to_seq": sent["seq"]}
+            _, ms = tell.wait("ana ◄ receipt", lambda: ana.find(**told))
+            tell.step("acknowledged", ms=ms)
+            self._read(sent["message_id"], BRUNO)
+            tell.wait("ana ◄ receipt", lambda: ana.find(**told | {"status": "READ"}))
+            tell.step("live_read")
+        return message
+
+    def _called(self, received: "queue.SimpleQueue[Received]", message_id: str) -> None:
+        """Both webhooks of the message, in whichever order they come."""
+        tell, missing = self.narrator, set(WANTED)
+
+        def found() -> bool | None:
+            try:
+                one = received.get(timeout=0.05)
+            except queue.Empty:
+                return None
+            tell.sure(one.refused is None, f"webhook: {one.refused}")
+            if one.body["data"].get("message_id") == message_id:
+                missing.discard(one.body["type"])
+            return True if not missing else None
+
+        _, ms = tell.wait(", ".join(WANTED), found)
+        tell.step("called", events=" + ".join(WANTED), ms=ms)
+
+    def _caught_up(self, conversation: str) -> None:
+        tell = self.narrator
+        texts = [tell.text("text_away", n=n, tag=self.tag) for n in (1, 2, 3)]
+        ids = [self._send(conversation, ANA, text)[0]["message_id"] for text in texts]
+        tell.step("away", count=len(ids))
+        with Device(self.session, BRUNO) as bruno:
+            replayed = [message["message_id"] for message in bruno.replayed]
+            tell.sure(replayed == ids, f"{replayed} ≠ {ids}")
+        tell.step("caught_up", count=len(ids))
+
     def _epilogue(self) -> Json:
         tell = self.narrator
         tell.act("history")
@@ -175,6 +240,7 @@ class Story:
             "conversation_id": conversation,
             "from": sender,
             "payload": {"type": "text", "text": text},
+            "request_delivery_receipt": True,
             "request_read_receipt": True,
         }
         return body | ({"message_id": message_id} if message_id else {})

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from shared.domain.rate_limit import Quota
 from shared.ports.cache import Cache
 
 PassTime = Callable[[float], Awaitable[None]]
@@ -91,3 +92,36 @@ class CacheContract:
         await asyncio.gather(*(work(n) for n in range(200)))
         kept = [n for n in range(200) if await cache.get(f"acme/{n}") is not None]
         assert kept == list(range(0, 200, 2))
+
+    async def test_a_quota_is_granted_and_no_more(self, cache: Cache) -> None:
+        quota = Quota(3, window=600)
+        standings = [await cache.admit("acme/limit", quota) for _ in range(5)]
+        assert [one.admitted for one in standings] == [True, True, True, False, False]
+        assert [one.remaining for one in standings] == [2, 1, 0, 0, 0]
+        assert 190 < standings[-1].wait <= 200
+        assert 590 < standings[-1].reset <= 600
+
+    async def test_what_was_used_of_a_quota_comes_back_evenly(self, cache: Cache, pass_time: PassTime) -> None:
+        quota = Quota(4, window=2)
+        assert [(await cache.admit("acme/limit", quota)).admitted for _ in range(5)] == [True] * 4 + [False]
+        await pass_time(0.6)
+        assert [(await cache.admit("acme/limit", quota)).admitted for _ in range(2)] == [True, False]
+        await pass_time(2.1)
+        assert (await cache.admit("acme/limit", quota)).remaining == 3
+
+    async def test_quotas_of_other_keys_are_untouched_and_a_refusal_costs_nothing(self, cache: Cache) -> None:
+        quota = Quota(1, window=600)
+        assert (await cache.admit("acme/limit", quota)).admitted
+        refused = [await cache.admit("acme/limit", quota) for _ in range(3)]
+        assert max(one.wait for one in refused) <= 600
+        assert (await cache.admit("umbrella/limit", quota)).admitted
+
+    async def test_of_two_hundred_who_ask_at_once_the_quota_is_admitted(self, cache: Cache) -> None:
+        standings = await asyncio.gather(*(cache.admit("acme/limit", Quota(50, window=6000)) for _ in range(200)))
+        assert sum(one.admitted for one in standings) == 50
+
+    async def test_a_changed_quota_holds_from_the_next_request_on(self, cache: Cache) -> None:
+        for _ in range(10):
+            assert (await cache.admit("acme/limit", Quota(10, window=600))).admitted
+        assert not (await cache.admit("acme/limit", Quota(2, window=600))).admitted
+        assert (await cache.admit("acme/limit", Quota(10_000, window=600))).wait <= 600

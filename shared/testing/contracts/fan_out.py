@@ -6,12 +6,10 @@ from typing import ClassVar
 
 import pytest
 
-from shared.ports.fan_out import FanOut
-
-Frames = AsyncIterator[tuple[str, bytes]]
+from shared.ports.fan_out import FanOut, Listening
 
 
-async def _take(frames: Frames, count: int) -> list[tuple[str, bytes]]:
+async def _take(frames: Listening, count: int) -> list[tuple[str, bytes]]:
     async with asyncio.timeout(10):
         return [await anext(frames) for _ in range(count)]
 
@@ -27,6 +25,12 @@ class FanOutContract:
 
     async def test_nobody_listening_is_no_error(self, fan_out: FanOut) -> None:
         await fan_out.publish("acme.alice", b"1")
+
+    async def test_what_somebody_listens_to_is_heard(self, fan_out: FanOut) -> None:
+        async with fan_out.subscribe("acme.alice") as frames:
+            assert fan_out.heard("acme.alice")
+            await frames.add("acme.bob")
+            assert fan_out.heard("acme.bob")
 
     @pytest.mark.parametrize("frame", [b"", b"\x00\xff\r\n", "ção 🙂".encode(), bytes(65_536)])
     async def test_a_frame_arrives_as_it_was_published(self, fan_out: FanOut, frame: bytes) -> None:
@@ -91,8 +95,22 @@ class FanOutContract:
                 await fan_out.publish("acme.alice", b"%d" % n)
                 assert await _take(quick, 1) == [("acme.alice", b"%d" % n)]
             kept = [int(frame) for _, frame in await _take(slow, self.capacity)]
+            assert slow.losses > 0
+            assert quick.losses == 0
         assert kept == sorted(kept)
         assert kept[-1] == total - 1
+
+    async def test_subjects_come_and_go_while_it_listens(self, fan_out: FanOut) -> None:
+        async with fan_out.subscribe("acme.alice") as frames, fan_out.subscribe("acme.bob") as other:
+            await frames.add("acme.bob", "acme.alice")
+            await fan_out.publish("acme.bob", b"1")
+            assert await _take(frames, 1) == [("acme.bob", b"1")]
+            await frames.remove("acme.bob", "acme.carla")
+            await fan_out.publish("acme.bob", b"2")
+            await fan_out.publish("acme.alice", b"3")
+            assert await _take(frames, 1) == [("acme.alice", b"3")]
+            assert await _take(other, 2) == [("acme.bob", b"1"), ("acme.bob", b"2")]
+            assert frames.losses == other.losses
 
     async def test_two_hundred_publishers_at_once_are_all_heard(self, fan_out: FanOut) -> None:
         subjects = [f"acme.user{n}" for n in range(200)]

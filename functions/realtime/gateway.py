@@ -1,0 +1,335 @@
+"""
+GET /ws and GET /v1/stream as bare ASGI (api.md, Real time; reliability.md 5.5).
+
+A WebSocket is accepted first and judged then, because a browser is shown close codes and no statuses; only a page
+of a foreign origin is refused at the handshake. A stream is judged before it begins, as any other request.
+"""
+
+import asyncio
+from collections.abc import Mapping, MutableMapping
+from time import monotonic_ns
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from events.vocabulary import ReceiptKind, rfc3339
+from functions.realtime import incoming
+from functions.realtime.func import Realtime
+from functions.realtime.hub import Hub
+from functions.realtime.outgoing import Outgoing, said
+from functions.realtime.session import (
+    FORBIDDEN,
+    MALFORMED,
+    TOO_MANY,
+    TRY_AGAIN,
+    UNAUTHENTICATED,
+    Limits,
+    Session,
+)
+from functions.realtime.stream import Stream
+from shared.domain.errors import (
+    Chat4AllError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
+from shared.domain.identity import MESSAGES
+from shared.domain.rate_limit import admit
+from shared.http.authenticator import Authenticator
+from shared.http.live_socket import EXTENSION, SLOW, LiveSocket
+from shared.http.middleware import header, send_problem
+from shared.http.tickets import Admission
+from shared.observability import metrics, spans
+from shared.observability.log import log
+
+FIRST_FRAME = 5.0
+"""Seconds in which a socket without credentials must send them."""
+SOCKET, STREAM = "/ws", "/v1/stream"
+MOST_CURSORS = 50
+"""Conversations in the id of a stream's event; of those beyond, a client that comes back gets what it has again."""
+
+Scope = dict[str, Any]
+
+
+class SocketWire:
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: LiveSocket) -> None:
+        self._socket = socket
+
+    def write(self, frame: Outgoing) -> bool:
+        return self._socket.write(frame.text_frame)
+
+    def ping(self, frame: Outgoing) -> None:
+        """Ours for code in a page, WebSocket's own for libraries: an answer to either will do."""
+        if self._socket.write(frame.text_frame):
+            self._socket.ping()
+
+    async def drained(self) -> None:
+        await self._socket.writable.wait()
+
+    def end(self, code: int, reason: str) -> None:
+        self._socket.end(code, reason)
+
+
+class Gateway:
+    def __init__(self, realtime: Realtime, authenticator: Authenticator, limits: Limits) -> None:
+        self._realtime, self._authenticator, self._limits = realtime, authenticator, limits
+        self.hub = Hub(realtime, limits)
+
+    def serves(self, scope: Scope) -> bool:
+        kind: str = scope["type"]
+        return kind == "websocket" or (kind == "http" and scope["path"] == STREAM)
+
+    async def start(self) -> None:
+        await self.hub.start()
+
+    async def stop(self) -> None:
+        await self.hub.stop()
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self._stream(scope, receive, send)
+
+    # WebSocket ------------------------------------------------------------------------------------------------
+
+    async def _socket(self, scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["path"] != SOCKET:
+            await _refuse(NotFound("WebSockets are at /ws"), scope, send)
+            return
+        if not _same_origin(scope, self._limits.origins):
+            await _refuse(Forbidden("pages of this origin may not open sockets"), scope, send)
+            return
+        socket: LiveSocket = scope["extensions"][EXTENSION]
+        await send({"type": "websocket.accept"})
+        wire = SocketWire(socket)
+        try:
+            admission = await self._admission(scope) or await self._introduced(receive)
+            session = await self.hub.open(admission, wire)
+        except _Gone:
+            return
+        except Chat4AllError as error:
+            socket.write(_error(error).text_frame)
+            socket.end(_close_code(error), error.detail[:120])
+            return
+        socket.slim()
+        socket.on_pong = lambda: _answered(session)
+        with metrics.sockets_open.labels("websocket").track_inprogress():
+            try:
+                await self._converse(session, receive)
+            finally:
+                socket.on_pong = None
+                await self.hub.close(session)
+
+    async def _introduced(self, receive: Any) -> Admission:
+        """By the first frame."""
+        try:
+            async with asyncio.timeout(FIRST_FRAME):
+                frame = incoming.read(_text(await receive()))
+        except TimeoutError:
+            raise Unauthenticated(f"send an auth frame within {FIRST_FRAME:.0f} s") from None
+        if not isinstance(frame, incoming.Auth):
+            raise Unauthenticated("send an auth frame first")
+        return await self._by_token(frame.token, frame.act_as)
+
+    async def _converse(self, session: Session, receive: Any) -> None:
+        try:
+            await self.hub.resume(session)
+            while True:
+                frame = _text(await receive())
+                session.unanswered = 0
+                await self._paced(session)
+                try:
+                    await self._said(session, incoming.read(frame))
+                except Unavailable:
+                    raise
+                except Chat4AllError as error:
+                    session.write(_error(error))
+        except _Gone as gone:
+            if gone.code == SLOW:
+                metrics.socket_cut("slow")
+        except Chat4AllError as error:
+            session.end(_close_code(error), error.detail[:120])
+        except Exception as error:  # noqa: BLE001  the border: a bug ends this socket, and no other
+            log.error("a socket failed", function="realtime", tenant=session.person.tenant, exc_info=error)
+            session.end(TRY_AGAIN, "something broke on our side; connect again")
+
+    async def _paced(self, session: Session) -> None:
+        """Who sends too fast waits, and so does whatever they send next: the socket is not read meanwhile."""
+        while True:
+            session.even, standing = admit(session.even, monotonic_ns() // 1000, self._limits.quota)
+            if standing.admitted:
+                return
+            await asyncio.sleep(standing.wait)
+
+    async def _said(self, session: Session, frame: incoming.Incoming) -> None:
+        match frame:
+            case incoming.Pong():
+                pass
+            case incoming.Ack():
+                self.hub.acknowledge(session, frame.conversation_id, ReceiptKind.DELIVERED, frame.seq)
+            case incoming.Read():
+                self.hub.acknowledge(session, frame.conversation_id, ReceiptKind.READ, frame.seq)
+            case incoming.Typing():
+                person = session.person
+                await self._realtime.typing.typed(person.tenant, frame.conversation_id, person.user_id)
+            case incoming.Sync():
+                await self.hub.resume(session, frame.cursors, epoch=frame.epoch, offset=frame.offset)
+            case incoming.Auth():
+                await self._renew(session, frame)
+
+    async def _renew(self, session: Session, frame: incoming.Auth) -> None:
+        """
+        Raises:
+            Unauthenticated, Forbidden: the token is none, or somebody else's; the socket goes on by the old one.
+        """
+        person = session.person
+        admission = await self._by_token(frame.token, frame.act_as or person.user_id)
+        if (admission.tenant, admission.user_id) != (person.tenant, person.user_id):
+            raise Forbidden("this token is somebody else's")
+        session.admission, session.warned = admission, False
+        session.write(said("auth.renewed", expires_at=rfc3339(admission.caller.expires_at)))
+
+    # Server-sent events ---------------------------------------------------------------------------------------
+
+    async def _stream(self, scope: Scope, receive: Any, send: Any) -> None:
+        given = header(scope, b"traceparent")
+        trace = spans.unrecorded(given.decode("latin-1") if given else None)
+        with trace as span:
+            scope.setdefault("state", {}).update(traceparent=str(span), trace_id=span.trace_id)
+            try:
+                if scope["method"] != "GET":
+                    raise _MethodNotAllowed("a stream is read by GET")
+                if not _same_origin(scope, self._limits.origins):
+                    raise Forbidden("pages of this origin may not open streams")
+                admission = await self._admission(scope)
+                if admission is None:
+                    raise Unauthenticated("send Authorization: Bearer <access token>, or ?ticket= from a page")
+                cursors = _cursors(header(scope, b"last-event-id"))
+                stream = Stream(send, cursors, MOST_CURSORS)
+                session = await self.hub.open(admission, stream)
+            except Chat4AllError as error:
+                await send_problem(error, scope, send)
+                return
+        with metrics.sockets_open.labels("stream").track_inprogress():
+            try:
+                await stream.serve(receive, self._begin(session, cursors))
+            finally:
+                await self.hub.close(session)
+
+    async def _begin(self, session: Session, cursors: Mapping[str, int]) -> None:
+        try:
+            await self.hub.resume(session, cursors)
+        except Chat4AllError as error:
+            session.end(_close_code(error), error.detail)
+
+    # Who it is ------------------------------------------------------------------------------------------------
+
+    async def _admission(self, scope: Scope) -> Admission | None:
+        """By what the handshake brought; None: nothing."""
+        query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+        given = header(scope, b"x-act-as")
+        act_as = query.get("act_as") if given is None else given.decode("latin-1")
+        authorization = header(scope, b"authorization")
+        if authorization is not None:
+            return await self._by_authorization(authorization, act_as)
+        if "ticket" in query:
+            return await self._realtime.tickets.redeem(query["ticket"], _origin(scope))
+        if "token" in query:
+            return await self._by_token(query["token"], act_as)
+        return None
+
+    async def _by_token(self, token: str, act_as: str | None) -> Admission:
+        return await self._by_authorization(b"Bearer " + token.encode("utf-8", "replace"), act_as)
+
+    async def _by_authorization(self, authorization: bytes, act_as: str | None) -> Admission:
+        """
+        Raises:
+            Unauthenticated, Forbidden, Invalid, NotFound: no token, or not for this user; no such user.
+        """
+        caller = self._authenticator.known(authorization) or await self._authenticator.authenticate(authorization)
+        caller.require(MESSAGES)
+        user_id = caller.acting_as(act_as)
+        if caller.user_id is None and not await self._realtime.users.exists(caller.tenant, user_id):
+            raise NotFound(f"there is no user {user_id!r}")
+        return Admission(caller, user_id)
+
+
+class _Gone(Exception):
+    """The client is, or was made to be."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _MethodNotAllowed(Invalid):
+    code, title, status = "method-not-allowed", "This method is not allowed here", 405
+
+
+def _text(message: Mapping[str, Any]) -> str | bytes:
+    if message["type"] == "websocket.disconnect":
+        raise _Gone(message.get("code", 1005))
+    text: str | bytes | None = message.get("text")
+    return message["bytes"] if text is None else text
+
+
+def _answered(session: Session) -> None:
+    session.unanswered = 0
+
+
+def _error(error: Chat4AllError) -> Outgoing:
+    return said("error", code=error.code, detail=error.detail)
+
+
+def _close_code(error: Chat4AllError) -> int:
+    match error:
+        case Unauthenticated():
+            return UNAUTHENTICATED
+        case Forbidden() | NotFound():
+            return FORBIDDEN
+        case RateLimited():
+            return TOO_MANY
+        case Unavailable():
+            return TRY_AGAIN
+    return MALFORMED
+
+
+def _origin(scope: Scope) -> str | None:
+    origin = header(scope, b"origin")
+    return None if origin is None else origin.decode("latin-1")
+
+
+def _same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
+    """Programs send no Origin; pages do, and theirs must be this host's or one that is allowed."""
+    origin = _origin(scope)
+    if origin is None or origin in allowed or "*" in allowed:
+        return True
+    host = header(scope, b"host")
+    return host is not None and urlsplit(origin).netloc == host.decode("latin-1")
+
+
+async def _refuse(error: Chat4AllError, scope: Scope, send: Any) -> None:
+    """An HTTP answer instead of a socket."""
+
+    async def answer(message: MutableMapping[str, Any]) -> None:
+        await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
+
+    scope.setdefault("state", {}).setdefault("trace_id", "")
+    await send_problem(error, scope, answer)
+
+
+def _cursors(last_event_id: bytes | None) -> dict[str, int]:
+    """
+    What a stream's event id says that its client has.
+
+    >>> _cursors(b"talk=7&a%26b=2"), _cursors(None)
+    ({'talk': 7, 'a&b': 2}, {})
+    """
+    pairs = parse_qsl(last_event_id.decode("latin-1")) if last_event_id else []
+    return {name: int(seq) for name, seq in pairs if seq.isascii() and seq.isdigit() and len(seq) < 16}

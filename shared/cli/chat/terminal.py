@@ -1,0 +1,86 @@
+"""The terminal of a chat: lines above, what is being typed below. Without a terminal, plain lines in and out."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from shared.cli.chat.room import Line
+from shared.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {
+    "mine": "default",
+    "theirs": "bold",
+    "news": "dim",
+    "delivered": "dim",
+    "read": "cyan",
+    "failed": "red",
+}
+_TIME = 5  # columns of 12:03
+_REFRESH = 0.5  # seconds between two looks at who is there
+
+
+class Terminal:
+    """``status`` gives the line at the foot, ``typed`` is called whenever what is being typed changes."""
+
+    def __init__(self, output: Output, status: Callable[[], str], typed: Callable[[], None]) -> None:
+        self._output, self._status, self._typed = output, status, typed
+        self._interactive = not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+    def show(self, line: Line) -> None:
+        if not self._output.as_json:
+            self._output.console.print(drawn(line))
+
+    def frame(self, frame: dict[str, Any]) -> None:
+        if self._output.as_json:
+            self._output.line(frame, lambda: None)
+
+    def above(self) -> Any:
+        """While it is entered, what is printed appears above the line that is being typed."""
+        if not self._interactive:
+            return nullcontext()
+        from prompt_toolkit.patch_stdout import patch_stdout
+
+        return patch_stdout(raw=True)
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What the user enters, until they leave (Ctrl-D, Ctrl-C) or the input ends."""
+        if not self._interactive:
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                yield line.rstrip("\n")
+            return
+        from prompt_toolkit import PromptSession
+
+        session: PromptSession[str] = PromptSession(
+            "> ", bottom_toolbar=self._status, erase_when_done=True, refresh_interval=_REFRESH
+        )
+        session.default_buffer.on_text_changed += lambda _: self._typed()
+        while True:
+            try:
+                yield await session.prompt_async()
+            except (EOFError, KeyboardInterrupt):
+                return
+
+
+def drawn(line: Line) -> "Table":
+    """The line in columns, so that a long text goes on below itself, however wide the terminal is."""
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=_TIME, style="dim")
+    row.add_column(overflow="fold")
+    text = Text()
+    if line.mark and not line.who:
+        text.append(f"{line.mark} ", _STYLES[line.style])
+    if line.who:
+        text.append(f"{line.who}: ", "green" if line.style == "mine" else "yellow")
+    text.append(line.text, _STYLES[line.style])
+    if line.mark and line.who:
+        text.append(f"  {line.mark}", "dim")
+    row.add_row(line.at, text)
+    return row

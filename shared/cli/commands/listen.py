@@ -1,0 +1,93 @@
+"""A receiver of webhooks."""
+
+import queue
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.cli.command import Session, command
+from shared.cli.platform import segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.cli.webhook_receiver import Received, WebhookReceiver
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "listen")(listen)
+
+
+def listen(
+    session: Session,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    registers: Annotated[
+        bool, typer.Option("--register", help="Subscribe this receiver at the platform, and remove it at the end.")
+    ] = False,
+    public: Annotated[
+        str | None,
+        typer.Option("--public", help="With --register: the URL the platform calls (default: host and port).",
+                     show_default=False),
+    ] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--event", help="With --register: these only; may be repeated (default: all).")
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option("--secret", help="Without --register: the secret of the webhook that calls, whsec_….",
+                     show_default=False),
+    ] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.", show_default=False)] = None,
+) -> None:  # fmt: skip
+    """
+    Receive webhooks, verify and print them, until Ctrl-C. With --json one object a line.
+
+    Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
+    as refused. The platform calls an address of this machine or of a private network only if
+    CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a loopback host does.
+    """
+    from shared.cli.webhook_receiver import WebhookReceiver
+
+    if registers == (secret is not None):
+        raise typer.BadParameter("say --register, or --secret of a webhook that is registered already")
+    received: queue.SimpleQueue[Received] = queue.SimpleQueue()
+    with WebhookReceiver(received.put, host=host, port=port) as receiver:
+        receiver.secret = secret
+        try:
+            if registers:
+                with subscribed(session, receiver, public or receiver.url, kinds or ["*"]):
+                    _follow(session, receiver, received, count)
+            else:
+                _follow(session, receiver, received, count)
+        except KeyboardInterrupt:
+            return
+
+
+@contextmanager
+def subscribed(session: Session, receiver: "WebhookReceiver", url: str, kinds: list[str]) -> "Iterator[str]":
+    """While it is entered the platform calls ``url``, and the receiver knows the secret; gives the webhook's id."""
+    made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
+    receiver.secret = str(made["secret"])
+    try:
+        yield str(made["webhook_id"])
+    finally:
+        session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
+
+
+def _follow(
+    session: Session, receiver: "WebhookReceiver", received: "queue.SimpleQueue[Received]", count: int | None
+) -> None:
+    from rich.markup import escape
+
+    from shared.cli.webhook_receiver import shown_webhook
+
+    session.output.say(f"[dim]listening on {receiver.url}[/dim]")
+    seen = 0
+    while seen != count:
+        one = received.get()
+        sign = "[green]✓[/green]" if one.refused is None else "[red]✗[/red]"
+        line = f"{sign} {escape(shown_webhook(one))}  [dim]{escape(one.webhook_id)}[/dim]"
+        session.output.line(one.document, lambda line=line: session.output.say(line))  # type: ignore[misc]
+        seen += 1

@@ -1,0 +1,184 @@
+"""
+Who is there, kept in tables alone: what is lost with a cache would make people vanish (docs/adr/0024).
+
+A heartbeat is a row of its device. An open socket is a row too, written when it opens and when it ends; while it
+is open its gateway answers for it with one row of its own, however many sockets it holds.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import groupby
+from zlib import crc32
+
+from events import Event, PresenceChanged, derived_id
+from events.vocabulary import PresenceStatus, rfc3339
+from shared.domain.presence import OFFLINE_AFTER, Device, Standing, is_present, seen, standing
+from shared.ports import Clock, EventSink, Tables
+from shared.ports.tables import Put, Row
+from shared.repositories.identity_schema import PLATFORM
+from shared.repositories.schema import GATEWAYS, PRESENCE, PRESENT_DEVICES
+
+SHARDS = 16
+SOURCE = "/functions/presence"
+_DEVICES = 50  # of one user that are looked at
+_GATEWAYS = 1000
+_PAGE = 1000  # devices in one look of ``expire``
+_FORGET_GATEWAY = 10 * OFFLINE_AFTER
+
+
+class Presence:
+    """
+    Emits chat4all.presence.changed.v1 when a user's status is another one than was told last.
+
+    Every method that writes raises Unavailable when the store cannot; then it is to be called again.
+    """
+
+    def __init__(self, tables: Tables, sink: EventSink, clock: Clock) -> None:
+        self._tables = tables
+        self._sink = sink
+        self._clock = clock
+
+    async def of(self, tenant: str, user_id: str) -> Standing:
+        told = await self._tables.get(PRESENCE, (tenant, user_id))
+        return await self._standing(tenant, user_id, None if told is None else _time(told, "last_seen"))
+
+    async def heartbeat(
+        self, tenant: str, user_id: str, device: str, status: PresenceStatus, traceparent: str | None = None
+    ) -> Standing:
+        """The device is there and ``status``; offline: it says goodbye."""
+        now = self._clock.now()
+        if status is PresenceStatus.OFFLINE:
+            await self._tables.delete(PRESENT_DEVICES, (*_partition(tenant, user_id), f"device/{device}"))
+        else:
+            await self._keep(tenant, user_id, Device(f"device/{device}", status, now))
+        return await self._tell(tenant, user_id, now, traceparent)
+
+    async def opened(self, tenant: str, user_id: str, gateway: str) -> None:
+        """``gateway`` holds an open socket of the user: the first one, or one more."""
+        now = self._clock.now()
+        await self._keep(tenant, user_id, Device(f"gateway/{gateway}", PresenceStatus.ONLINE, now, gateway))
+        await self._tell(tenant, user_id, now)
+
+    async def closed(self, tenant: str, user_id: str, gateway: str) -> None:
+        """The last socket of the user at ``gateway`` has ended; they are offline 30 s later unless they come back."""
+        now = self._clock.now()
+        await self._keep(tenant, user_id, Device(f"gateway/{gateway}", PresenceStatus.ONLINE, now))
+
+    async def beat(self, gateway: str) -> None:
+        """``gateway`` lives; to be called before its first socket and every ``GATEWAY_BEAT``."""
+        row: Row = {"tenant": PLATFORM, "gateway": gateway, "seen_at": self._clock.now()}
+        await self._tables.put(Put(GATEWAYS, row))
+
+    async def erase_user(self, tenant: str, user_id: str) -> int:
+        """Forget when they were there (LGPD art. 18); how many rows there were."""
+        platform, shard, user = _partition(tenant, user_id)
+        rows = await self._tables.slice(PRESENT_DEVICES, (platform, shard), prefix=(user,), limit=_PAGE)
+        told = await self._tables.get(PRESENCE, (tenant, user_id))
+        await self._tables.delete(PRESENT_DEVICES, *((platform, shard, user, row["device"]) for row in rows))
+        await self._tables.delete(PRESENCE, (tenant, user_id))
+        return len(rows) + (told is not None)
+
+    async def expire(self) -> int:
+        """Forget devices that were not seen for 30 s, and tell who is offline by that; how many users changed."""
+        now = self._clock.now()
+        gateways = await self._gateways()
+        changed = 0
+        for shard in range(SHARDS):
+            after: str | None = None
+            while rows := await self._tables.slice(PRESENT_DEVICES, (PLATFORM, shard), after=after, limit=_PAGE):
+                for user, devices in groupby(rows, key=lambda row: str(row["user"])):
+                    gone = [row for row in devices if not is_present(_device(row), gateways, now)]
+                    changed += await self._forget(shard, user, gone, gateways) if gone else 0
+                if len(rows) < _PAGE:
+                    break
+                after = str(rows[-1]["user"])
+        await self._forget_gateways(gateways, now)
+        return changed
+
+    async def _forget(self, shard: int, user: str, gone: list[Row], gateways: Mapping[str, datetime]) -> bool:
+        tenant, _, user_id = user.partition("/")
+        last_seen = max(seen(_device(row), gateways) for row in gone)
+        # A heartbeat in this very moment would go with them; the next one sets it right.
+        await self._tables.delete(PRESENT_DEVICES, *((PLATFORM, shard, user, row["device"]) for row in gone))
+        told = await self._tell(tenant, user_id, last_seen)
+        return told.status is PresenceStatus.OFFLINE
+
+    async def _forget_gateways(self, gateways: Mapping[str, datetime], now: datetime) -> None:
+        dead = [gateway for gateway, seen_at in gateways.items() if seen_at < now - _FORGET_GATEWAY]
+        if dead:
+            await self._tables.delete(GATEWAYS, *((PLATFORM, gateway) for gateway in dead))
+
+    async def _tell(self, tenant: str, user_id: str, seen_at: datetime, traceparent: str | None = None) -> Standing:
+        told = await self._tables.get(PRESENCE, (tenant, user_id))
+        before = PresenceStatus.OFFLINE if told is None else PresenceStatus(str(told["status"]))
+        last_seen = seen_at if told is None else max(seen_at, _time(told, "last_seen"))
+        now = await self._standing(tenant, user_id, last_seen)
+        assert now.last_seen is not None
+        if told is None and now.status is PresenceStatus.OFFLINE:
+            return now  # never told of, or erased while a socket was still open
+        if now.status is not before:
+            data = PresenceChanged(user_id=user_id, status=now.status, last_seen=now.last_seen)
+            event_id = derived_id("presence", tenant, user_id, now.status, rfc3339(now.last_seen))
+            at = self._clock.now()
+            await self._sink.emit(
+                Event(id=event_id, source=SOURCE, tenant=tenant, time=at, data=data, traceparent=traceparent)
+            )
+        if now.status is not before or now.status is PresenceStatus.OFFLINE:
+            row: Row = {
+                "tenant": tenant,
+                "user_id": user_id,
+                "status": str(now.status),
+                "last_seen": now.last_seen,
+            }
+            await self._tables.put(Put(PRESENCE, row))
+        return now
+
+    async def _standing(self, tenant: str, user_id: str, last_seen: datetime | None) -> Standing:
+        platform, shard, user = _partition(tenant, user_id)
+        rows = await self._tables.slice(PRESENT_DEVICES, (platform, shard), prefix=(user,), limit=_DEVICES)
+        devices = [_device(row) for row in rows]
+        gateways = await self._gateways() if _any_held(devices) else {}
+        return standing(devices, gateways, last_seen, self._clock.now())
+
+    async def _gateways(self) -> dict[str, datetime]:
+        rows = await self._tables.slice(GATEWAYS, (PLATFORM,), limit=_GATEWAYS)
+        return {str(row["gateway"]): _time(row, "seen_at") for row in rows}
+
+    async def _keep(self, tenant: str, user_id: str, device: Device) -> None:
+        platform, shard, user = _partition(tenant, user_id)
+        row: Row = {
+            "tenant": platform,
+            "shard": shard,
+            "user": user,
+            "device": device.name,
+            "status": str(device.status),
+            "seen_at": device.seen_at,
+            "gateway": device.gateway,
+        }
+        await self._tables.put(Put(PRESENT_DEVICES, row))
+
+
+def _partition(tenant: str, user_id: str) -> tuple[str, int, str]:
+    """Where the user's devices are: no tenant has a slash in its name."""
+    user = f"{tenant}/{user_id}"
+    return PLATFORM, crc32(user.encode()) % SHARDS, user
+
+
+def _any_held(devices: Iterable[Device]) -> bool:
+    return any(device.gateway is not None for device in devices)
+
+
+def _device(row: Row) -> Device:
+    gateway = row["gateway"]
+    return Device(
+        name=str(row["device"]),
+        status=PresenceStatus(str(row["status"])),
+        seen_at=_time(row, "seen_at"),
+        gateway=None if gateway is None else str(gateway),
+    )
+
+
+def _time(row: Row, column: str) -> datetime:
+    at = row[column]
+    assert isinstance(at, datetime)
+    return at

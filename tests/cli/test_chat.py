@@ -1,0 +1,223 @@
+"""The chat in the terminal: what its lines say, that it comes back, that nothing is sent twice (A9, A12 to A14, G4)."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from rich.console import Console
+from websockets.asyncio.server import ServerConnection, serve
+
+from shared.cli.chat.connection import LOST, READY, Connection
+from shared.cli.chat.outbox import Outbox
+from shared.cli.chat.room import Line, Room
+from shared.cli.chat.terminal import drawn
+from shared.cli.platform import PlatformRefused, PlatformUnreachable
+
+TALK = "c1"
+
+
+def message(seq: int, sender: str, text: str = "olá", **more: Any) -> dict[str, Any]:
+    return {
+        "type": "message",
+        "conversation_id": TALK,
+        "seq": seq,
+        "from": sender,
+        "payload": {"type": "text", "text": text},
+        "created_at": "2026-11-21T12:03:00.000Z",
+        **more,
+    }
+
+
+def receipt(who: str, status: str, to_seq: int, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "receipt",
+        "conversation_id": TALK,
+        "recipient": who,
+        "channel": "chat4all",
+        "status": status,
+        "from_seq": 1,
+        "to_seq": to_seq,
+        "at": "2026-11-21T12:03:01.000Z",
+        **more,
+    }
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room("ana", TALK, ["ana", "bruno", "clara"])
+
+
+def said(room: Room, *frames: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(line.mark, line.who, line.text) for frame in frames for line in room.take(frame, 0.0)]
+
+
+def test_every_message_is_one_line_and_a_replayed_one_is_none(room: Room) -> None:
+    assert said(room, message(1, "bruno"), message(2, "ana", "oi"), message(1, "bruno"), message(2, "ana", "oi")) == [
+        ("", "bruno", "olá"),
+        ("✓", "ana", "oi"),
+    ]
+
+
+def test_a_message_whose_predecessors_were_not_shown_asks_for_history(room: Room) -> None:
+    assert not room.missing(message(1, "bruno"))
+    assert room.missing(message(3, "bruno"))
+    assert not room.missing(message(3, "bruno", conversation_id="c2"))
+    assert not room.missing(receipt("bruno", "READ", 3))
+
+
+def test_two_marks_when_the_others_have_it_and_when_they_have_read_it(room: Room) -> None:
+    assert said(
+        room,
+        message(1, "ana"),
+        receipt("bruno", "DELIVERED", 1),
+        receipt("bruno", "DELIVERED", 1),
+        receipt("clara", "READ", 1),
+        receipt("bruno", "READ", 1),
+        receipt("ana", "READ", 1),
+    ) == [
+        ("✓", "ana", "olá"),
+        ("✓✓", "", "#1 delivered to bruno"),
+        ("✓✓", "", "#1 read by clara"),
+        ("✓✓", "", "#1 read by bruno, clara"),
+    ]
+
+
+def test_a_receipt_of_what_is_not_ours_says_nothing(room: Room) -> None:
+    assert said(room, message(1, "bruno"), receipt("clara", "READ", 1)) == [("", "bruno", "olá")]
+
+
+def test_a_message_that_does_not_arrive_says_where_and_why(room: Room) -> None:
+    failed = receipt("bruno", "FAILED", 1, channel="whatsapp", reason="no_identity")
+    assert said(room, message(1, "ana"), failed)[1:] == [("", "", "#1 does not reach bruno on whatsapp: no_identity")]
+
+
+def test_the_foot_tells_who_is_there_and_who_is_writing_until_they_wrote(room: Room) -> None:
+    said(room, {"type": "ready"}, {"type": "presence", "user_id": "bruno", "status": "online", "last_seen": None})
+    said(room, {"type": "typing", "conversation_id": TALK, "user_id": "clara", "until": ""})
+    assert room.status(1.0) == "● bruno ○ clara   clara typing …"
+    assert room.status(7.0) == "● bruno ○ clara"
+    said(room, {"type": "typing", "conversation_id": TALK, "user_id": "clara", "until": ""}, message(1, "clara"))
+    assert "typing" not in room.status(1.0)
+
+
+def test_who_joins_and_leaves_is_a_line_and_a_member(room: Room) -> None:
+    change = {"type": "conversation", "conversation_id": TALK, "at": "", "by": "ana"}
+    said(room, {**change, "action": "added", "user_id": "davi"}, {**change, "action": "removed", "user_id": "clara"})
+    assert room.others == ["bruno", "davi"]
+    system = {"type": "system", "action": "added", "user_id": "davi", "by": "ana"}
+    assert said(room, message(1, "ana", payload=system)) == [("", "", "davi added")]
+
+
+def test_a_message_elsewhere_is_told_once_and_shows_nobody_the_way_here(room: Room) -> None:
+    other = message(1, "davi", conversation_id="c2")
+    assert said(room, other, other) == [("", "", "in c2, davi: olá")]
+    assert room.seq == 0
+
+
+def test_a_lost_connection_is_told_once(room: Room) -> None:
+    lost = {"type": LOST, "why": "gone"}
+    assert len(said(room, {"type": READY}, lost, lost)) == 1
+    assert "not connected" in room.status(0.0)
+
+
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_a_line_of_any_length_fits_any_terminal(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(drawn(Line("theirs", "muito " * 60, "12:03", "bruno")))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].startswith("12:03 bruno:")
+    assert all(line.startswith("      ") for line in lines[1:])
+
+
+def test_what_people_write_is_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(drawn(Line("mine", "[bold]Olá[/nothing]", "12:03", "ana", "✓")))
+    assert "[bold]Olá[/nothing]  ✓" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+async def test_a_text_is_sent_again_under_its_own_id_until_it_is_taken() -> None:
+    tried: list[dict[str, Any]] = []
+
+    async def post(body: dict[str, Any]) -> None:
+        tried.append(body)
+        if len(tried) == 1:
+            raise PlatformUnreachable("http://there", "gone")
+        if len(tried) == 2:
+            raise PlatformRefused(503, {"title": "not now"})
+
+    outbox = Outbox(post, lambda _: pytest.fail("nothing was refused"), pause=0)
+    outbox.add(TALK, "ana", "one")
+    outbox.add(TALK, "ana", "two")
+    running = asyncio.create_task(outbox.run())
+    await outbox.empty()
+    running.cancel()
+    assert [body["payload"]["text"] for body in tried] == ["one", "one", "one", "two"]
+    assert len({body["message_id"] for body in tried}) == 2
+    assert outbox.count == 0
+
+
+async def test_a_text_that_will_never_be_taken_is_told_and_holds_nothing_up() -> None:
+    taken, refused = [], []
+
+    async def post(body: dict[str, Any]) -> None:
+        if body["payload"]["text"] == "bad":
+            raise PlatformRefused(422, {"title": "too long"})
+        taken.append(body)
+
+    outbox = Outbox(post, refused.append)
+    for text in ("bad", "good"):
+        outbox.add(TALK, "ana", text)
+    running = asyncio.create_task(outbox.run())
+    await outbox.empty()
+    running.cancel()
+    assert (len(taken), [str(one) for one in refused]) == (1, ["too long"])
+
+
+@asynccontextmanager
+async def platform(handle: Any) -> AsyncIterator[str]:
+    async with serve(handle, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def token() -> str:
+    return "a-token"
+
+
+async def test_a_socket_that_breaks_comes_back_with_a_token_and_answers_pings() -> None:
+    heard: list[Any] = []
+
+    async def handle(socket: ServerConnection) -> None:
+        heard.append(socket.request.headers["Authorization"])  # type: ignore[union-attr]
+        await socket.send('{"type":"ready"}')
+        if len(heard) == 1:
+            await socket.close(1012, "going away")
+            return
+        await socket.send('{"type":"ping"}')
+        heard.append(json.loads(await socket.recv()))
+        await socket.send(json.dumps(message(1, "bruno")))
+        await socket.wait_closed()
+
+    async with platform(handle) as url, asyncio.timeout(10):
+        frames = Connection(url, token).frames()
+        kinds = [(await anext(frames))["type"] for _ in range(4)]
+        await frames.aclose()  # type: ignore[attr-defined]
+    assert kinds == [READY, LOST, READY, "message"]
+    assert heard == ["Bearer a-token", "Bearer a-token", {"type": "pong"}]
+
+
+async def test_a_platform_that_will_never_let_us_in_is_not_asked_again() -> None:
+    async def handle(socket: ServerConnection) -> None:
+        await socket.close(4403, "not yours")
+
+    async with platform(handle) as url, asyncio.timeout(10):
+        with pytest.raises(PlatformRefused, match="not yours"):
+            await anext(Connection(url, token).frames())
+
+
+async def test_what_is_sent_while_there_is_no_socket_is_dropped() -> None:
+    await Connection("http://127.0.0.1:9", token).send({"type": "typing"})

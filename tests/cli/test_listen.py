@@ -1,0 +1,87 @@
+"""The receiver of webhooks trusts nothing that is not signed (D1; reliability.md 1.1)."""
+
+import base64
+import json
+import queue
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+
+import httpx
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from shared.cli.webhook_receiver import Received, WebhookReceiver, shown_webhook
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+BODY = json.dumps({"type": "message.read", "data": {"message_id": "m1", "recipient": "ana", "status": "READ"}})
+
+
+class Inbox:
+    def __init__(self) -> None:
+        self.received: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        self.receiver = WebhookReceiver(self.received.put)
+
+    def post(self, headers: dict[str, str], body: str = BODY) -> tuple[int, Received]:
+        answer = httpx.post(self.receiver.url, content=body, headers=headers)
+        return answer.status_code, self.received.get(timeout=5)
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    inbox = Inbox()
+    inbox.receiver.secret = SECRET
+    with inbox.receiver:
+        yield inbox
+
+
+def signed(body: str = BODY, secret: str = SECRET, webhook_id: str = "msg_1") -> dict[str, str]:
+    now = datetime.now(UTC)  # noqa: TID251 - the receiver compares it with the real time
+    signature = Webhook(secret).sign(webhook_id, now, body)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+
+
+def test_what_is_signed_is_taken(inbox: Inbox) -> None:
+    status, received = inbox.post(signed())
+    assert (status, received.refused, received.webhook_id) == (204, None, "msg_1")
+    assert received.body["type"] == "message.read"
+    assert shown_webhook(received) == "message.read  message_id=m1  recipient=ana  status=READ"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        signed(secret="whsec_" + base64.b64encode(bytes(32)).decode()),
+        signed() | {"webhook-id": "msg_2"},
+        signed() | {"webhook-timestamp": "1000000000"},
+        signed() | {"webhook-signature": "v1,not-base64!"},
+        signed() | {"webhook-signature": "nonsense"},
+        signed(body=BODY + " "),
+    ],
+    ids=["unsigned", "other key", "other id", "old", "no base64", "nonsense", "other body"],
+)
+def test_what_does_not_hold_is_refused_and_its_content_is_not_shown(inbox: Inbox, headers: dict[str, str]) -> None:
+    status, received = inbox.post(headers)
+    assert status == 401
+    assert received.refused
+    assert received.body is None
+    assert "message.read" not in shown_webhook(received)
+
+
+def test_without_a_secret_nothing_is_trusted(inbox: Inbox) -> None:
+    inbox.receiver.secret = None
+    assert inbox.post(signed())[0] == 401
+
+
+def test_a_body_that_is_too_large_is_not_read(inbox: Inbox) -> None:
+    connection = HTTPConnection(httpx.URL(inbox.receiver.url).netloc.decode())
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", "99999999")
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()

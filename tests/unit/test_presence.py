@@ -1,0 +1,147 @@
+"""Who is there, by heartbeats and by sockets, and who is told of it (A14)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+
+from events.vocabulary import PresenceStatus
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import MemoryTables
+from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
+from shared.repositories.presence import Presence
+
+ONLINE, AWAY, OFFLINE = PresenceStatus.ONLINE, PresenceStatus.AWAY, PresenceStatus.OFFLINE
+MOMENT = timedelta(milliseconds=1)
+
+
+@dataclass
+class World:
+    clock: SettableClock
+    log: MemoryRecordLog
+    presence: Presence
+
+    async def told(self) -> list[str]:
+        return [record.event.data.decode().split('"status":"')[1].split('"')[0] for record in self.log.records]
+
+    async def standing(self) -> tuple[PresenceStatus, datetime | None]:
+        found = await self.presence.of("acme", "ana")
+        return found.status, found.last_seen
+
+    async def beat(self, status: PresenceStatus = ONLINE, device: str = "phone") -> None:
+        await self.presence.heartbeat("acme", "ana", device, status)
+
+    async def pass_time(self, by: timedelta) -> None:
+        self.clock.advance(by)
+        await self.presence.expire()
+
+
+@pytest.fixture
+def world() -> World:
+    clock, log = SettableClock(), MemoryRecordLog()
+    return World(clock, log, Presence(MemoryTables(clock), log, clock))
+
+
+async def test_nobody_is_there_who_never_was(world):
+    assert await world.standing() == (OFFLINE, None)
+
+
+async def test_a_heartbeat_holds_for_thirty_seconds(world):
+    began = world.clock.now()
+    await world.beat()
+    world.clock.advance(OFFLINE_AFTER - MOMENT)
+    assert await world.standing() == (ONLINE, began)
+    world.clock.advance(MOMENT)
+    assert await world.standing() == (OFFLINE, began)
+
+
+async def test_only_a_change_is_told_and_its_end_is_noticed(world):
+    for _ in range(5):
+        await world.beat()
+        await world.pass_time(timedelta(seconds=10))
+    assert await world.told() == ["online"]
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.told() == ["online", "offline"]
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_a_user_is_as_present_as_their_most_present_device(world):
+    await world.beat(AWAY, "phone")
+    assert (await world.standing())[0] is AWAY
+    await world.beat(ONLINE, "laptop")
+    assert (await world.standing())[0] is ONLINE
+    await world.beat(OFFLINE, "laptop")
+    assert (await world.standing())[0] is AWAY
+    assert await world.told() == ["away", "online", "away"]
+
+
+async def test_a_goodbye_is_told_at_once_and_is_when_they_were_last_seen(world):
+    await world.beat()
+    world.clock.advance(5)
+    await world.beat(OFFLINE)
+    assert await world.standing() == (OFFLINE, world.clock.now())
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_an_open_socket_lasts_as_long_as_its_gateway_lives(world):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    for _ in range(30):
+        await world.pass_time(GATEWAY_BEAT)
+        await world.presence.beat("g1")
+    assert await world.standing() == (ONLINE, world.clock.now())
+    assert await world.told() == ["online"]
+
+
+async def test_a_socket_that_ends_leaves_thirty_seconds_to_come_back(world):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    await world.presence.closed("acme", "ana", "g1")
+    await world.pass_time(OFFLINE_AFTER - MOMENT)
+    await world.presence.beat("g2")
+    await world.presence.opened("acme", "ana", "g2")
+    await world.pass_time(timedelta(seconds=20))
+    assert await world.told() == ["online"]
+    await world.presence.closed("acme", "ana", "g2")
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_whoever_a_dead_gateway_held_is_offline_thirty_seconds_after_it_was_last_alive(world):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    world.clock.advance(GATEWAY_BEAT)
+    await world.presence.beat("g1")
+    died = world.clock.now()
+    await world.pass_time(OFFLINE_AFTER - MOMENT)
+    assert (await world.standing())[0] is ONLINE
+    await world.pass_time(MOMENT)
+    assert await world.standing() == (OFFLINE, died)
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_many_users_are_found_in_pages(world, monkeypatch):
+    monkeypatch.setattr("shared.repositories.presence._PAGE", 2)
+    for number in range(60):
+        await world.presence.heartbeat("acme", f"user-{number}", "phone", ONLINE)
+    world.clock.advance(OFFLINE_AFTER)
+    assert await world.presence.expire() == 60
+    assert await world.presence.expire() == 0
+
+
+async def test_tenants_see_nothing_of_each_other(world):
+    await world.beat()
+    assert (await world.presence.of("rival", "ana")).status is OFFLINE
+
+
+async def test_of_an_erased_user_nothing_is_left_not_even_when_their_socket_ends(world):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    await world.beat()
+    assert await world.presence.erase_user("acme", "ana") == 3
+    await world.presence.closed("acme", "ana", "g1")
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.presence.erase_user("acme", "ana") == 0
+    assert await world.standing() == (OFFLINE, None)
