@@ -35,6 +35,9 @@ READ_ELSEWHERE = {
     "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is",
     "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO",
     "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO",
+    "CHAT4ALL_VERSITYGW_ENDPOINT": "stack of real engines: where versitygw is",
+    "CHAT4ALL_VERSITYGW_ACCESS_KEY": "stack of real engines: who asks versitygw",
+    "CHAT4ALL_VERSITYGW_SECRET_KEY": "stack of real engines: who asks versitygw",
 }
 """Variables of the prefix that are no settings of the platform."""
 
