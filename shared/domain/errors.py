@@ -10,8 +10,10 @@ Everything that can go wrong and has a name.
         Conflict               409
         TooLarge               413
         Invalid                422  carries errors: [{pointer, detail}]
+        ChecksumMismatch       422  the bytes are not those that were announced
       Unavailable              503  a dependency is down or slow; repeating the request may work
         Unanswered             503  a conditional write got no answer: it may have happened
+        StorageFull            507  no room for the bytes of a file
       RateLimited              429
       ChannelError                  raised by channels only; says what is certain about one call
         Rejected                    not delivered, and never will be
@@ -81,12 +83,20 @@ class Invalid(Refused):
         self.errors = tuple(errors)
 
 
+class ChecksumMismatch(Refused):
+    code, title, status = "checksum-mismatch", "The bytes are not those that were announced", 422
+
+
 class Unavailable(Chat4AllError):
     code, title, status = "unavailable", "A part of the system cannot be reached; try again", 503
 
 
 class Unanswered(Unavailable):
     code, title = "unanswered", "A write got no answer and may have happened; try again"
+
+
+class StorageFull(Unavailable):
+    code, title, status = "storage-full", "There is no room for these bytes now; try again later", 507
 
 
 class RateLimited(Chat4AllError):
