@@ -348,6 +348,9 @@ class ObjectStoreContract:
 
 
 def tampered(url: str) -> list[str]:
-    """The URL with each character of its path and query changed into another one, one at a time."""
+    """
+    The URL with each character of its path and query changed into another one, one at a time; never only from A to a,
+    for %2a is %2A.
+    """
     start = url.index("/", url.index("://") + 3) + 1
-    return [url[:n] + ("b" if url[n] == "a" else "a") + url[n + 1 :] for n in range(start, len(url))]
+    return [url[:n] + ("b" if url[n] in "aA" else "a") + url[n + 1 :] for n in range(start, len(url))]
