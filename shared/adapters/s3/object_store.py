@@ -9,21 +9,23 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-import httpx
-
-from shared.adapters.s3.refusals import code_of, refusal
 from shared.adapters.s3.settings import S3Settings
-from shared.domain.errors import Invalid, NotFound, Unavailable
-from shared.ports.object_store import BLOCK, Part, Presigned, StoredObject, StoredPart, Upload
+from shared.domain.errors import NotFound, Unavailable
+from shared.ports.object_store import Part, Presigned, StoredObject, StoredPart, Upload
 
 if TYPE_CHECKING:
     from shared.adapters.s3.client import S3Client
+    from shared.adapters.s3.transfer import Transfer
 
-_CONNECTIONS = 32
 _OWN_URL = timedelta(minutes=15)  # for a request that leaves at once
+
+
+class _Opened(NamedTuple):
+    client: "S3Client"
+    transfer: "Transfer"
 
 
 class S3ObjectStore:
@@ -31,13 +33,8 @@ class S3ObjectStore:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._opened: S3Client | None = None
+        self._opened: _Opened | None = None
         self._opening = asyncio.Lock()
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-            trust_env=False,
-        )
 
     async def create(self, key: str, *, content_type: str, hashed: bool = False) -> Upload:
         algorithm = {"ChecksumAlgorithm": "SHA256"} if hashed else {}
@@ -49,7 +46,8 @@ class S3ObjectStore:
 
     async def put_part(self, upload: Upload, part: Part, blocks: AsyncIterator[bytes]) -> StoredPart:
         (presigned,) = await self._presign_parts(upload, [part], expires_in=_OWN_URL, outside=False)
-        etag = await self._put(presigned, blocks, part.size)
+        _, transfer = await self._open()
+        etag = await transfer.put(presigned.url, presigned.headers, blocks, size=part.size)
         return StoredPart(part.part_number, part.size, etag, part.sha256)
 
     async def list_parts(self, upload: Upload) -> list[StoredPart]:
@@ -94,32 +92,19 @@ class S3ObjectStore:
 
     @asynccontextmanager
     async def stream(self, key: str, *, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        client = await self._client()
+        client, transfer = await self._open()
         (url,) = await client.presign("get_object", [{"Key": key}], expires_in=_OWN_URL, outside=False)
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
-        request = self._http.build_request("GET", url, headers=headers)
-        try:
-            answer = await self._http.send(request, stream=True)
-        except httpx.TransportError as error:
-            raise _unanswered(error) from error
-        try:
-            if answer.status_code == 416:  # from the end on
-                yield _nothing()
-            elif answer.is_success:
-                yield _blocks(answer)
-            else:
-                raise refusal(code_of(await answer.aread()), answer.status_code)
-        finally:
-            await answer.aclose()
+        async with transfer.get(url, offset=offset) as blocks:
+            yield blocks
 
     async def sha256(self, key: str) -> str:
         return await (await self._client()).sha256(key)
 
     async def put(self, key: str, blocks: AsyncIterator[bytes], *, size: int) -> StoredObject:
-        client = await self._client()
+        client, transfer = await self._open()
         asked = {"Key": key, "ContentLength": size}
         (url,) = await client.presign("put_object", [asked], expires_in=_OWN_URL, outside=False)
-        return StoredObject(size, await self._put(Presigned(url), blocks, size))
+        return StoredObject(size, await transfer.put(url, {}, blocks, size=size))
 
     async def delete(self, key: str) -> None:
         with suppress(NotFound):
@@ -151,16 +136,19 @@ class S3ObjectStore:
             raise OSError(error.detail) from error
 
     async def close(self) -> None:
-        await self._http.aclose()
         if self._opened is not None:
-            self._opened.close()
+            self._opened.client.close()
+            await self._opened.transfer.close()
 
-    async def _client(self) -> "S3Client":
+    async def _open(self) -> _Opened:
         if self._opened is None:
             async with self._opening:
                 if self._opened is None:
                     self._opened = await asyncio.to_thread(_open, self._settings)
         return self._opened
+
+    async def _client(self) -> "S3Client":
+        return (await self._open()).client
 
     async def _call(self, operation: str, **parameters: Any) -> Any:
         return await (await self._client()).call(operation, **parameters)
@@ -186,20 +174,10 @@ class S3ObjectStore:
             for url, sha256 in zip(urls, hashes, strict=True)
         ]
 
-    async def _put(self, presigned: Presigned, blocks: AsyncIterator[bytes], size: int) -> str:
-        """The ETag of what was put."""
-        headers = {**presigned.headers, "Content-Length": str(size)}
-        try:
-            answer = await self._http.put(presigned.url, content=_exactly(blocks, size), headers=headers)
-        except httpx.TransportError as error:
-            raise _unanswered(error) from error
-        if answer.is_success:
-            return _bare(answer.headers["etag"])
-        raise refusal(code_of(answer.content), answer.status_code)
 
-
-def _open(settings: S3Settings) -> "S3Client":
+def _open(settings: S3Settings) -> _Opened:
     from shared.adapters.s3.client import S3Client
+    from shared.adapters.s3.transfer import Transfer
 
     client = S3Client(settings)
     try:
@@ -207,44 +185,7 @@ def _open(settings: S3Settings) -> "S3Client":
     except BaseException:
         client.close()
         raise
-    return client
-
-
-async def _exactly(blocks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """
-    ``blocks``, the last of which is only given away once it is known to be the last and all of ``size`` bytes: a
-    store that has them all makes the part, whatever we then find out.
-    """
-    last, count = b"", 0
-    async for block in blocks:
-        count += len(block)
-        if count > size:
-            break
-        if last and block:
-            yield last
-        last = block or last
-    if count != size:
-        raise Invalid(f"{'more' if count > size else 'fewer'} bytes than the {size} that were announced")
-    if last:
-        yield last
-
-
-async def _blocks(answer: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for block in answer.aiter_raw():
-            for start in range(0, len(block), BLOCK):
-                yield block[start : start + BLOCK]
-    except httpx.TransportError as error:
-        raise _unanswered(error) from error
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
-
-
-def _unanswered(error: httpx.TransportError) -> Unavailable:
-    return Unavailable(f"the object store does not answer: {type(error).__name__}")
+    return _Opened(client, Transfer(settings))
 
 
 def _stored(part: dict[str, Any]) -> StoredPart:
