@@ -32,9 +32,9 @@ READ_ELSEWHERE = {
     "CHAT4ALL_CASSANDRA_REPLICATION_FACTOR": "stack of real engines: copies of each row",
     "CHAT4ALL_REDIS_URL": "stack of real engines: where Redis is",
     "CHAT4ALL_NATS_URL": "stack of real engines: where NATS is",
-    "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is",
-    "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO",
-    "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO",
+    "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is; taken for `CHAT4ALL_S3_ENDPOINT`, if not set",
+    "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO; taken for `CHAT4ALL_S3_ACCESS_KEY`, if not set",
+    "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO; taken for `CHAT4ALL_S3_SECRET_KEY`, if not set",
     "CHAT4ALL_VERSITYGW_ENDPOINT": "stack of real engines: where versitygw is",
     "CHAT4ALL_VERSITYGW_ACCESS_KEY": "stack of real engines: who asks versitygw",
     "CHAT4ALL_VERSITYGW_SECRET_KEY": "stack of real engines: who asks versitygw",
@@ -75,6 +75,29 @@ class Settings(BaseSettings):
         description="Hosts, comma-separated, that a channel account's `api` may name beside the provider's own; "
         "loopback is allowed while the simulators are served",
     )
+    object_store: Literal["folder", "s3"] | None = Field(
+        None, description="Where the bytes of files are; folder: in data_dir (default: folder when embedded, else s3)"
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_ENDPOINT", PREFIX + "MINIO_ENDPOINT"),
+        description="Base URL of the object store (default: AWS's own)",
+    )
+    s3_public_endpoint: str | None = Field(
+        None, description="How clients reach the object store: upload and download URLs name it (default: s3_endpoint)"
+    )
+    s3_bucket: str = Field("chat4all", description="Made, for nobody else to read, if it is not there")
+    s3_region: str = Field("us-east-1", description="Of the bucket")
+    s3_access_key: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_ACCESS_KEY", PREFIX + "MINIO_ACCESS_KEY"),
+        description="Who asks the object store (default: as AWS's SDK finds out, such as the machine's role)",
+    )
+    s3_secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_SECRET_KEY", PREFIX + "MINIO_SECRET_KEY"),
+        description="Its secret",
+    )
     rate_limit_per_minute: int = Field(
         100, ge=0, description="Requests per tenant and address; 0: no limit. Read, not enforced yet (E11)"
     )
@@ -112,6 +135,8 @@ def load_settings(**given: Any) -> Settings:
         raise SettingsError(problems) from None
     if (settings.bootstrap_client_id is None) is not (settings.bootstrap_client_secret is None):
         raise SettingsError("set CHAT4ALL_BOOTSTRAP_CLIENT_ID and CHAT4ALL_BOOTSTRAP_CLIENT_SECRET together")
+    if (settings.s3_access_key is None) is not (settings.s3_secret_key is None):
+        raise SettingsError("set CHAT4ALL_S3_ACCESS_KEY and CHAT4ALL_S3_SECRET_KEY together")
     return settings
 
 
