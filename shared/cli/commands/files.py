@@ -9,6 +9,8 @@ import typer
 from shared.cli.command import Failed, Session, command
 from shared.cli.platform import Json
 
+_MIB = 1024 * 1024
+
 ActAs = Annotated[
     str | None, typer.Option("--as", help="The user who does it (default: the tenant's client).", show_default=False)
 ]
@@ -25,6 +27,9 @@ def upload(
     conversation_id: Annotated[str, typer.Option("--conversation", help="The conversation that it is for.")],
     user: ActAs = None,
     parallel: Annotated[int, typer.Option("--parallel", min=1, max=32, help="Parts at the same time.")] = 4,
+    limit_rate: Annotated[
+        float | None, typer.Option("--limit-rate", min=0.01, help="At most so many MiB a second.", show_default=False)
+    ] = None,
     send: Annotated[
         bool | None,
         typer.Option("--send/--no-send", help="Send it as a message (default: with --as).", show_default=False),
@@ -40,6 +45,7 @@ def upload(
     Stopped by Ctrl-C or a crash, the same command goes on where it was: the platform knows what is missing. The
     checksum (SHA-256) is computed here and proven there. The same file is sent once, however often this is run.
     """
+    from shared.cli.transfer.pace import Pace
     from shared.cli.transfer.progress import progress
     from shared.cli.transfer.upload import Upload, read
 
@@ -50,7 +56,14 @@ def upload(
     try:
         with progress(session.output.as_json) as seen:
             running = Upload(
-                session.platform, read(file, seen), conversation_id, user, seen, parallel=parallel, file_id=resume
+                session.platform,
+                read(file, seen),
+                conversation_id,
+                user,
+                seen,
+                parallel=parallel,
+                pace=Pace(limit_rate * _MIB if limit_rate else None),
+                file_id=resume,
             )
             running.run()
     except KeyboardInterrupt:

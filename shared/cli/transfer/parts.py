@@ -13,6 +13,7 @@ import httpx
 from shared.cli.command import Failed
 from shared.cli.platform import Json
 from shared.cli.transfer.digest import BLOCK
+from shared.cli.transfer.pace import Pace
 from shared.cli.transfer.progress import Progress
 
 _REFUSALS = 3  # times that the store may refuse one part
@@ -30,10 +31,17 @@ class Parts:
     """
 
     def __init__(
-        self, path: Path, base: str, progress: Progress, *, parallel: int, transport: httpx.BaseTransport | None = None
+        self,
+        path: Path,
+        base: str,
+        progress: Progress,
+        *,
+        parallel: int,
+        pace: Pace,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.trouble = ""
-        self._path, self._base, self._progress = path, base, progress
+        self._path, self._base, self._progress, self._pace = path, base, progress, pace
         self._file = path.open("rb", buffering=0)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="part")
         self._http = httpx.Client(
@@ -103,6 +111,7 @@ class Parts:
             if not block:
                 raise Failed(f"{self._path} has become shorter; run the command again")
             offset += len(block)
+            self._pace.take(len(block))
             yield block
 
     def _refused(self, number: int) -> None:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
+    def note(self, text: str) -> None:
+        """Something that people may need afterwards, such as the file's id."""
+
     def stage(self, name: str, total: int, done: int = 0) -> None:
         """Something new begins, of which ``done`` bytes are there already."""
 
@@ -19,6 +22,8 @@ class Progress(Protocol):
 
 class Silent:
     """For programs."""
+
+    def note(self, text: str) -> None: ...
 
     def stage(self, name: str, total: int, done: int = 0) -> None: ...
 
@@ -31,6 +36,9 @@ class Drawn:
     def __init__(self, bar: "Bar") -> None:
         self._bar = bar
         self._task: TaskID | None = None
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         self._task = self._bar.add_task(name, total=total, completed=done)

@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from shared.cli.command import Failed
 from shared.cli.platform import Json, Platform, PlatformRefused, PlatformUnreachable, segment
 from shared.cli.transfer.digest import sha256
+from shared.cli.transfer.pace import Pace
 from shared.cli.transfer.parts import Parts
 from shared.cli.transfer.patience import Patience
 from shared.cli.transfer.progress import Progress
@@ -58,6 +59,7 @@ class Upload:
     user: str | None
     progress: Progress
     parallel: int = 4
+    pace: Pace = field(default_factory=lambda: Pace(None))
     file_id: str | None = None
     patience: Patience = field(default_factory=Patience)
     status: Json = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Upload:
         """
         self.file_id = self.file_id or self._begin()
         self._look()
+        self.progress.note(f"{self.source.path.name} is {self.file_id}")
         self.progress.stage("sending", self.source.size, self.received)
         while self.status["upload_status"] in ("initiated", "uploading"):
             self._send()
@@ -123,8 +126,14 @@ class Upload:
 
     def _send(self) -> None:
         """Until the platform misses no part."""
-        base, transport = self.platform.client.url + "/", self.platform.transport
-        with Parts(self.source.path, base, self.progress, parallel=self.parallel, transport=transport) as parts:
+        with Parts(
+            self.source.path,
+            self.platform.client.url + "/",
+            self.progress,
+            parallel=self.parallel,
+            pace=self.pace,
+            transport=self.platform.transport,
+        ) as parts:
             while missing := self.status.get("missing_parts"):
                 before = self.received
                 parts.send(missing)
