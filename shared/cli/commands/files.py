@@ -1,7 +1,7 @@
 """Files: to a conversation, and back."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import NAMESPACE_URL, uuid5
 
 import typer
@@ -9,10 +9,16 @@ import typer
 from shared.cli.command import Failed, Session, command
 from shared.cli.platform import Json
 
+if TYPE_CHECKING:
+    from shared.cli.transfer.pace import Pace
+
 _MIB = 1024 * 1024
 
 ActAs = Annotated[
     str | None, typer.Option("--as", help="The user who does it (default: the tenant's client).", show_default=False)
+]
+LimitRate = Annotated[
+    float | None, typer.Option("--limit-rate", min=0.01, help="At most so many MiB a second.", show_default=False)
 ]
 
 
@@ -27,9 +33,7 @@ def upload(
     conversation_id: Annotated[str, typer.Option("--conversation", help="The conversation that it is for.")],
     user: ActAs = None,
     parallel: Annotated[int, typer.Option("--parallel", min=1, max=32, help="Parts at the same time.")] = 4,
-    limit_rate: Annotated[
-        float | None, typer.Option("--limit-rate", min=0.01, help="At most so many MiB a second.", show_default=False)
-    ] = None,
+    limit_rate: LimitRate = None,
     send: Annotated[
         bool | None,
         typer.Option("--send/--no-send", help="Send it as a message (default: with --as).", show_default=False),
@@ -45,7 +49,6 @@ def upload(
     Stopped by Ctrl-C or a crash, the same command goes on where it was: the platform knows what is missing. The
     checksum (SHA-256) is computed here and proven there. The same file is sent once, however often this is run.
     """
-    from shared.cli.transfer.pace import Pace
     from shared.cli.transfer.progress import progress
     from shared.cli.transfer.upload import Upload, read
 
@@ -62,7 +65,7 @@ def upload(
                 user,
                 seen,
                 parallel=parallel,
-                pace=Pace(limit_rate * _MIB if limit_rate else None),
+                pace=_pace(limit_rate),
                 file_id=resume,
             )
             running.run()
@@ -86,6 +89,12 @@ def upload(
     session.output.document(document, human)
 
 
+def _pace(limit_rate: float | None) -> "Pace":
+    from shared.cli.transfer.pace import Pace
+
+    return Pace(limit_rate * _MIB if limit_rate else None)
+
+
 def _sent(session: Session, file_id: str, conversation_id: str, user: str, caption: str | None) -> Json:
     """The message; its id follows from what it says, so that a crash before its answer does not double it."""
     body: Json = {
@@ -105,6 +114,7 @@ def download(
         Path, typer.Option("--output", "-o", help="A file, or a folder for it.", show_default="this folder")
     ] = Path(),
     user: ActAs = None,
+    limit_rate: LimitRate = None,
 ) -> None:
     """
     Download a file and verify its checksum.
@@ -117,7 +127,7 @@ def download(
 
     try:
         with progress(session.output.as_json) as seen:
-            running = Download(session.platform, file_id, user, output, seen)
+            running = Download(session.platform, file_id, user, output, seen, pace=_pace(limit_rate))
             path = running.run()
     except KeyboardInterrupt:
         raise Failed("stopped; the same command goes on from here") from None

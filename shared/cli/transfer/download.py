@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 from shared.cli.command import Failed
 from shared.cli.platform import Json, Platform, PlatformRefused, PlatformUnreachable, segment
 from shared.cli.transfer.digest import BLOCK
+from shared.cli.transfer.pace import Pace
 from shared.cli.transfer.patience import Patience
 from shared.cli.transfer.progress import Progress
 
@@ -34,6 +35,7 @@ class Download:
     user: str | None
     target: Path
     progress: Progress
+    pace: Pace = field(default_factory=lambda: Pace(None))
     patience: Patience = field(default_factory=Patience)
     facts: Json = field(default_factory=dict)
 
@@ -113,6 +115,7 @@ class Download:
                 if answer.status_code != (206 if start else 200):
                     return f"answered {answer.status_code}"
                 for block in answer.iter_bytes(BLOCK):
+                    self.pace.take(len(block))
                     file.write(block)
                     hashed.update(block)
                     self.progress.advance(len(block))
