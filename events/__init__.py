@@ -4,6 +4,7 @@ from events.cloudevent import BadEvent, CloudEvent
 from events.conversation import ConversationCreated, MemberAdded, MemberRemoved
 from events.delivery import DeliveryRequested, EchoReceived, ReceiptReported, StatusReported
 from events.envelope import Event, EventData, derived_id, from_cloudevent
+from events.file import FileCompleted, FileCompleteRequested, FileInitiateRequested, FileReady, FileRejected
 from events.message import (
     MessageAccepted,
     MessageDelivered,
@@ -32,6 +33,11 @@ CATALOGUE: dict[str, type[EventData]] = {
         ConversationCreated,
         MemberAdded,
         MemberRemoved,
+        FileInitiateRequested,
+        FileCompleteRequested,
+        FileCompleted,
+        FileReady,
+        FileRejected,
         TimerTicked,
     )
 }
@@ -46,6 +52,11 @@ __all__ = [
     "EchoReceived",
     "Event",
     "EventData",
+    "FileCompleteRequested",
+    "FileCompleted",
+    "FileInitiateRequested",
+    "FileReady",
+    "FileRejected",
     "MemberAdded",
     "MemberRemoved",
     "MessageAccepted",

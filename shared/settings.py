@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     message_rate_limit_per_minute: int = Field(
         10_000, ge=0, description="The same for messages, history and files. Read, not enforced yet (E11)"
     )
+    clamav: str = Field(
+        "",
+        pattern=r"^(tcp://[^/\s]+:[0-9]+|unix:///\S+)?$",
+        description="Where clamd is, `tcp://HOST:PORT` or `unix:///PATH`: every file is scanned before it is ready",
+    )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
     log_file: str | None = Field(None, description='Where the JSON lines go; "-" is stdout (default: data_dir/log)')

@@ -7,7 +7,9 @@ Everything that can go wrong and has a name.
         Forbidden              403
           NotAMember           403
         NotFound               404
+        TooSlow                408
         Conflict               409
+          WrongOffset          409
         TooLarge               413
         Invalid                422  carries errors: [{pointer, detail}]
         ChecksumMismatch       422  the bytes are not those that were announced
@@ -69,6 +71,20 @@ class NotFound(Refused):
 
 class Conflict(Refused):
     code, title, status = "conflict", "This contradicts what is already there", 409
+
+
+class WrongOffset(Conflict):
+    """``expected`` is where the upload is, in bytes."""
+
+    code, title = "wrong-offset", "The upload is at another offset"
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"the upload is at {expected}; go on from there")
+        self.expected = expected
+
+
+class TooSlow(Refused):
+    code, title, status = "too-slow", "Nothing came for too long", 408
 
 
 class TooLarge(Refused):

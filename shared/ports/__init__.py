@@ -8,7 +8,9 @@ from shared.ports.clock import Clock, Ids
 from shared.ports.event_log import EventLog
 from shared.ports.event_sink import EventSink
 from shared.ports.fan_out import FanOut
+from shared.ports.object_store import ObjectStore
 from shared.ports.outbox import Outbox
+from shared.ports.scanner import Scanner
 from shared.ports.sweeper import Sweeper
 from shared.ports.tables import Tables
 from shared.ports.vault import PasswordHasher, Vault
@@ -30,6 +32,8 @@ class Ports:
     hasher: PasswordHasher
     channels: Channels
     sweeper: Sweeper
+    objects: ObjectStore
+    scanner: Scanner
 
 
 __all__ = [
@@ -40,9 +44,11 @@ __all__ = [
     "EventSink",
     "FanOut",
     "Ids",
+    "ObjectStore",
     "Outbox",
     "PasswordHasher",
     "Ports",
+    "Scanner",
     "Sweeper",
     "Tables",
     "Vault",

@@ -11,10 +11,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from functions.channels import http as channels
+from functions.complete_upload import http as complete_upload
 from functions.conversations import http as conversations
 from functions.dead_letter import http as dead_letter
 from functions.events import http as events
+from functions.files import http as files
 from functions.inbound import http as inbound
+from functions.initiate_upload import http as initiate_upload
 from functions.messages import http as messages
 from functions.routing_rules import http as routing_rules
 from functions.send import http as send
@@ -34,6 +37,9 @@ ROUTERS: dict[str, Any] = {
     "conversations": conversations.router,
     "send": send.router,
     "messages": messages.router,
+    "initiate-upload": initiate_upload.router,
+    "complete-upload": complete_upload.router,
+    "files": files.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
     "inbound": inbound.router,
@@ -52,13 +58,16 @@ class Api:
         made: dict[str, Any],
         sync: Callable[[], Awaitable[None]],
         more: Iterable[APIRouter] = (),
+        objects: Any = None,
     ) -> None:
         """
         Args:
             made: functions by name; those that are missing are made here.
             sync: returns once what was written is on disk.
             more: routers of the runtime's own.
+            objects: serves presigned URLs, where this process does.
         """
+        self._objects = objects
         self._sync = sync
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
@@ -74,7 +83,9 @@ class Api:
         self._messages = send.MessagesEndpoint(made["send"], self.authenticator)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] in _READS:
+        if self._objects is not None and scope["type"] == "http" and scope["path"].startswith("/objects/"):
+            await self._objects(scope, receive, send)
+        elif scope["type"] != "http" or scope["method"] in _READS:
             await self.app(scope, receive, send)
         elif scope["path"] == "/v1/messages" and scope["method"] == "POST":
             await self._messages(scope, receive, send)

@@ -96,13 +96,15 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
+def _open(settings: Settings, url: str = "") -> AbstractAsyncContextManager[Embedded]:
     keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
     return open_embedded(
         settings.data_dir,
         keep_events=settings.keep_events,
         keys=[key.strip().encode() for key in keys],
         provider_hosts=_provider_hosts(settings),
+        url=url,
+        clamav=settings.clamav,
     )
 
 
@@ -123,12 +125,12 @@ async def _run(settings: Settings, announce: Announce) -> None:
             await stack.enter_async_context(
                 spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio)
             )
-            opened = await stack.enter_async_context(_open(settings))
+            url = _url(settings, listening)
+            opened = await stack.enter_async_context(_open(settings, url))
             ports = opened.ports
             if settings.failpoint:
                 ports = arm(ports, settings.failpoint)
             _check_channels(ports)
-            url = _url(settings, listening)
             new_client = await _first_client(settings, ports, url)
             made = {name: functions.new(name, ports) for name in functions.names()}
             runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), opened.log)
@@ -137,6 +139,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
                 {name: made[name] for name in ROUTERS},
                 opened.sync,
                 _own_routers(ports, runner, settings.data_dir),
+                opened.serve_objects,
             )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shared.ports import Ports
 from shared.ports.event_log import RecordLog
@@ -24,7 +24,8 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     folder = cfg.get("CHAT4ALL_DATA_DIR")
     if not folder:
         raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
-    async with open_embedded(Path(folder)) as opened:
+    url = cfg.get("CHAT4ALL_PUBLIC_URL", "http://127.0.0.1:8080")
+    async with open_embedded(Path(folder), url=url, clamav=cfg.get("CHAT4ALL_CLAMAV", "")) as opened:
         yield opened.ports
 
 
@@ -34,11 +35,19 @@ class Embedded(NamedTuple):
     ports: Ports
     log: RecordLog
     sync: Callable[[], Awaitable[None]]
+    serve_objects: Any
+    """The ASGI application of presigned URLs."""
 
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
+    folder: Path,
+    *,
+    keep_events: int = 500_000,
+    keys: Sequence[bytes] = (),
+    provider_hosts: Collection[str] = (),
+    url: str = "http://127.0.0.1:8080",
+    clamav: str = "",
 ) -> AsyncIterator[Embedded]:
     """
     Everything in this process, durable in ``folder``.
@@ -47,13 +56,19 @@ async def open_embedded(
         keep_events: how many the log keeps for those who look back.
         keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
         provider_hosts: that channel accounts may name beside the providers' own.
+        url: how clients reach this process; presigned URLs begin with it.
+        clamav: where clamd is; without it no file is scanned.
 
     Raises:
         CorruptDatabase: the database file cannot be used.
         OSError: the folder cannot be read or written.
     """
+    from shared.adapters.clamav.scanner import ClamavScanner
+    from shared.adapters.filesystem.endpoint import ObjectsEndpoint
+    from shared.adapters.filesystem.objects import FilesystemObjects
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
+    from shared.adapters.local.scanner import NoScanner
     from shared.adapters.local.vault import FernetVault, load_or_create_key
     from shared.adapters.memory.cache import MemoryCache
     from shared.adapters.memory.fan_out import MemoryFanOut
@@ -69,6 +84,9 @@ async def open_embedded(
     path = folder / "chat4all.db"
     clock = SystemClock()
     database = Database(path)
+    objects = FilesystemObjects(
+        folder / "objects", key=load_or_create_key(folder / "objects.key"), base_url=url, clock=clock
+    )
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
@@ -86,7 +104,10 @@ async def open_embedded(
                 hasher=Argon2Hasher(),
                 channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
+                objects=objects,
+                scanner=ClamavScanner(clamav) if clamav else NoScanner(),
             )
-            yield Embedded(ports, log, database.sync)
+            yield Embedded(ports, log, database.sync, ObjectsEndpoint(objects))
     finally:
+        objects.close()
         await database.close()
