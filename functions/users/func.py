@@ -17,7 +17,9 @@ from shared.domain.merge_patch import merge_patch
 from shared.ports import Channels, Clock, Ports
 from shared.repositories.addresses import Addresses
 from shared.repositories.conversations import Conversations
+from shared.repositories.files import Files
 from shared.repositories.identities import Identities, IdentityLinks
+from shared.repositories.uploads import Uploads
 from shared.repositories.users import Users, no_such_user
 
 
@@ -137,5 +139,9 @@ def new(ports: Ports) -> UserAccounts:
         channels=ports.channels,
         clock=ports.clock,
         # Memberships tell where the mailboxes are, so they are forgotten last.
-        personal_data={"addresses": Addresses(ports.tables, conversations), "memberships": conversations},
+        personal_data={
+            "uploads": Uploads(ports.tables, Files(ports.tables, ports.clock), ports.objects, ports.clock),
+            "addresses": Addresses(ports.tables, conversations),
+            "memberships": conversations,
+        },
     )

@@ -13,7 +13,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from shared.adapters.s3.settings import S3Settings
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.observability import metrics
@@ -104,7 +105,21 @@ def _open(settings: Settings, url: str = "") -> AbstractAsyncContextManager[Embe
         keys=[key.strip().encode() for key in keys],
         provider_hosts=_provider_hosts(settings),
         url=url,
+        s3=_s3(settings),
         clamav=settings.clamav,
+    )
+
+
+def _s3(settings: Settings) -> S3Settings | None:
+    if (settings.object_store or "folder") == "folder":
+        return None
+    return S3Settings(
+        bucket=settings.s3_bucket,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+        region=settings.s3_region,
     )
 
 
@@ -138,8 +153,8 @@ async def _run(settings: Settings, announce: Announce) -> None:
                 ports,
                 {name: made[name] for name in ROUTERS},
                 opened.sync,
-                _own_routers(ports, runner, settings.data_dir),
-                opened.serve_objects,
+                _own_routers(ports, runner, settings.data_dir, opened.objects.ping),
+                opened.objects.serve,
             )
             simulators = await _mount_simulators(settings, api, url, stack)
             metrics.REGISTRY.register(runner)
@@ -201,7 +216,9 @@ def _subscribers(wired: Wiring, made: Mapping[str, Any], ports: Ports) -> dict[s
     return subscribers
 
 
-def _own_routers(ports: Ports, runner: TriggerRunner, data_dir: Path) -> list[Any]:
+def _own_routers(
+    ports: Ports, runner: TriggerRunner, data_dir: Path, ping_objects: Callable[[], Awaitable[None]]
+) -> list[Any]:
     async def broker() -> str:
         well, detail = runner.alive()
         if not well:
@@ -212,8 +229,13 @@ def _own_routers(ports: Ports, runner: TriggerRunner, data_dir: Path) -> list[An
         await ports.log.latest(1)
         return "readable"
 
-    checks = {"database": database, "disk": health.room_in(data_dir), "broker": broker}
-    return [operations.router(runner), health.router(checks)]
+    async def objects() -> str:
+        await ping_objects()
+        return "answers"
+
+    checks = {"database": database, "disk": health.room_in(data_dir), "broker": broker, "objects": objects}
+    # Messages go on without files.
+    return [operations.router(runner), health.router(checks, spared={"objects"})]
 
 
 async def _mount_simulators(settings: Settings, api: Api, url: str, stack: AsyncExitStack) -> bool:

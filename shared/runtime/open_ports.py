@@ -3,11 +3,15 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.ports import Ports
 from shared.ports.event_log import RecordLog
+from shared.runtime.object_stores import OpenedObjects, open_folder, open_s3, s3_settings
 from shared.runtime.wiring_error import WiringError
+
+if TYPE_CHECKING:
+    from shared.adapters.s3.settings import S3Settings
 
 
 @asynccontextmanager
@@ -25,7 +29,8 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     if not folder:
         raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
     url = cfg.get("CHAT4ALL_PUBLIC_URL", "http://127.0.0.1:8080")
-    async with open_embedded(Path(folder), url=url, clamav=cfg.get("CHAT4ALL_CLAMAV", "")) as opened:
+    s3 = s3_settings(cfg, mode=mode)
+    async with open_embedded(Path(folder), url=url, s3=s3, clamav=cfg.get("CHAT4ALL_CLAMAV", "")) as opened:
         yield opened.ports
 
 
@@ -35,8 +40,7 @@ class Embedded(NamedTuple):
     ports: Ports
     log: RecordLog
     sync: Callable[[], Awaitable[None]]
-    serve_objects: Any
-    """The ASGI application of presigned URLs."""
+    objects: OpenedObjects
 
 
 @asynccontextmanager
@@ -47,6 +51,7 @@ async def open_embedded(
     keys: Sequence[bytes] = (),
     provider_hosts: Collection[str] = (),
     url: str = "http://127.0.0.1:8080",
+    s3: "S3Settings | None" = None,
     clamav: str = "",
 ) -> AsyncIterator[Embedded]:
     """
@@ -56,7 +61,8 @@ async def open_embedded(
         keep_events: how many the log keeps for those who look back.
         keys: of the vault, the first seals; without any, one is made and kept in ``folder``.
         provider_hosts: that channel accounts may name beside the providers' own.
-        url: how clients reach this process; presigned URLs begin with it.
+        url: how clients reach this process; presigned URLs of the folder begin with it.
+        s3: keeps the bytes of files; without it they are in ``folder``.
         clamav: where clamd is; without it no file is scanned.
 
     Raises:
@@ -64,8 +70,6 @@ async def open_embedded(
         OSError: the folder cannot be read or written.
     """
     from shared.adapters.clamav.scanner import ClamavScanner
-    from shared.adapters.filesystem.endpoint import ObjectsEndpoint
-    from shared.adapters.filesystem.objects import FilesystemObjects
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
     from shared.adapters.local.scanner import NoScanner
@@ -84,13 +88,11 @@ async def open_embedded(
     path = folder / "chat4all.db"
     clock = SystemClock()
     database = Database(path)
-    objects = FilesystemObjects(
-        folder / "objects", key=load_or_create_key(folder / "objects.key"), base_url=url, clock=clock
-    )
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
-        async with http_client() as http:
+        storing = open_folder(folder, url=url, clock=clock) if s3 is None else open_s3(s3)
+        async with http_client() as http, storing as objects:
             ports = Ports(
                 clock=clock,
                 ids=RandomIds(),
@@ -104,10 +106,9 @@ async def open_embedded(
                 hasher=Argon2Hasher(),
                 channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
-                objects=objects,
+                objects=objects.store,
                 scanner=ClamavScanner(clamav) if clamav else NoScanner(),
             )
-            yield Embedded(ports, log, database.sync, ObjectsEndpoint(objects))
+            yield Embedded(ports, log, database.sync, objects)
     finally:
-        objects.close()
         await database.close()
