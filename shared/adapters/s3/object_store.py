@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.adapters.s3.transfer import Transfer
 
 _OWN_URL = timedelta(minutes=15)  # for a request that leaves at once
+_PING = 1.0
 
 
 class _Opened(NamedTuple):
@@ -34,7 +35,7 @@ class S3ObjectStore:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._opened: _Opened | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[_Opened] | None = None
 
     async def create(self, key: str, *, content_type: str, hashed: bool = False) -> Upload:
         algorithm = {"ChecksumAlgorithm": "SHA256"} if hashed else {}
@@ -125,27 +126,42 @@ class S3ObjectStore:
 
     async def ping(self) -> None:
         """
-        For readiness.
+        For readiness: within a second, whatever the store does.
 
         Raises:
             OSError: it does not answer.
         """
         try:
-            await (await self._client()).call("head_bucket")
+            async with asyncio.timeout(_PING):
+                client, transfer = await self._open()
+                (url,) = await client.presign("head_bucket", [{}], expires_in=_OWN_URL, outside=False)
+                await transfer.ask(url)
+        except TimeoutError:
+            raise OSError("no answer in time") from None
         except Unavailable as error:
             raise OSError(error.detail) from error
 
     async def close(self) -> None:
+        if self._opening is not None:
+            with suppress(Unavailable):
+                await self._opening
         if self._opened is not None:
             self._opened.client.close()
             await self._opened.transfer.close()
 
     async def _open(self) -> _Opened:
         if self._opened is None:
-            async with self._opening:
-                if self._opened is None:
-                    self._opened = await asyncio.to_thread(_open, self._settings)
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._connect())
+            return await asyncio.shield(self._opening)  # whoever gives up leaves it to the others
         return self._opened
+
+    async def _connect(self) -> _Opened:
+        try:
+            self._opened = await asyncio.to_thread(_open, self._settings)
+            return self._opened
+        finally:
+            self._opening = None
 
     async def _client(self) -> "S3Client":
         return (await self._open()).client

@@ -63,6 +63,20 @@ class Transfer:
         finally:
             await answer.aclose()
 
+    async def ask(self, url: str) -> None:
+        """
+        A HEAD, whose answer may also be that we may not ask.
+
+        Raises:
+            Unavailable: there is none, or none that a working store gives.
+        """
+        try:
+            answer = await self._http.head(url)
+        except httpx.TransportError as error:
+            raise _unanswered(error) from error
+        if not answer.is_success and answer.status_code != 403:
+            raise Unavailable(f"the object store answers {answer.status_code}")
+
     async def close(self) -> None:
         await self._http.aclose()
 
