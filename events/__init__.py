@@ -4,6 +4,7 @@ from events.cloudevent import BadEvent, CloudEvent
 from events.conversation import ConversationCreated, MemberAdded, MemberRemoved
 from events.delivery import DeliveryRequested, EchoReceived, ReceiptReported, StatusReported
 from events.envelope import Event, EventData, derived_id, from_cloudevent
+from events.file import FileCompleted, FileCompleteRequested, FileInitiateRequested, FileReady, FileRejected
 from events.message import (
     MessageAccepted,
     MessageDelivered,
@@ -37,6 +38,11 @@ CATALOGUE: dict[str, type[EventData]] = {
         WebhookRequested,
         WebhookDisabled,
         PresenceChanged,
+        FileInitiateRequested,
+        FileCompleteRequested,
+        FileCompleted,
+        FileReady,
+        FileRejected,
         TimerTicked,
     )
 }
@@ -51,6 +57,11 @@ __all__ = [
     "EchoReceived",
     "Event",
     "EventData",
+    "FileCompleteRequested",
+    "FileCompleted",
+    "FileInitiateRequested",
+    "FileReady",
+    "FileRejected",
     "MemberAdded",
     "MemberRemoved",
     "MessageAccepted",

@@ -28,9 +28,12 @@ READ_ELSEWHERE = {
     "CHAT4ALL_STACK_DIR": "stack of real engines: data, logs, pid files, credentials",
     "CHAT4ALL_STACK_PORT_OFFSET": "stack of real engines: added to every port by the first `up`",
     "CHAT4ALL_REAL_ENGINES": "stack of real engines: `required` lets tests fail, not skip, without them",
-    "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is",
-    "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO",
-    "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO",
+    "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is; taken for `CHAT4ALL_S3_ENDPOINT`, if not set",
+    "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: its key; taken for `CHAT4ALL_S3_ACCESS_KEY`, if not set",
+    "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: its secret; taken for `CHAT4ALL_S3_SECRET_KEY`, if not set",
+    "CHAT4ALL_VERSITYGW_ENDPOINT": "stack of real engines: where versitygw is",
+    "CHAT4ALL_VERSITYGW_ACCESS_KEY": "stack of real engines: who asks versitygw",
+    "CHAT4ALL_VERSITYGW_SECRET_KEY": "stack of real engines: who asks versitygw",
 }
 """Variables of the prefix that are no settings of the platform."""
 
@@ -88,6 +91,29 @@ class Settings(BaseSettings):
         description="Hosts, comma-separated, that a channel account's `api` may name beside the provider's own; "
         "loopback is allowed while the simulators are served",
     )
+    object_store: Literal["folder", "s3"] | None = Field(
+        None, description="Where the bytes of files are; folder: in data_dir (default: folder when embedded, else s3)"
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_ENDPOINT", PREFIX + "MINIO_ENDPOINT"),
+        description="Base URL of the object store (default: AWS's own)",
+    )
+    s3_public_endpoint: str | None = Field(
+        None, description="How clients reach the object store: upload and download URLs name it (default: s3_endpoint)"
+    )
+    s3_bucket: str = Field("chat4all", description="Made, for nobody else to read, if it is not there")
+    s3_region: str = Field("us-east-1", description="Of the bucket")
+    s3_access_key: str | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_ACCESS_KEY", PREFIX + "MINIO_ACCESS_KEY"),
+        description="Who asks the object store (default: as AWS's SDK finds out, such as the machine's role)",
+    )
+    s3_secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(PREFIX + "S3_SECRET_KEY", PREFIX + "MINIO_SECRET_KEY"),
+        description="Its secret",
+    )
     rate_limit_per_minute: int = Field(
         100, ge=0, description="Requests per tenant and client address; 0: no limit. A tenant may have its own"
     )
@@ -120,6 +146,11 @@ class Settings(BaseSettings):
     sockets_per_user: int = Field(10, ge=1, description="Open sockets and streams of one user at one gateway")
     socket_frames_per_second: int = Field(
         20, ge=1, description="Frames that a client may send on one socket; further ones wait"
+    )
+    clamav: str = Field(
+        "",
+        pattern=r"^(tcp://[^/\s]+:[0-9]+|unix:///\S+)?$",
+        description="Where clamd is, `tcp://HOST:PORT` or `unix:///PATH`: every file is scanned before it is ready",
     )
     keep_events: int = Field(500_000, ge=1000, description="Events that the log keeps for looking back")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
@@ -179,6 +210,8 @@ def load_settings(**given: Any) -> Settings:
         raise SettingsError(problems) from None
     if (settings.bootstrap_client_id is None) is not (settings.bootstrap_client_secret is None):
         raise SettingsError("set CHAT4ALL_BOOTSTRAP_CLIENT_ID and CHAT4ALL_BOOTSTRAP_CLIENT_SECRET together")
+    if (settings.s3_access_key is None) is not (settings.s3_secret_key is None):
+        raise SettingsError("set CHAT4ALL_S3_ACCESS_KEY and CHAT4ALL_S3_SECRET_KEY together")
     return settings
 
 

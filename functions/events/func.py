@@ -2,7 +2,8 @@
 events: events come in from integrations, and operators look at those that were.
 
 Takes HTTP (http.py): POST /v1/events, a CloudEvent of a type that may be asked for from outside; emits
-chat4all.message.send.requested.v1 as it came.
+chat4all.message.send.requested.v1, chat4all.file.initiate.requested.v1 or chat4all.file.complete.requested.v1 as it
+came.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +12,29 @@ from typing import ClassVar
 
 from msgspec import structs
 
-from events import BadEvent, CloudEvent, Event, EventData, MessageSendRequested, from_cloudevent
+from events import (
+    BadEvent,
+    CloudEvent,
+    Event,
+    EventData,
+    FileCompleteRequested,
+    FileInitiateRequested,
+    MessageSendRequested,
+    from_cloudevent,
+)
 from events.vocabulary import rfc3339
 from shared.domain.errors import Invalid
 from shared.ports import Clock, EventLog, EventSink, Ports
 from shared.ports.event_log import LoggedEvent
 
-COMMANDS: dict[str, type[EventData]] = {MessageSendRequested.TYPE: MessageSendRequested}
+Command = MessageSendRequested | FileInitiateRequested | FileCompleteRequested
+COMMANDS: dict[str, type[EventData]] = {
+    model.TYPE: model for model in (MessageSendRequested, FileInitiateRequested, FileCompleteRequested)
+}
 """What may come from outside; everything else is a fact that only our functions state."""
 
 
-def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> Event[MessageSendRequested]:
+def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> Event[Command]:
     """
     The event as it goes on: of the caller's tenant, whatever it said itself.
 
@@ -32,7 +45,7 @@ def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> E
     if attributes["type"] not in COMMANDS:
         raise Invalid(f"events of type {attributes['type']!r} cannot be sent here; use {', '.join(COMMANDS)}")
     try:
-        event: Event[MessageSendRequested] = from_cloudevent(CloudEvent(attributes, cloudevent.data), COMMANDS)
+        event: Event[Command] = from_cloudevent(CloudEvent(attributes, cloudevent.data), COMMANDS)
     except BadEvent as error:
         raise Invalid(str(error)) from None
     return event

@@ -49,9 +49,10 @@ def router(desk: EventDesk) -> APIRouter:
     @routes.post("/v1/events", status_code=202, responses=problems(403, 413), openapi_extra=_BODY)
     async def take_event(caller: MessagesCaller, request: Request) -> EventTaken:
         """
-        A CloudEvent, binary or structured, of type `chat4all.message.send.requested.v1`: the same as the REST
-        call, through the broker. Its id is the idempotency key. What it asks for is checked when it is handled;
-        what cannot be done is parked with its reason.
+        A CloudEvent, binary or structured, of type `chat4all.message.send.requested.v1`,
+        `chat4all.file.initiate.requested.v1` or `chat4all.file.complete.requested.v1`: the same as the REST call,
+        through the broker. Its id is the idempotency key, and the id of the message or file when it is a UUID. What it
+        asks for is checked when it is handled; what cannot be done is parked with its reason.
         """
         body = await request.body()
         if len(body) > MAX_EVENT:

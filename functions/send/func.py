@@ -12,11 +12,13 @@ from events import Event, EventData, MessageSendRequested
 from events.vocabulary import IN_APP, File, Placeholder, System
 from shared.domain import message as rules
 from shared.domain.conversation import Conversation
-from shared.domain.errors import Invalid, NotAMember, NotFound
+from shared.domain.errors import Conflict, Invalid, NotAMember, NotFound
+from shared.domain.file import OPEN, State
 from shared.domain.message import Draft
 from shared.observability import metrics
 from shared.ports import Channels, Ids, Ports
 from shared.repositories.conversations import Conversations
+from shared.repositories.files import FileAccess, FileRecord, Files
 from shared.repositories.timeline import Accepted, Timeline
 
 SOURCE = "/functions/send"
@@ -30,6 +32,7 @@ class Facts:
     conversation: Conversation | None
     sender_is_member: bool
     strangers: Collection[str]  # recipients named by user_id who are no members
+    file: FileRecord | None = None  # the one that the payload names, if the sender may use it
 
 
 def decide(draft: Draft, facts: Facts) -> Draft:
@@ -39,7 +42,8 @@ def decide(draft: Draft, facts: Facts) -> Draft:
     Raises:
         NotFound: no such conversation.
         NotAMember: the sender is not in it.
-        Invalid: a recipient is not in it.
+        Invalid: a recipient is not in it, or the sender has no such file.
+        Conflict: the file is not ready yet.
     """
     if facts.conversation is None:
         raise NotFound(f"there is no conversation {draft.conversation_id!r}; make one with POST /v1/conversations")
@@ -48,7 +52,16 @@ def decide(draft: Draft, facts: Facts) -> Draft:
     if facts.strangers:
         names = ", ".join(sorted(facts.strangers)[:5])
         raise Invalid(errors=[{"pointer": "/to", "detail": f"not members of this conversation: {names}"}])
+    if isinstance(draft.payload, File):
+        _check_file(facts.file)
     return draft
+
+
+def _check_file(file: FileRecord | None) -> None:
+    if file is not None and (file.state in OPEN or file.state is State.VERIFYING):
+        raise Conflict(f"the file is {file.state}; send it once it is ready")
+    if file is None or file.state is not State.READY:
+        raise Invalid(errors=[{"pointer": "/payload/file_id", "detail": "there is no file with this id for you"}])
 
 
 def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, fresh: bool = False) -> Draft:
@@ -61,8 +74,6 @@ def check(asked: MessageSendRequested, message_id: str, channels: Channels, *, f
     known = (IN_APP, *channels.names())
     if asked.sender is None:
         raise Invalid(errors=[{"pointer": "/from", "detail": "say who sends"}])
-    if isinstance(asked.payload, File):
-        raise Invalid(errors=[{"pointer": "/payload/file_id", "detail": "there is no file with this id"}])
     if isinstance(asked.payload, System | Placeholder):
         raise Invalid(errors=[{"pointer": "/payload/type", "detail": "send text or media"}])
     rules.check_payload(asked.payload)
@@ -97,6 +108,7 @@ class Send:
     channels: Channels
     conversations: Conversations
     timeline: Timeline
+    access: FileAccess
 
     async def handle(self, event: Event[MessageSendRequested]) -> None:
         message_id = event.data.message_id or rules.message_id_of_event(event.id, event.tenant)
@@ -109,17 +121,20 @@ class Send:
         The stored message.
 
         Raises:
-            Invalid, NotFound, NotAMember: see ``check`` and ``decide``; nothing was stored.
-            Conflict, Unavailable: see ``Timeline.accept``.
+            Invalid, NotFound, NotAMember, Conflict: see ``check`` and ``decide``; nothing was stored.
+            Conflict, Unavailable: see ``Timeline.accept`` too.
         """
         draft = await self.prepare(tenant, asked, message_id=message_id)
         return await self.store(tenant, draft, traceparent=traceparent)
 
     async def prepare(self, tenant: str, asked: MessageSendRequested, *, message_id: str | None = None) -> Draft:
-        """What ``store`` takes; raises Invalid, NotFound, NotAMember."""
+        """What ``store`` takes; raises Invalid, NotFound, NotAMember, Conflict."""
         canonical = rules.message_id(message_id or asked.message_id, "")
         draft = check(asked, canonical or self.ids.uuid(), self.channels, fresh=not canonical)
-        return decide(draft, await self._facts(tenant, draft))
+        decide(draft, await self._facts(tenant, draft))
+        if isinstance(draft.payload, File):  # before the message is: whoever gets it can download the file
+            await self.access.files.hold(tenant, draft.payload.file_id, draft.conversation_id, draft.sender)
+        return draft
 
     async def store(self, tenant: str, draft: Draft, *, traceparent: str | None) -> Accepted:
         """Drafts of one conversation are numbered in the order of the calls."""
@@ -138,13 +153,26 @@ class Send:
             for entry in draft.to or ()
             if rules.prefixed(entry) is None and not await is_member(tenant, draft.conversation_id, entry)
         ]
-        return Facts(conversation, await is_member(tenant, draft.conversation_id, draft.sender), strangers)
+        sender_is_member = await is_member(tenant, draft.conversation_id, draft.sender)
+        file = await self._file(tenant, draft)
+        return Facts(conversation, sender_is_member, strangers, file)
+
+    async def _file(self, tenant: str, draft: Draft) -> FileRecord | None:
+        """The file that the message carries, if its sender may use it."""
+        if not isinstance(draft.payload, File):
+            return None
+        file = await self.access.files.get(tenant, draft.payload.file_id)
+        if file is None or file.state is not State.READY:
+            return file if file is not None and file.owner == draft.sender else None
+        return file if await self.access.may_read(tenant, file.file_id, draft.sender) else None
 
 
 def new(ports: Ports) -> Send:
+    conversations = Conversations(ports.tables, ports.clock)
     return Send(
         ids=ports.ids,
         channels=ports.channels,
-        conversations=Conversations(ports.tables, ports.clock),
+        conversations=conversations,
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
+        access=FileAccess(Files(ports.tables, ports.clock), conversations),
     )

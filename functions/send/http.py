@@ -223,9 +223,7 @@ class MessagesEndpoint:
             await send({"type": "http.response.body", "body": body})
         metrics.accept_seconds.observe(perf_counter() - started)
 
-    async def _respond(
-        self, scope: dict[str, Any], receive: Receive, span: TraceContext
-    ) -> tuple[int, Headers, bytes]:
+    async def _respond(self, scope: dict[str, Any], receive: Receive, span: TraceContext) -> tuple[int, Headers, bytes]:
         limit: Headers = []
         try:
             authorization = header(scope, b"authorization")

@@ -17,8 +17,10 @@ from shared.domain.merge_patch import merge_patch
 from shared.ports import Channels, Clock, Ports
 from shared.repositories.addresses import Addresses
 from shared.repositories.conversations import Conversations
+from shared.repositories.files import Files
 from shared.repositories.identities import Identities, IdentityLinks
 from shared.repositories.presence import Presence
+from shared.repositories.uploads import Uploads
 from shared.repositories.users import Users, no_such_user
 
 
@@ -140,6 +142,7 @@ def new(ports: Ports) -> UserAccounts:
         # Memberships tell where the mailboxes are, so they are forgotten last.
         personal_data={
             "presence": Presence(ports.tables, ports.sink, ports.clock),
+            "uploads": Uploads(ports.tables, Files(ports.tables, ports.clock), ports.objects, ports.clock),
             "addresses": Addresses(ports.tables, conversations),
             "memberships": conversations,
         },

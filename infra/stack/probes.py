@@ -136,9 +136,17 @@ def nats(host: str, port: int) -> None:
 
 def minio(host: str, port: int) -> None:
     """GET /minio/health/cluster: 200 when so many drives are online that it can write."""
+    _healthy(host, port, "/minio/health/cluster")
+
+
+def versitygw(host: str, port: int) -> None:
+    _healthy(host, port, "/health")
+
+
+def _healthy(host: str, port: int, path: str) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", "/minio/health/cluster")
+        connection.request("GET", path)
         status = connection.getresponse().status
     except http.client.HTTPException as error:
         raise NotReady(repr(error)) from None

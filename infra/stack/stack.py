@@ -21,8 +21,12 @@ from infra.stack.nats import Nats
 from infra.stack.probes import NotReady
 from infra.stack.redis import Redis
 from infra.stack.server import Engine, Server
+from infra.stack.versitygw import Versitygw
 
-ENGINES: dict[str, Engine] = {one.name: one for one in (Kafka(), Cassandra(), Redis(), Nats(), Minio())}
+ENGINES: dict[str, Engine] = {one.name: one for one in (Kafka(), Cassandra(), Redis(), Nats(), Minio(), Versitygw())}
+USUAL = tuple(name for name in ENGINES if name != Versitygw.name)
+"""What is started when nothing is named."""
+
 _GRACE = 20.0  # seconds to end when asked; a broker that has lost its quorum never does
 _REMIND = 15.0
 

@@ -9,6 +9,7 @@ from shared.cli.commands import (
     demo,
     doctor,
     events,
+    files,
     listen,
     messages,
     openapi,
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, run, demo, tokens, messages, chat, events, listen, triggers, doctor, version):
+for module in (up, run, demo, tokens, messages, chat, files, events, listen, triggers, doctor, version):
     module.register(app)
 for noun, group in (
     ("users", users.app),

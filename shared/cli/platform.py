@@ -100,6 +100,7 @@ class Platform:
         *,
         act_as: str | None = None,
         params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
         timeout: float | None = None,
     ) -> Answer:
@@ -112,15 +113,15 @@ class Platform:
         """
         import httpx
 
-        headers = {} if anonymous else {"Authorization": f"Bearer {self._bearer()}"}
+        sent = dict(headers or {}) if anonymous else {"Authorization": f"Bearer {self._bearer()}", **(headers or {})}
         if act_as:
-            headers["X-Act-As"] = act_as
+            sent["X-Act-As"] = act_as
         given = {name: value for name, value in (params or {}).items() if value is not None}
         limit = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
         while True:
             began = time.perf_counter()
             try:
-                response = self._http.request(method, path, json=body, params=given, headers=headers, timeout=limit)
+                response = self._http.request(method, path, json=body, params=given, headers=sent, timeout=limit)
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise PlatformUnreachable(self.client.url, str(error) or type(error).__name__) from None
             elapsed = (time.perf_counter() - began) * 1000

@@ -82,7 +82,7 @@ def _table(parameters: list[Any]) -> str:
         if each.param_type_name == "argument":
             shown = f"`{(each.metavar or each.name.upper()).strip('[]')}`"
         else:
-            shown = ", ".join(f"`{option}`" for option in each.opts)
+            shown = ", ".join(f"`{option}`" for option in (*each.opts, *each.secondary_opts))
         notes = [each.help or ""]
         if each.required:
             notes.append("(required)")

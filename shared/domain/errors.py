@@ -7,11 +7,15 @@ Everything that can go wrong and has a name.
         Forbidden              403
           NotAMember           403
         NotFound               404
+        TooSlow                408
         Conflict               409
+          WrongOffset          409
         TooLarge               413
         Invalid                422  carries errors: [{pointer, detail}]
+        ChecksumMismatch       422  the bytes are not those that were announced
       Unavailable              503  a dependency is down or slow; repeating the request may work
         Unanswered             503  a conditional write got no answer: it may have happened
+        StorageFull            507  no room for the bytes of a file
       RateLimited              429
       ChannelError                  raised by channels only; says what is certain about one call
         Rejected                    not delivered, and never will be
@@ -69,6 +73,20 @@ class Conflict(Refused):
     code, title, status = "conflict", "This contradicts what is already there", 409
 
 
+class WrongOffset(Conflict):
+    """``expected`` is where the upload is, in bytes."""
+
+    code, title = "wrong-offset", "The upload is at another offset"
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"the upload is at {expected}; go on from there")
+        self.expected = expected
+
+
+class TooSlow(Refused):
+    code, title, status = "too-slow", "Nothing came for too long", 408
+
+
 class TooLarge(Refused):
     code, title, status = "too-large", "The request is larger than allowed", 413
 
@@ -81,12 +99,20 @@ class Invalid(Refused):
         self.errors = tuple(errors)
 
 
+class ChecksumMismatch(Refused):
+    code, title, status = "checksum-mismatch", "The bytes are not those that were announced", 422
+
+
 class Unavailable(Chat4AllError):
     code, title, status = "unavailable", "A part of the system cannot be reached; try again", 503
 
 
 class Unanswered(Unavailable):
     code, title = "unanswered", "A write got no answer and may have happened; try again"
+
+
+class StorageFull(Unavailable):
+    code, title, status = "storage-full", "There is no room for these bytes now; try again later", 507
 
 
 class RateLimited(Chat4AllError):

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 from events import MessageAccepted, derived_id
-from events.vocabulary import ALL, IN_APP, Media, Payload, Placeholder, Text
+from events.vocabulary import ALL, IN_APP, File, Media, Payload, Placeholder, Text
 from shared.domain.errors import FieldError, Invalid
+from shared.domain.file import MAX_CAPTION
 
 MAX_TEXT = 65_536  # characters; channels that take less get it in parts
 MAX_RECIPIENTS = 1000
@@ -183,7 +184,7 @@ def channels(asked: Collection[str] | None, known: Collection[str]) -> tuple[str
 def check_payload(payload: Payload) -> None:
     """
     Raises:
-        Invalid: an empty or too long text, or media that nothing points to.
+        Invalid: an empty or too long text or caption, or media that nothing points to.
     """
     match payload:
         case Text(text=text):
@@ -192,6 +193,9 @@ def check_payload(payload: Payload) -> None:
             if len(text) > MAX_TEXT:
                 detail = f"{len(text)} characters; at most {MAX_TEXT} fit in one message"
                 raise Invalid(errors=[{"pointer": "/payload/text", "detail": detail}])
+        case File(caption=str(caption)) if len(caption) > MAX_CAPTION:
+            detail = f"{len(caption)} characters; at most {MAX_CAPTION}"
+            raise Invalid(errors=[{"pointer": "/payload/caption", "detail": detail}])
         case Media(url=None, provider_media_id=None):
             raise Invalid(errors=[{"pointer": "/payload/url", "detail": "say where the media is"}])
         case _:

@@ -8,11 +8,13 @@ What happens to every request before a route sees it, as pure ASGI, outermost fi
 """
 
 import logging
+import re
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.domain.errors import Chat4AllError, TooLarge, Unauthenticated
+from shared.domain.file import MAX_SIZE
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
 from shared.http.rate_limit import Headers, RateLimiter, route_class
@@ -24,6 +26,9 @@ _LOG = logging.getLogger("chat4all.http")
 
 OPEN_UNDER_V1 = ("/v1/inbound/",)
 """Paths whose callers prove themselves otherwise: providers sign their webhooks."""
+
+_CHUNK = re.compile(r"/v1/files/[^/]+/chunk\Z")
+"""The one body that may be as large as a file: it is never held as a whole."""
 
 _TRACED = ("/v1/", "/auth/")
 """Elsewhere are probes, pages and simulated providers: contexts, and no spans."""
@@ -65,11 +70,12 @@ class Border:
             await self._guarded(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _LimitedBody(receive, self._max_body)
+        limit = MAX_SIZE if _CHUNK.match(scope["path"]) and scope["method"] == "PATCH" else self._max_body
+        body = _LimitedBody(receive, limit)
         response = _Response(scope, send, body)
         try:
             length = header(scope, b"content-length")
-            if length is not None and length.isdigit() and int(length) > self._max_body:
+            if length is not None and length.isdigit() and int(length) > limit:
                 raise body.too_large()
             await self._app(scope, body, response)
         except ClientDisconnect:

@@ -134,11 +134,13 @@ _PROBLEMS = {
     401: ("unauthenticated", "Say who you are"),
     403: ("forbidden", "You may not do this"),
     404: ("not-found", "There is no such thing here"),
+    408: ("too-slow", "Nothing came for too long"),
     409: ("conflict", "This contradicts what is already there"),
     413: ("too-large", "The request is larger than allowed"),
     422: ("invalid", "The request does not fit its schema"),
     429: ("quota-exceeded", "Too many requests; come back later"),
     502: ("rejected", "The provider refused"),
+    507: ("storage-full", "There is no room for these bytes now; try again later"),
     503: ("unavailable", "A part of the system cannot be reached; try again"),
 }
 

@@ -77,6 +77,23 @@ events_lost = Counter(
 events_parked = Counter(
     "chat4all_events_parked_total", "Events that wait for a person or for redrive.", ["tenant"], registry=REGISTRY
 )
+files_verified = Counter(
+    "chat4all_files_verified_total", "Files with a verdict: ready, rejected.", ["outcome"], registry=REGISTRY
+)
+file_bytes_verified = Counter("chat4all_file_bytes_verified_total", "Bytes of files with a verdict.", registry=REGISTRY)
+files_deduplicated = Counter(
+    "chat4all_files_deduplicated_total", "Uploads that were spared, as their bytes were there.", registry=REGISTRY
+)
+file_bytes_patched = Counter(
+    "chat4all_file_bytes_patched_total", "Bytes of files that came through the platform by PATCH.", registry=REGISTRY
+)
+uploads_open = Gauge("chat4all_uploads_open", "Uploads that take parts, when reap last looked.", registry=REGISTRY)
+uploads_reaped = Counter(
+    "chat4all_uploads_reaped_total", "Uploads that were aborted because nobody finished them.", registry=REGISTRY
+)
+blobs_buried = Counter(
+    "chat4all_blobs_buried_total", "Objects deleted because no file used them any more.", registry=REGISTRY
+)
 accept_seconds = Histogram(
     "chat4all_accept_seconds", "A message's request until its 202.", registry=REGISTRY, buckets=_SECONDS
 )
@@ -159,6 +176,11 @@ def delivery(channel: str, outcome: str) -> None:
 
 def status_recorded(channel: str, status: str) -> None:
     _child(statuses, channel, status).inc()
+
+
+def file_verified(outcome: str, size: int) -> None:
+    _child(files_verified, outcome).inc()
+    file_bytes_verified.inc(size)
 
 
 def event_parked(tenant: str) -> None:

@@ -9,7 +9,9 @@ from shared.ports.clock import Clock, Ids
 from shared.ports.event_log import EventLog
 from shared.ports.event_sink import EventSink
 from shared.ports.fan_out import FanOut
+from shared.ports.object_store import ObjectStore
 from shared.ports.outbox import Outbox
+from shared.ports.scanner import Scanner
 from shared.ports.sweeper import Sweeper
 from shared.ports.tables import Tables
 from shared.ports.vault import PasswordHasher, Vault
@@ -33,6 +35,8 @@ class Ports:
     channels: Channels
     sweeper: Sweeper
     webhooks: WebhookSender
+    objects: ObjectStore
+    scanner: Scanner
     webhook_policy: WebhookPolicy = field(default_factory=WebhookPolicy)
 
 
@@ -44,9 +48,11 @@ __all__ = [
     "EventSink",
     "FanOut",
     "Ids",
+    "ObjectStore",
     "Outbox",
     "PasswordHasher",
     "Ports",
+    "Scanner",
     "Sweeper",
     "Tables",
     "Vault",

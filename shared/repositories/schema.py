@@ -6,6 +6,7 @@ platform's own tenant "-", which no tenant can be named.
 """
 
 from shared.ports.tables import Table, Type
+from shared.repositories.file_schema import FILE_TABLES
 from shared.repositories.identity_schema import IDENTITY_TABLES
 from shared.repositories.identity_schema import PLATFORM as PLATFORM
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
@@ -270,5 +271,6 @@ TABLES: tuple[Table, ...] = (
     OUTBOX,
     OUTBOX_SWEPT,
     *WEBHOOK_TABLES,
+    *FILE_TABLES,
     *IDENTITY_TABLES,
 )

@@ -11,10 +11,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from functions.channels import http as channels
+from functions.complete_upload import http as complete_upload
 from functions.conversations import http as conversations
 from functions.dead_letter import http as dead_letter
 from functions.events import http as events
+from functions.files import http as files
 from functions.inbound import http as inbound
+from functions.initiate_upload import http as initiate_upload
 from functions.messages import http as messages
 from functions.presence import http as presence
 from functions.rate_limits import http as rate_limits
@@ -43,6 +46,9 @@ ROUTERS: dict[str, Any] = {
     "messages": messages.router,
     "realtime": realtime.router,
     "presence": presence.router,
+    "initiate-upload": initiate_upload.router,
+    "complete-upload": complete_upload.router,
+    "files": files.router,
     "channels": channels.router,
     "routing-rules": routing_rules.router,
     "webhooks": webhooks.router,
@@ -65,6 +71,7 @@ class Api:
         more: Iterable[APIRouter] = (),
         limits: Limits = Limits(),
         sockets: SocketLimits = SocketLimits(),
+        objects: Any = None,
     ) -> None:
         """
         Args:
@@ -73,7 +80,9 @@ class Api:
             more: routers of the runtime's own.
             limits: how often callers may come; without any, as often as they like.
             sockets: the same for sockets, and which pages may open them. Start and stop ``gateway``.
+            objects: serves presigned URLs, where this process does.
         """
+        self._objects = objects
         self._sync = sync
         for name in ROUTERS:
             made.setdefault(name, functions.new(name, ports))
@@ -94,6 +103,8 @@ class Api:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self.gateway.serves(scope):
             await self.gateway(scope, receive, send)
+        elif self._objects is not None and scope["type"] == "http" and scope["path"].startswith("/objects/"):
+            await self._objects(scope, receive, send)
         elif scope["type"] != "http" or scope["method"] in _READS:
             await self.app(scope, receive, send)
         elif scope["path"] == "/v1/messages" and scope["method"] == "POST":

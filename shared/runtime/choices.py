@@ -2,22 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from shared.domain.webhook import WebhookPolicy
+from shared.runtime.object_stores import s3_settings
 from shared.runtime.webhook_policy import policy_of, private_allowed
+
+if TYPE_CHECKING:
+    from shared.adapters.s3.settings import S3Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """
     ``keys``: of the vault, the first seals. ``provider_hosts``: that channel accounts may name beside the providers'
-    own. ``private_webhooks``: webhooks may go to this machine and its neighbours.
+    own. ``private_webhooks``: webhooks may go to this machine and its neighbours. ``url``: how clients reach this
+    process; presigned URLs of a folder begin with it. ``s3``: keeps the bytes of files; without it a folder does.
+    ``clamav``: where clamd is; without it no file is scanned.
     """
 
     keys: Sequence[bytes] = field(default=(), repr=False)
     provider_hosts: Sequence[str] = ()
     webhook_policy: WebhookPolicy = field(default_factory=WebhookPolicy)
     private_webhooks: bool = False
+    url: str = "http://127.0.0.1:8080"
+    s3: "S3Settings | None" = None
+    clamav: str = ""
 
     @classmethod
     def read(cls, cfg: Mapping[str, str]) -> "Choices":
@@ -32,6 +42,9 @@ class Choices:
             provider_hosts=split(cfg.get("CHAT4ALL_PROVIDER_HOSTS", "")),
             webhook_policy=policy_of(cfg),
             private_webhooks=private_allowed(cfg),
+            url=cfg.get("CHAT4ALL_PUBLIC_URL", "http://127.0.0.1:8080"),
+            s3=s3_settings(cfg, mode=cfg.get("CHAT4ALL_MODE", "embedded")),
+            clamav=cfg.get("CHAT4ALL_CLAMAV", ""),
         )
 
 

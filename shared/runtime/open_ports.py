@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.ports import Ports
+from shared.runtime import object_stores
 from shared.runtime.choices import Choices
 from shared.runtime.dependency import Dependency
 from shared.runtime.engines import Engines
@@ -55,7 +56,9 @@ async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
 
     if not choices.keys:
         choices = replace(choices, keys=[_key_beside(folder)])
-    async with open_servers(Engines.read(cfg), choices, k_sink=cfg[K_SINK] if mode == KNATIVE else None) as opened:
+    k_sink = cfg[K_SINK] if mode == KNATIVE else None
+    kept = Path(folder) if folder else None
+    async with open_servers(Engines.read(cfg), choices, folder=kept, k_sink=k_sink) as opened:
         yield opened
 
 
@@ -84,9 +87,11 @@ async def open_embedded(
         CorruptDatabase: the database file cannot be used.
         OSError: the folder cannot be read or written.
     """
+    from shared.adapters.clamav.scanner import ClamavScanner
     from shared.adapters.http.webhook_sender import webhook_sender
     from shared.adapters.local.clock import RandomIds, SystemClock
     from shared.adapters.local.hasher import Argon2Hasher
+    from shared.adapters.local.scanner import NoScanner
     from shared.adapters.local.vault import FernetVault, load_or_create_key
     from shared.adapters.memory.cache import MemoryCache
     from shared.adapters.memory.fan_out import MemoryFanOut
@@ -105,7 +110,11 @@ async def open_embedded(
     try:
         tables = SqliteTables(database, clock, TABLES)
         log = SqliteEventLog(database, path)
-        async with http_client() as http, webhook_sender(private_allowed=choices.private_webhooks) as webhooks:
+        async with (
+            http_client() as http,
+            webhook_sender(private_allowed=choices.private_webhooks) as webhooks,
+            object_stores.open_objects(folder, choices, clock) as objects,
+        ):
             ports = Ports(
                 clock=clock,
                 ids=RandomIds(),
@@ -121,6 +130,8 @@ async def open_embedded(
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
                 webhooks=webhooks,
                 webhook_policy=choices.webhook_policy,
+                objects=objects.store,
+                scanner=ClamavScanner(choices.clamav) if choices.clamav else NoScanner(),
             )
 
             def runner(
@@ -134,6 +145,7 @@ async def open_embedded(
                 await log.latest(1)
                 return "readable"
 
-            yield Opened(ports, runner, {"database": Dependency(readable)}, database.sync)
+            dependencies = {"database": Dependency(readable), "objects": object_stores.dependency(objects)}
+            yield Opened(ports, runner, dependencies, database.sync, objects.serve)
     finally:
         await database.close()

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.domain.errors import Unavailable
 from shared.observability.log import log
 from shared.ports import Ports
+from shared.runtime import object_stores
 from shared.runtime.choices import Choices, split
 from shared.runtime.dependency import Check, Dependency
 from shared.runtime.engines import Engines
@@ -35,6 +37,7 @@ async def open_servers(
     engines: Engines,
     choices: Choices,
     *,
+    folder: Path | None = None,
     k_sink: str | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[Opened]:
@@ -46,6 +49,7 @@ async def open_servers(
 
     Args:
         choices: the keys of the vault are the same in every process of an installation.
+        folder: for files, where they are not in an S3.
         k_sink: the broker's ingress that a SinkBinding names; without it events go to Kafka itself.
         waiting: learns what is waited for at the start.
 
@@ -56,12 +60,14 @@ async def open_servers(
         from shared.adapters.cassandra.schema import SchemaMismatch
         from shared.adapters.cassandra.settings import CassandraSettings
         from shared.adapters.cassandra.tables import CassandraTables
+        from shared.adapters.clamav.scanner import ClamavScanner
         from shared.adapters.http.webhook_sender import webhook_sender
         from shared.adapters.kafka import topics
         from shared.adapters.kafka.cluster import Cluster
         from shared.adapters.kafka.event_log import KafkaEventLog
         from shared.adapters.local.clock import RandomIds, SystemClock
         from shared.adapters.local.hasher import Argon2Hasher
+        from shared.adapters.local.scanner import NoScanner
         from shared.adapters.local.vault import FernetVault
         from shared.adapters.nats.fan_out import NatsFanOut
         from shared.adapters.redis.cache import RedisCache
@@ -103,6 +109,7 @@ async def open_servers(
         event_log = KafkaEventLog(cluster, engines.kafka_topic)
         clock, ids = SystemClock(), RandomIds()
         http = await stack.enter_async_context(http_client())
+        objects = await stack.enter_async_context(object_stores.open_objects(folder, choices, clock))
         webhooks = await stack.enter_async_context(webhook_sender(private_allowed=choices.private_webhooks))
         ports = Ports(
             clock=clock,
@@ -119,6 +126,8 @@ async def open_servers(
             sweeper=OutboxSweeper(tables, sink, clock, TABLES),
             webhooks=webhooks,
             webhook_policy=choices.webhook_policy,
+            objects=objects.store,
+            scanner=ClamavScanner(choices.clamav) if choices.clamav else NoScanner(),
         )
 
         def runner(triggers: "Iterable[Trigger]", subscribers: "Mapping[str, Subscriber]", pace: "Pace") -> "Runner":
@@ -136,7 +145,9 @@ async def open_servers(
                 "kafka": Dependency(topics.Check(cluster, engines.kafka_topic)),
                 "redis": Dependency(_asking(cache.ping), needed=False),
                 "nats": Dependency(_asking(fan_out.ping), needed=False),
+                "objects": object_stores.dependency(objects),
             },
+            serve_objects=objects.serve,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.ports import Ports
 from shared.runtime.dependency import Dependency
@@ -21,13 +21,15 @@ async def _on_disk_already() -> None:
 class Opened:
     """
     ``runner`` makes what wakes the subscribers, by service, of these Triggers. ``sync`` returns once all that was
-    written is on disk; a store of its own acknowledges nothing before.
+    written is on disk; a store of its own acknowledges nothing before. ``serve_objects``: the ASGI application of
+    presigned URLs, None when they lead elsewhere.
     """
 
     ports: Ports
     runner: "Callable[[Iterable[Trigger], Mapping[str, Subscriber], Pace], Runner]"
     dependencies: Mapping[str, Dependency]
     sync: Callable[[], Awaitable[None]] = _on_disk_already
+    serve_objects: Any = None
 
 
 Tell = Callable[[str, str | None], None]

@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from shared.adapters.s3.settings import S3Settings
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.domain.identity import Tenant
@@ -129,8 +130,8 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
     return asyncio.run(limit())
 
 
-def _open(settings: Settings, waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
-    choices = _choices(settings)
+def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
+    choices = _choices(settings, url)
     if settings.mode == KNATIVE:
         raise StartError(
             "on Knative every function is a Service of its own: apply the manifests under knative/",
@@ -143,10 +144,10 @@ def _open(settings: Settings, waiting: Waiting | None = None) -> AbstractAsyncCo
 
     if not choices.keys:
         choices = replace(choices, keys=[load_or_create_key(settings.data_dir / "vault.key")])
-    return open_servers(_engines(settings), choices, waiting=waiting)
+    return open_servers(_engines(settings), choices, folder=settings.data_dir, waiting=waiting)
 
 
-def _choices(settings: Settings) -> Choices:
+def _choices(settings: Settings, url: str) -> Choices:
     keys = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
     return Choices(
         keys=[key.encode() for key in keys],
@@ -158,6 +159,22 @@ def _choices(settings: Settings) -> Choices:
             disable_after=timedelta(hours=settings.webhook_disable_after),
         ),
         private_webhooks=_private_webhooks(settings),
+        url=url,
+        s3=_s3(settings),
+        clamav=settings.clamav,
+    )
+
+
+def _s3(settings: Settings) -> S3Settings | None:
+    if (settings.object_store or ("folder" if settings.mode == EMBEDDED else "s3")) == "folder":
+        return None
+    return S3Settings(
+        bucket=settings.s3_bucket,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+        region=settings.s3_region,
     )
 
 
@@ -211,13 +228,13 @@ async def _start(
     """Everything behind the door; ``stack`` closes it."""
     wired = wiring.read()
     await stack.enter_async_context(spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio))
-    opened = await stack.enter_async_context(_open(settings, waiting))
+    url = _url(settings, listening)
+    opened = await stack.enter_async_context(_open(settings, url, waiting))
     ports = opened.ports
     if settings.failpoint:
         ports = arm(ports, settings.failpoint)
     _check_channels(ports)
     await check_key(ports)
-    url = _url(settings, listening)
     new_client = await _first_client(settings, ports, url)
     made = {name: functions.new(name, ports) for name in functions.names()}
     triggers = triggers_of(wired, settings.triggers)
@@ -229,6 +246,7 @@ async def _start(
         _own_routers(opened, runner, settings),
         limits_of(settings),
         sockets_of(settings),
+        opened.serve_objects,
     )
     simulators = await _mount_simulators(settings, api, url, stack)
     metrics.REGISTRY.register(runner)

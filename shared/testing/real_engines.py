@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from shared.adapters.kafka.cluster import Cluster
     from shared.adapters.nats.fan_out import NatsFanOut
     from shared.adapters.redis.cache import RedisCache
+    from shared.adapters.s3.object_store import S3ObjectStore
+    from shared.adapters.s3.settings import S3Settings
 
 ADDRESSES = {
     "cassandra": "CHAT4ALL_CASSANDRA_CONTACT_POINTS",
     "kafka": "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS",
     "redis": "CHAT4ALL_REDIS_URL",
     "nats": "CHAT4ALL_NATS_URL",
+    "minio": "CHAT4ALL_MINIO_ENDPOINT",
+    "versitygw": "CHAT4ALL_VERSITYGW_ENDPOINT",
 }
 """The variable that says where an engine is, by engine."""
 
@@ -157,3 +161,29 @@ async def nats_fan_out(**options: Any) -> AsyncIterator["NatsFanOut"]:
         yield fan_out
     finally:
         await fan_out.close()
+
+
+def s3_settings(engine: str, **more: Any) -> "S3Settings":
+    """``engine``: minio or versitygw."""
+    from shared.adapters.s3.settings import S3Settings
+
+    prefix = ADDRESSES[engine].removesuffix("ENDPOINT")
+    given = {
+        "endpoint": address(engine),
+        "access_key": _environment.get(f"{prefix}ACCESS_KEY"),
+        "secret_key": _environment.get(f"{prefix}SECRET_KEY"),
+        "bucket": "chat4all-tests",
+    }
+    return S3Settings(**(given | more))
+
+
+@asynccontextmanager
+async def s3_object_store(engine: str, **more: Any) -> AsyncIterator["S3ObjectStore"]:
+    """In a bucket for tests, which is made by the first and kept."""
+    from shared.adapters.s3.object_store import S3ObjectStore
+
+    store = S3ObjectStore(s3_settings(engine, **more))
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,1 @@
+"""Files to and from the platform: in parts, resumable, in constant memory, checked."""
