@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 
 from shared.testing.live import CANARY, Caller, Process, Providers
+from shared.testing.platform import UNLIMITED
+
+WEBHOOKS = {
+    "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true",
+    "CHAT4ALL_WEBHOOK_SCHEDULE": "1,1,1",
+    "CHAT4ALL_WEBHOOK_TIMEOUT": "5",
+}
+"""Receivers are at 127.0.0.1, and nobody waits for days."""
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with Process(tmp_path_factory.mktemp("flow") / "data") as running:
+    data = tmp_path_factory.mktemp("flow") / "data"
+    with Process(data, settings={**UNLIMITED, **WEBHOOKS}) as running:
         yield running.start()
         assert running.stop() == 0
     # I11, over all that happened: lines of JSON, and never what people wrote.
