@@ -5,6 +5,7 @@ A heartbeat is a row of its device. An open socket is a row too, written when it
 is open its gateway answers for it with one row of its own, however many sockets it holds.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -89,6 +90,7 @@ class Presence:
                 for user, devices in groupby(rows, key=lambda row: str(row["user"])):
                     gone = [row for row in devices if not is_present(_device(row), gateways, now)]
                     changed += await self._forget(shard, user, gone, gateways) if gone else 0
+                await asyncio.sleep(0)  # whoever has ten thousand devices to look at holds nobody up
                 if len(rows) < _PAGE:
                     break
                 after = str(rows[-1]["user"])
