@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _PAGE = 200
+_UNAUTHENTICATED = 401
 _PATIENCE = 65  # seconds: a rate limit's window is a minute
 
 
@@ -104,7 +105,8 @@ class Platform:
         timeout: float | None = None,
     ) -> Answer:
         """
-        One request. Parameters that are None are left out; a rate limit is waited for, up to a minute.
+        One request. Parameters that are None are left out; a rate limit is waited for, up to a minute, and a token
+        that has ended is replaced.
 
         Raises:
             PlatformRefused: any answer from 300 on.
@@ -112,12 +114,13 @@ class Platform:
         """
         import httpx
 
-        headers = {} if anonymous else {"Authorization": f"Bearer {self._bearer()}"}
-        if act_as:
-            headers["X-Act-As"] = act_as
+        headers = {"X-Act-As": act_as} if act_as else {}
         given = {name: value for name, value in (params or {}).items() if value is not None}
         limit = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+        renewed = anonymous
         while True:
+            if not anonymous:
+                headers["Authorization"] = f"Bearer {self._bearer()}"
             began = time.perf_counter()
             try:
                 response = self._http.request(method, path, json=body, params=given, headers=headers, timeout=limit)
@@ -127,6 +130,9 @@ class Platform:
             content = _content(response)
             if response.is_success:
                 return Answer(response.status_code, response.headers, content, elapsed)
+            if response.status_code == _UNAUTHENTICATED and not renewed:
+                renewed, self._token = True, None  # it may have ended: a token lasts an hour
+                continue
             pause = _pause(response)
             if pause is None:
                 raise PlatformRefused(response.status_code, _problem(response, content), content)
