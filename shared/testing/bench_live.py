@@ -54,6 +54,8 @@ class LiveStep:
     behind: float
     """Seconds from the schedule's end to the last frame."""
     cpu_ms_per_message: float
+    main_ms: float
+    """Of the main thread, which is what bounds one process."""
     resident_mib: float
     lacking: int
     faults: list[str] = field(default_factory=list)
@@ -130,6 +132,7 @@ class LiveJob:
             generator_late_ms=milliseconds(step.lateness()),
             behind=round(behind, 2),
             cpu_ms_per_message=round(per_message * (after.cpu - before.cpu), 3),
+            main_ms=round(main, 3),
             resident_mib=round(after.resident),
             lacking=lacking,
             faults=audience.faults[-5:] if audience.faulty > faulty else [],
