@@ -206,7 +206,7 @@ async def _run(settings: Settings, announce: Announce) -> None:
             )
             log.info("started", url=url, mode=settings.mode)
             gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
-            gc.set_threshold(50_000, 20, 50)  # requests leave few cycles: 700, the default, costs 8 % of the CPU
+            gc.set_threshold(10_000, 10, 100)  # requests leave few cycles: the default, 700, costs 8 % of the CPU
             await server.serve(sockets=[listening])
             log.info("stopping")
 
