@@ -36,8 +36,6 @@ _VERIFY = 4
 _UNANSWERED = 2
 _WARNING = 60
 """Seconds before its end that a token's holder is told."""
-_REORDERED = 0.05
-"""Seconds that a frame may be overtaken by before it is looked for."""
 _LINGER = 60.0
 """Seconds that nobody's subjects are still heard: whoever lost their connection comes back to them."""
 _RECEIPTS_EVERY = 0.5
@@ -364,7 +362,7 @@ class Hub:
                 self._deliver(it, ready)
             self._stirred.add(it)
             if it.line.gap and not it.mending and it.line.position is not None:
-                self._spawn(self._mend(it, patience=_REORDERED))
+                self._spawn(self._mend(it, patience=self._limits.patience))
         else:
             self._tell(subject, it.audience, item)
 
@@ -452,11 +450,12 @@ class Hub:
             await asyncio.sleep(self._limits.heartbeat / _SLOTS)
             self._ticks += 1
             try:
-                await self._turn()
+                await self.turn()
             except Exception as error:  # noqa: BLE001  the next one tries again
                 log.warning("a tick failed", function="realtime", exc_info=error)
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
+        """What one tick does: pings, lost frames, tokens, memberships, subjects that nobody needs."""
         due = self._slots[self._ticks % _SLOTS]
         self._ping(list(due))
         quiet, self._quieting = self._quieting - self._stirred, self._stirred

@@ -24,6 +24,8 @@ class Limits:
     """That a client may send; further ones wait."""
     heartbeat: float = 25.0
     """Seconds between pings; who answers neither of two is gone."""
+    patience: float = 0.05
+    """Seconds that a frame which was overtaken is waited for before it is read from the timeline."""
 
     @property
     def quota(self) -> Quota:

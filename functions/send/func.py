@@ -11,7 +11,6 @@ from typing import ClassVar
 from events import Event, EventData, MessageSendRequested
 from events.vocabulary import IN_APP, File, Placeholder, System
 from shared.domain import message as rules
-from shared.domain.conversation import Conversation
 from shared.domain.errors import Conflict, Invalid, NotAMember, NotFound
 from shared.domain.file import OPEN, State
 from shared.domain.message import Draft
@@ -29,7 +28,7 @@ MAX_TTL = 366 * 24 * 3600  # seconds
 class Facts:
     """What is known of the conversation when the message comes."""
 
-    conversation: Conversation | None
+    exists: bool
     sender_is_member: bool
     strangers: Collection[str]  # recipients named by user_id who are no members
     file: FileRecord | None = None  # the one that the payload names, if the sender may use it
@@ -45,7 +44,7 @@ def decide(draft: Draft, facts: Facts) -> Draft:
         Invalid: a recipient is not in it, or the sender has no such file.
         Conflict: the file is not ready yet.
     """
-    if facts.conversation is None:
+    if not facts.exists:
         raise NotFound(f"there is no conversation {draft.conversation_id!r}; make one with POST /v1/conversations")
     if not facts.sender_is_member:
         raise NotAMember(f"{draft.sender!r} is not a member of this conversation and cannot send to it")
@@ -144,18 +143,16 @@ class Send:
         return accepted
 
     async def _facts(self, tenant: str, draft: Draft) -> Facts:
-        conversation = await self.conversations.get(tenant, draft.conversation_id)
-        if conversation is None:
-            return Facts(None, False, ())
         is_member = self.conversations.is_member
+        # Who is in it shows that it exists: one read for each message, not two.
+        if not await is_member(tenant, draft.conversation_id, draft.sender):
+            return Facts(await self.conversations.get(tenant, draft.conversation_id) is not None, False, ())
         strangers = [
             entry
             for entry in draft.to or ()
             if rules.prefixed(entry) is None and not await is_member(tenant, draft.conversation_id, entry)
         ]
-        sender_is_member = await is_member(tenant, draft.conversation_id, draft.sender)
-        file = await self._file(tenant, draft)
-        return Facts(conversation, sender_is_member, strangers, file)
+        return Facts(True, True, strangers, await self._file(tenant, draft))
 
     async def _file(self, tenant: str, draft: Draft) -> FileRecord | None:
         """The file that the message carries, if its sender may use it."""

@@ -57,7 +57,9 @@ class WebhookChanges(Body):
 
 class Rotation(Body):
     secret: Secret | None = Field(None, description="As in POST /v1/webhooks")
-    keep_hours: Annotated[Integer, Field(ge=0, le=168, description="How long the old one signs too")] = 24
+    keep_hours: Annotated[Integer, Field(ge=0, le=168, description="How long old ones sign too; 0: one has leaked")] = (
+        24
+    )
 
 
 class WebhookAnswer(Answer):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _PAGE = 200
+_UNAUTHENTICATED = 401
 _PATIENCE = 65  # seconds: a rate limit's window is a minute
 
 
@@ -105,7 +106,8 @@ class Platform:
         timeout: float | None = None,
     ) -> Answer:
         """
-        One request. Parameters that are None are left out; a rate limit is waited for, up to a minute.
+        One request. Parameters that are None are left out; a rate limit is waited for, up to a minute, and a token
+        that has ended is replaced.
 
         Raises:
             PlatformRefused: any answer from 300 on.
@@ -113,12 +115,15 @@ class Platform:
         """
         import httpx
 
-        sent = dict(headers or {}) if anonymous else {"Authorization": f"Bearer {self._bearer()}", **(headers or {})}
+        sent = dict(headers or {})
         if act_as:
             sent["X-Act-As"] = act_as
         given = {name: value for name, value in (params or {}).items() if value is not None}
         limit = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+        renewed = anonymous
         while True:
+            if not anonymous:
+                sent["Authorization"] = f"Bearer {self._bearer()}"
             began = time.perf_counter()
             try:
                 response = self._http.request(method, path, json=body, params=given, headers=sent, timeout=limit)
@@ -128,6 +133,9 @@ class Platform:
             content = _content(response)
             if response.is_success:
                 return Answer(response.status_code, response.headers, content, elapsed)
+            if response.status_code == _UNAUTHENTICATED and not renewed:
+                renewed, self._token = True, None  # it may have ended: a token lasts an hour
+                continue
             pause = _pause(response)
             if pause is None:
                 raise PlatformRefused(response.status_code, _problem(response, content), content)

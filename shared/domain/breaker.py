@@ -26,6 +26,8 @@ class Breaker(Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     recipients: tuple[int, ...] = ()
     """Whose calls failed since the last that worked; by a number that names nobody."""
+    trying: bool = False
+    """Whether one call was let through since it opened: whose failure tells something new."""
 
     def state(self, now: datetime) -> Literal["closed", "open", "half-open"]:
         if self.until is None:
@@ -35,7 +37,7 @@ class Breaker(Struct, frozen=True, kw_only=True):
 
 def let_through(breaker: Breaker, now: datetime) -> Breaker:
     """The state after one call was let through half-open: nobody else goes until it is known how it went."""
-    return structs.replace(breaker, until=now + FIRST_PAUSE)
+    return structs.replace(breaker, until=now + FIRST_PAUSE, trying=True)
 
 
 def succeeded(_: Breaker) -> Breaker:
@@ -55,8 +57,11 @@ def failed(breaker: Breaker, now: datetime, *, who: int, at_once: bool = False) 
     """
     After a failure of the provider, not of the message; ``at_once`` when the account itself is broken.
 
-    One recipient alone opens nothing: their mailbox waits by itself.
+    One recipient alone opens nothing: their mailbox waits by itself. Calls that were under way when it opened, and
+    fail after that, open it for no longer: ten of them would be taken for ten tries.
     """
+    if breaker.state(now) == "open" and not breaker.trying:
+        return breaker
     failures = breaker.failures + 1
     recipients = tuple(dict.fromkeys((*breaker.recipients, who)))[-REMEMBERED:]
     many = failures >= THRESHOLD and len(recipients) >= RECIPIENTS

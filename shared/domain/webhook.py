@@ -166,7 +166,7 @@ MAX_OLD_KEYS = 10
 
 
 def rotated(keys: Sequence[Key], secret: str, until: datetime) -> tuple[Key, ...]:
-    """The keys with a new one in front; the one before signs until ``until``."""
+    """The keys with a new one in front; those before sign until ``until``, and no longer than they would have."""
     old = [replace(key, until=until if key.until is None else min(key.until, until)) for key in keys]
     return (Key(secret), *old[:MAX_OLD_KEYS])
 

@@ -75,19 +75,6 @@ def headers(message_id: str, at: datetime, body: bytes, keys: Sequence[str]) -> 
     }
 
 
-def holds(given: dict[str, str], body: bytes, key: str, now: datetime, *, tolerance: int = 300) -> bool:
-    """
-    Whether a webhook with these headers (names in lower case) was signed with the ``whsec_`` key, at most
-    ``tolerance`` seconds from ``now``. For receivers.
-    """
-    timestamp = given.get("webhook-timestamp", "")
-    if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > tolerance:
-        return False
-    signed = b".".join((given.get("webhook-id", "").encode(), timestamp.encode(), body))
-    expected = _signature(key, signed).encode()
-    return any(hmac.compare_digest(expected, one.encode()) for one in given.get("webhook-signature", "").split())
-
-
 def _signature(key: str, signed: bytes) -> str:
     if key.startswith(SHARED):
         digest = hmac.new(_decoded(key, SHARED), signed, hashlib.sha256).digest()

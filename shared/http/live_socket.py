@@ -60,7 +60,7 @@ class LiveSocket(WebSocketsSansIOProtocol):
 
     def slim(self) -> None:
         """Forget the handshake: the socket may live for days."""
-        self.request = self.response = None
+        del self.request, self.response
         self.scope["headers"] = []
 
     def pause_writing(self) -> None:

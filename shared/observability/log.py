@@ -85,6 +85,9 @@ def write_to(target: IO[str] | logging.Handler, *, level: str = "INFO", service:
     handler.setFormatter(JsonFormatter(service))
     ours, everybody = logging.getLogger(SERVICE), logging.getLogger()
     ours.handlers, everybody.handlers = [handler], [handler]
+    # https://docs.python.org/3/howto/logging.html#optimization: no line of ours says where it was written.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     ours.propagate = False
     ours.setLevel(level)
     everybody.setLevel("WARNING")

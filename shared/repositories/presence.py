@@ -5,6 +5,7 @@ A heartbeat is a row of its device. An open socket is a row too, written when it
 is open its gateway answers for it with one row of its own, however many sockets it holds.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -22,6 +23,7 @@ SHARDS = 16
 SOURCE = "/functions/presence"
 _DEVICES = 50  # of one user that are looked at
 _GATEWAYS = 1000
+_AT_ONCE = 50  # users who are told of together: a gateway that dies leaves thousands behind
 _PAGE = 1000  # devices in one look of ``expire``
 _FORGET_GATEWAY = 10 * OFFLINE_AFTER
 
@@ -86,9 +88,15 @@ class Presence:
         for shard in range(SHARDS):
             after: str | None = None
             while rows := await self._tables.slice(PRESENT_DEVICES, (PLATFORM, shard), after=after, limit=_PAGE):
-                for user, devices in groupby(rows, key=lambda row: str(row["user"])):
-                    gone = [row for row in devices if not is_present(_device(row), gateways, now)]
-                    changed += await self._forget(shard, user, gone, gateways) if gone else 0
+                leaving = [
+                    (user, gone)
+                    for user, devices in groupby(rows, key=lambda row: str(row["user"]))
+                    if (gone := [row for row in devices if not is_present(_device(row), gateways, now)])
+                ]
+                for some in (leaving[first : first + _AT_ONCE] for first in range(0, len(leaving), _AT_ONCE)):
+                    told = await asyncio.gather(*(self._forget(shard, user, gone, gateways) for user, gone in some))
+                    changed += sum(told)
+                await asyncio.sleep(0)  # whoever has ten thousand devices to look at holds nobody up
                 if len(rows) < _PAGE:
                     break
                 after = str(rows[-1]["user"])

@@ -88,11 +88,11 @@ class FunctionService:
             async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
                 function = new(name, ports)
                 self._name = name
-                self._face = http_face(name, function, ports, cfg)
-                if getattr(function, "accepts", ()):
-                    self._host = FunctionHost(name, function, ports.clock)
-                self._opened.set()
-                await self._leave.wait()
+                async with http_face(name, function, ports, cfg) as self._face:
+                    if getattr(function, "accepts", ()):
+                        self._host = FunctionHost(name, function, ports.clock)
+                    self._opened.set()
+                    await self._leave.wait()
         except (WiringError, StartError) as error:
             log.critical("the function could not be started", function=name, why=str(error))
             raise

@@ -1,6 +1,7 @@
 """The HTTP face of one function as an ASGI application: functions/<name>/http.py alone, behind the same border."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,24 @@ from shared.ports import Ports
 from shared.runtime.functions import folder_of
 
 if TYPE_CHECKING:
+    from functions.realtime.gateway import Gateway
     from functions.realtime.session import Limits as SocketLimits
     from shared.http.rate_limit import Limits
     from shared.settings import Settings
 
+_SETTINGS = (
+    "rate_limit_per_minute",
+    "message_rate_limit_per_minute",
+    "trusted_proxies",
+    "allowed_origins",
+    "sockets_per_user",
+    "socket_frames_per_second",
+)
+"""Those of all settings that an HTTP face reads."""
 
-def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) -> Any | None:
+
+@asynccontextmanager
+async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) -> AsyncIterator[Any | None]:
     """
     None when the function has none. FastAPI is imported only for one that has (design.md 8).
 
@@ -23,23 +36,45 @@ def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) ->
     """
     module = f"functions.{folder_of(name)}.http"
     if find_spec(module) is None:
-        return None
+        yield None
+        return
     from shared.http.app import build_app
     from shared.http.authenticator import Authenticator
     from shared.http.rate_limit import RateLimiter
     from shared.repositories.idempotency import IdempotencyKeys
     from shared.settings import PREFIX, load_settings
 
-    names = ("rate_limit_per_minute", "message_rate_limit_per_minute", "trusted_proxies")
-    settings = load_settings(**{name: cfg[PREFIX + name.upper()] for name in names if PREFIX + name.upper() in cfg})
-    return build_app(
+    settings = load_settings(**{one: cfg[PREFIX + one.upper()] for one in _SETTINGS if PREFIX + one.upper() in cfg})
+    authenticator = Authenticator.of(ports)
+    app = build_app(
         [import_module(module).router(function)],
-        authenticator=Authenticator.of(ports),
+        authenticator=authenticator,
         limiter=RateLimiter.of(ports, limits_of(settings)),
         idempotency_keys=IdempotencyKeys(ports.tables),
         vault=ports.vault,
         clock=ports.clock,
     )
+    if name != "realtime":
+        yield app
+        return
+    from functions.realtime.gateway import Gateway
+
+    gateway = Gateway(function, authenticator, sockets_of(settings))
+    await gateway.start()
+    try:
+        yield _WithSockets(app, gateway)
+    finally:
+        await gateway.stop()
+
+
+class _WithSockets:
+    """The gateway as a process of its own: sockets and streams, and by the application what is asked by HTTP."""
+
+    def __init__(self, app: Any, gateway: "Gateway") -> None:
+        self._app, self._gateway = app, gateway
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await (self._gateway if self._gateway.serves(scope) else self._app)(scope, receive, send)
 
 
 def limits_of(settings: "Settings") -> "Limits":

@@ -16,6 +16,9 @@ from shared.runtime.subscriber import Receive, Scope, Send
 
 GRACE = 25
 """Seconds to finish what is under way after SIGTERM; less than Knative's 30 until SIGKILL."""
+_LIVE_SOCKET = "shared.http.live_socket:LiveSocket"
+"""By name: other functions start without importing it."""
+_MAX_FRAME = 64 * 1024
 
 
 class Application:
@@ -29,10 +32,10 @@ class Application:
         match scope["type"]:
             case "http":
                 await self._http(scope, receive, send)
+            case "websocket":
+                await self._function.handle(scope, receive, send)
             case "lifespan":
                 await self._lifespan(receive, send)
-            case _:
-                await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["path"]:
@@ -89,7 +92,9 @@ def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port:
         port=port,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws=_LIVE_SOCKET if cfg.get("CHAT4ALL_FUNCTION") == "realtime" else "none",
+        ws_max_size=_MAX_FRAME,
+        ws_per_message_deflate=False,
         lifespan="on",
         access_log=False,
         log_config=None,

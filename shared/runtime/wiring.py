@@ -243,7 +243,7 @@ _MODELS: Mapping[str, "type[_Manifest]"] = {
     "sources.knative.dev/v1 PingSource": _PingManifest,
     "serving.knative.dev/v1 Service": _ServiceManifest,
 }
-_OF_THE_CLUSTER_ONLY = {"v1 ConfigMap", "v1 Namespace", "v1 ServiceAccount"}
+_OF_THE_CLUSTER_ONLY = {"v1 ConfigMap", "v1 Namespace", "v1 Service", "v1 ServiceAccount", "apps/v1 Deployment"}
 
 
 def manifests() -> Path:

@@ -54,6 +54,8 @@ class LiveStep:
     behind: float
     """Seconds from the schedule's end to the last frame."""
     cpu_ms_per_message: float
+    main_ms: float
+    """Of the main thread, which is what bounds one process."""
     resident_mib: float
     lacking: int
     faults: list[str] = field(default_factory=list)
@@ -130,6 +132,7 @@ class LiveJob:
             generator_late_ms=milliseconds(step.lateness()),
             behind=round(behind, 2),
             cpu_ms_per_message=round(per_message * (after.cpu - before.cpu), 3),
+            main_ms=round(main, 3),
             resident_mib=round(after.resident),
             lacking=lacking,
             faults=audience.faults[-5:] if audience.faulty > faulty else [],
@@ -154,7 +157,9 @@ class LiveJob:
         reached, rate = 0.0, 0.0
         for rate in LADDER:
             one = await self.step(rate, 4)
-            console.print(f"  {rate}/s for 4 s: {'held' if one.held else f'not held, {one.behind} s behind'}")
+            if not one.held:  # once is other work on the machine
+                one = await self.step(rate, 4)
+            console.print(f"  {rate:g}/s for 4 s: {'held' if one.held else f'not held, {one.behind} s behind'}")
             if not one.held:
                 break
             reached = rate
@@ -292,6 +297,17 @@ async def socket_echo(stack: AsyncExitStack, directory: Path, *, seconds: float,
     return {"per_second": round(len(waits) / elapsed), "round_trip_ms": milliseconds(sorted(waits))}
 
 
+async def _until_kept(rooms: Sequence[Room], users: Sequence[str], patience: float = 60.0) -> None:
+    """What these users have acknowledged is known to the platform: nobody lets go of a socket a moment before."""
+    deadline = time.monotonic() + patience
+    for user in users:
+        while time.monotonic() < deadline:
+            listed = await rooms[0].tenant.must("GET", "/v1/conversations", act_as=user)
+            if not any(one["unread_count"] for one in listed["items"]):
+                break
+            await asyncio.sleep(0.05)
+
+
 @dataclass(slots=True)
 class Crowd:
     """Many sockets that are there and say nothing, and their coming back all at once."""
@@ -363,7 +379,7 @@ async def _storm(client: Client, audience: Audience, rooms: Sequence[Room], plac
     await until_heard()
     for receiver in audience.receivers.values():
         receiver.acknowledge()
-    await asyncio.sleep(3)  # what was acknowledged is kept by then
+    await _until_kept(rooms, [place.user for place in places[:: max(1, len(places) // 100)]])
     audience.cut()
     await asyncio.sleep(1)
     await send(3)

@@ -84,13 +84,13 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> "Process":
-        """Start it and wait until it is ready."""
+    def start(self, *, patience: float = 60.0) -> "Process":
+        """Start it and wait until it is ready, ``patience`` seconds at most."""
         with self.data.with_suffix(".log").open("ab") as output:
             self.child = subprocess.Popen(
                 up(self.data, self.port), stdout=output, stderr=output, env=plain_environment() | dict(self.settings)
             )
-        eventually(self._ready, within=60)
+        eventually(self._ready, within=patience)
         return self
 
     def _ready(self) -> bool:
@@ -109,6 +109,12 @@ class Process:
             return 0
         self.child.terminate()
         return self.child.wait(30)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it runs afterwards."""
+        assert self.child is not None
+        self.child.kill()
+        self.child.wait(30)
 
     def tenant(self, name: str) -> "Caller":
         """A new tenant's client with a token, made beside the running platform as ``chat4all tenants create``."""

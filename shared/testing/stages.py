@@ -72,7 +72,7 @@ async def sample(pid: int, seconds: float, into: Path, *, rate: int = 250) -> Ma
         return {}
     options = ["-p", str(pid), "-d", str(max(1, round(seconds))), "-r", str(rate), "-f", "raw", "-o", str(into)]
     process = await asyncio.create_subprocess_exec(
-        command, "record", "--nonblocking", "--threads", "--full-filenames", *options,
+        command, "record", "--threads", "--full-filenames", *options,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     await process.wait()

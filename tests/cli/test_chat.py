@@ -210,6 +210,20 @@ async def test_a_socket_that_breaks_comes_back_with_a_token_and_answers_pings() 
     assert heard == ["Bearer a-token", "Bearer a-token", {"type": "pong"}]
 
 
+async def test_a_token_is_replaced_before_it_ends() -> None:
+    async def handle(socket: ServerConnection) -> None:
+        await socket.send('{"type":"auth.expiring","expires_at":"2026-11-21T13:00:00.000Z"}')
+        assert json.loads(await socket.recv()) == {"type": "auth", "token": "a-token"}
+        await socket.send('{"type":"auth.renewed","expires_at":"2026-11-21T14:00:00.000Z"}')
+        await socket.send('{"type":"ready"}')
+        await socket.wait_closed()
+
+    async with platform(handle) as url, asyncio.timeout(10):
+        frames = Connection(url, token).frames()
+        assert (await anext(frames))["type"] == READY
+        await frames.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_platform_that_will_never_let_us_in_is_not_asked_again() -> None:
     async def handle(socket: ServerConnection) -> None:
         await socket.close(4403, "not yours")

@@ -428,6 +428,24 @@ def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:
     platform.close()
 
 
+def test_a_token_that_has_ended_is_replaced_once() -> None:
+    """A chat lasts longer than the hour of a token."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.url.path} {request.headers.get('authorization', '')}".strip())
+        if request.url.path == "/auth/token":
+            return httpx.Response(200, json={"access_token": f"t{len(asked)}"})
+        return httpx.Response(200 if asked[-1].endswith("t3") else 401, json={})
+
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(answer))
+    assert platform.get("/v1/users") == {}
+    assert asked == ["/auth/token", "/v1/users Bearer t1", "/auth/token", "/v1/users Bearer t3"]
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(answer))
+    with pytest.raises(PlatformRefused):
+        platform.get("/v1/users")
+
+
 def test_a_rate_limit_that_asks_for_hours_is_a_refusal() -> None:
     def limited(request: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"Retry-After": "7200"})

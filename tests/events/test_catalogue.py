@@ -116,6 +116,7 @@ GOLDEN = {
     "chat4all.echo.received.v1": "70793dfa-8a82-5efd-b476-58c1645d656a",
     "chat4all.member.added.v1": "8776d33b-4582-56b3-bec6-4edb64d9446a",
     "chat4all.member.removed.v1": "343d59ca-6b6b-5cce-98a4-04bec6a64b7f",
+    "chat4all.presence.changed.v1": "0f459912-f370-58e6-bd46-1537f2db6efd",
     "chat4all.message.accepted.v1": "b6f253ab-3b23-52e9-8af6-975a77692fca",
     "chat4all.message.delivered.v1": "997d720b-3b5b-5050-878a-ef27a8f423e7",
     "chat4all.message.failed.v1": "ee13034e-2a35-5866-85fd-edba6378f3bb",

@@ -20,6 +20,13 @@ Environment = Callable[[], dict[str, str]]
 
 SERVERS = pytest.param(servers_environment, id="servers", marks=pytest.mark.real("cassandra", "kafka", "redis", "nats"))
 
+WEBHOOKS = {
+    "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true",
+    "CHAT4ALL_WEBHOOK_SCHEDULE": "1,1,1",
+    "CHAT4ALL_WEBHOOK_TIMEOUT": "5",
+}
+"""Receivers are at 127.0.0.1, and nobody waits for days."""
+
 
 @pytest.fixture(scope="session", params=[pytest.param(dict, id="embedded"), SERVERS])
 def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
@@ -37,7 +44,8 @@ def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Iterator[Process]:
-    with Process(tmp_path_factory.mktemp("flow") / "data", settings=environment()) as running:
+    data = tmp_path_factory.mktemp("flow") / "data"
+    with Process(data, settings={**environment(), **WEBHOOKS}) as running:
         yield running.start()
         assert running.stop() == 0
     # I11, over all that happened: lines of JSON, and never what people wrote.

@@ -23,6 +23,8 @@ MARK = "mine-alone"
 NOWHERE = "nowhere-at-all"
 OPEN = {"/auth/token", "/.well-known/jwks.json", "/metrics", "/health", "/health/live", "/health/ready"}
 WEBHOOKS = "/v1/inbound/"
+STREAM = "/v1/stream"
+"""It ends only when its reader goes: who may read what on it is in test_realtime.py."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Belongings:
 def operations() -> Iterator[tuple[str, str]]:
     for path, methods in DOCUMENT["paths"].items():
         for method in methods:
-            if path not in OPEN and not path.startswith(WEBHOOKS):
+            if path not in OPEN and path != STREAM and not path.startswith(WEBHOOKS):
                 yield method.upper(), path
 
 
@@ -66,12 +68,20 @@ def belongings(a: Caller, account_id: str) -> Belongings:
     a("POST", "/v1/events", content=json.dumps(event), headers={"content-type": "application/cloudevents+json"})
     (parked,) = eventually(lambda: a.must("GET", "/v1/parked")["items"])
     page = a.must("GET", f"/v1/conversations/{talk}/messages", params={"limit": 1})
+    hook = {"url": "http://127.0.0.1:9/", "events": ["message.accepted"], "description": MARK}
+    webhook = a.must("POST", "/v1/webhooks", hook)
+    told = a.conversation(f"ana-{MARK}", f"bruno-{MARK}", type="group", conversation_id=f"told-{MARK}")
+    a.must("POST", "/v1/messages", {"conversation_id": told, "from": f"ana-{MARK}", "payload": payload})
+    deliveries = f"/v1/webhooks/{webhook['webhook_id']}/deliveries"
+    (delivery,) = eventually(lambda: a.must("GET", deliveries)["items"])
     ids = {
         "user_id": f"ana-{MARK}",
         "conversation_id": talk,
         "message_id": said["message_id"],
         "rule_id": rule["rule_id"],
         "parked_id": parked["parked_id"],
+        "webhook_id": webhook["webhook_id"],
+        "delivery_id": delivery["delivery_id"],
         "channel": "whatsapp",
         "account_id": account_id,
         "identifier": number,
@@ -120,6 +130,9 @@ def bodies(path: str, mine: Belongings) -> list[Any]:
             {"match": {"channel": "whatsapp"}, "action": {"type": "conversation", "with": ids["user_id"]}},
         ],
         "/v1/routing-rules/{rule_id}": [{"priority": 1}],
+        "/v1/webhooks": [{"url": "http://127.0.0.1:9/", "events": ["*"]}],
+        "/v1/webhooks/{webhook_id}": [{"description": "taken over", "enabled": False}],
+        "/v1/webhooks/{webhook_id}/replay": [{"since": "2026-01-01T00:00:00Z", "status": "all"}],
         "/v1/events": [
             {"trace_id": mine.trace_id},
             {"message_id": ids["message_id"]},
@@ -148,6 +161,8 @@ FREE = {
     ("GET", "/v1/events"),
     ("GET", "/v1/parked"),
     ("GET", "/v1/routing-rules"),
+    ("GET", "/v1/webhooks"),
+    ("POST", "/v1/webhooks"),
     ("GET", "/v1/rate-limits"),
     ("POST", "/v1/messages/batch"),
 }
@@ -239,6 +254,8 @@ def test_tenant_a_is_as_it_was(mine: Belongings) -> None:
     assert (sorted(conversation["members"]), conversation["metadata"]) == ([f"ana-{MARK}", f"bruno-{MARK}"], {})
     assert a.must("GET", f"/v1/routing-rules/{ids['rule_id']}")["priority"] != 1
     assert a.must("GET", f"/v1/channels/whatsapp/accounts/{ids['account_id']}")["enabled"]
+    webhook = a.must("GET", f"/v1/webhooks/{ids['webhook_id']}")
+    assert (webhook["description"], webhook["enabled"]) == (MARK, True)
     assert [one["parked_id"] for one in a.must("GET", "/v1/parked")["items"]] == [ids["parked_id"]]
     assert a.status(ids["message_id"]) == "SENT"
 

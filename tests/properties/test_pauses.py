@@ -72,6 +72,13 @@ def test_a_broken_account_opens_it_at_once():
     assert failed(Breaker(), NOW, who=1, at_once=True).state(NOW) == "open"
 
 
+def test_calls_that_were_under_way_when_it_opened_open_it_for_no_longer():
+    """Found by the campaign of webhooks: ten tries of a receiver at once, and a pause of five minutes."""
+    opened = failing(THRESHOLD)
+    assert failing(10, opened) == opened
+    assert failing(10, opened, opened.until - FIRST_PAUSE / 2) == opened
+
+
 def test_after_its_pause_one_call_is_let_through():
     opened = failing(THRESHOLD)
     then = opened.until

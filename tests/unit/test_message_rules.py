@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from events import MessageSendRequested
 from events.vocabulary import File, Media, Placeholder, System, Text
 from functions.send.func import MAX_TTL, Facts, check, decide
-from shared.domain.conversation import Conversation
 from shared.domain.errors import Invalid, NotAMember, NotFound
 from shared.domain.message import (
     MAX_METADATA,
@@ -121,15 +120,12 @@ def test_an_event_that_asks_for_a_message_names_it():
     assert message_id_of_event("order 17", "acme") != message_id_of_event("order 17", "umbrella")
 
 
-CONVERSATION = Conversation(conversation_id="c1", type="group", created_at=NOON, created_by="ana", metadata={})
-
-
 @pytest.mark.parametrize(
     ("facts", "error"),
     [
-        (Facts(None, False, ()), NotFound),
-        (Facts(CONVERSATION, False, ()), NotAMember),
-        (Facts(CONVERSATION, True, ("zoe",)), Invalid),
+        (Facts(False, False, ()), NotFound),
+        (Facts(True, False, ()), NotAMember),
+        (Facts(True, True, ("zoe",)), Invalid),
     ],
 )
 def test_who_may_send_where(facts, error):
@@ -139,7 +135,7 @@ def test_who_may_send_where(facts, error):
 
 def test_a_member_may_send():
     draft = checked()
-    assert decide(draft, Facts(CONVERSATION, True, ())) is draft
+    assert decide(draft, Facts(True, True, ())) is draft
 
 
 @pytest.mark.parametrize(

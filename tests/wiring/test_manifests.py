@@ -65,8 +65,11 @@ def test_no_trigger_leaves_its_delivery_to_defaults(path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_function_has_a_service(folder: str) -> None:
-    assert folder in {folder_of(service.function) for service in WIRING.services.values()}
+def test_a_function_has_a_service_or_a_deployment(folder: str) -> None:
+    deployed = {path.stem for path in manifests().glob("deployments/*.yaml")}
+    assert folder in {folder_of(service.function) for service in WIRING.services.values()} | set(
+        map(folder_of, deployed)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(WIRING.services))
@@ -126,8 +129,8 @@ def test_every_timer_wakes_somebody_and_its_data_is_its_event() -> None:
 
 
 def test_every_service_is_restricted_and_probed() -> None:
-    for path in manifests().glob("services/*.yaml"):
-        pod = yaml.safe_load(path.read_text())["spec"]["template"]["spec"]
+    for path in [*manifests().glob("services/*.yaml"), *manifests().glob("deployments/*.yaml")]:
+        pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
         assert container["securityContext"] == {

@@ -73,10 +73,15 @@ class Connection:
                 try:
                     async for text in socket:
                         frame = json.loads(text)
-                        if frame.get("type") == "ping":
-                            await self.send({"type": "pong"})
-                        else:
-                            yield frame
+                        match frame.get("type"):
+                            case "ping":
+                                await self.send({"type": "pong"})
+                            case "auth.expiring":
+                                await self.send({"type": "auth", "token": await self._token()})
+                            case "auth.renewed":
+                                pass
+                            case _:
+                                yield frame
                 finally:
                     self._socket = None
         except ConnectionClosed as closed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from shared.cli.chat.connection import READY, Connection
@@ -15,6 +16,7 @@ _BEFORE = 20  # messages of history that are shown at the start
 _TYPING = 3.0  # seconds between two notices that we are typing
 _WATCHED = 8  # members whose presence is asked for
 _PAGE = 200
+_COMES_BACK = 5.0  # seconds that a message of ours may take to be pushed
 _TOGETHER = 0.05  # seconds in which acknowledgements are gathered
 
 
@@ -28,6 +30,8 @@ class Talk:
         self._connection = Connection(session.platform.client.url, self._token)
         self._outbox = Outbox(self._post, self._was_refused)
         self._typed_at = 0.0
+        self._taken = 0
+        self._heard = asyncio.Event()
         self._acknowledged: dict[tuple[str, str], int] = {}
         self._something = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,9 +58,18 @@ class Talk:
                 self._outbox.add(self._room.conversation_id, self._user, text.strip())
                 self._room.waiting = self._outbox.count
         await self._outbox.empty()
+        await self._until_shown()
         await asyncio.sleep(self._linger)
         for task in background:
             task.cancel()
+
+    async def _until_shown(self) -> None:
+        """What we said last comes back by the socket; if it does not, the platform has it all the same."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COMES_BACK):
+                while self._room.seq < self._taken:
+                    self._heard.clear()
+                    await self._heard.wait()
 
     async def _hear(self) -> None:
         async for frame in self._connection.frames():
@@ -65,6 +78,7 @@ class Talk:
             if self._room.missing(frame):
                 await self._show_history()
             self._show(self._room.take(frame, time.monotonic()))
+            self._heard.set()
             if frame["type"] == READY:
                 self._aside(self._look_who_is_there())
             if frame["type"] == "message":
@@ -108,7 +122,7 @@ class Talk:
         return answer
 
     async def _post(self, message: Json) -> None:
-        await asyncio.to_thread(self._session.platform.post, "/v1/messages", message)
+        self._taken = (await asyncio.to_thread(self._session.platform.post, "/v1/messages", message))["seq"]
 
     async def _token(self) -> str:
         path = f"/v1/users/{segment(self._user)}/tokens"

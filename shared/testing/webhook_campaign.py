@@ -1,0 +1,247 @@
+"""
+What webhooks promise, measured on the platform as a process (D2, D3; reliability.md 1.5, points 8 and 16).
+
+    python -m shared.testing.webhook_campaign outage     receiver down, platform killed: is all told, once?
+    python -m shared.testing.webhook_campaign bulkhead   one of a hundred hangs: do the others notice?
+"""
+
+import statistics
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from shared.testing.live import Caller, Process, eventually
+from shared.testing.platform import UNLIMITED
+from shared.testing.receiver import Receiver, Reply, Taken
+
+ACCEPTED = "message.accepted"
+SETTINGS = {**UNLIMITED, "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true", "CHAT4ALL_SIMULATORS": "false"}
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@dataclass(slots=True)
+class Outage:
+    """What came of it; ``doubled`` are requests that a receiver had answered before, under the same id."""
+
+    accepted: int = 0
+    told: int = 0
+    ids: int = 0
+    events_with_two_ids: int = 0
+    ids_of_two_events: int = 0
+    doubled: int = 0
+    hanging_at_the_kill: int = 0
+    seconds_until_all_was_told: float = 0.0
+
+    @property
+    def kept(self) -> bool:
+        wrong = self.events_with_two_ids + self.ids_of_two_events
+        return self.accepted > 0 and self.told == self.accepted and self.ids == self.told and not wrong
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A client that goes on whatever happens, and remembers what was answered 202."""
+
+    caller: Caller
+    conversation: str
+    pause: float
+    accepted: set[str] = field(default_factory=set)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        n = 0
+        while not self.over.wait(self.pause):
+            n += 1
+            try:
+                self.accepted.add(self.caller.send(self.conversation, "ana", f"{n}")["message_id"])
+            except (httpx.TransportError, AssertionError):
+                continue  # it is being killed, or was not accepted: nothing was promised
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            thread.join()
+
+
+def outage(folder: Path, *, down: float, rate: float) -> Outage:
+    """
+    Send all the while: first the receiver goes, then it hangs and the platform is killed in the middle of requests,
+    then both come back. Nothing may be missing, and each event has one id.
+
+    Args:
+        down: seconds without a receiver.
+    """
+    settings = {**SETTINGS, "CHAT4ALL_WEBHOOK_SCHEDULE": ",".join(["1"] * 3 + ["3"] * 60)}
+    settings["CHAT4ALL_WEBHOOK_TIMEOUT"] = "2"
+    answered: list[Taken] = []
+    with Process(folder / "data", settings=settings) as platform:
+        caller = platform.start().tenant("acme")
+        caller.users("ana", "bruno")
+        talk = caller.conversation("ana", "bruno")
+        with Receiver() as first:
+            port = first.port
+            caller.must("POST", "/v1/webhooks", {"url": first.url(), "events": [ACCEPTED]})
+            sending = _Sending(caller, talk, 1 / rate)
+            with sending.going():
+                eventually(lambda: len(first.taken) >= 5)
+                first.__exit__()
+                answered += first.taken
+                time.sleep(down / 2)
+                hanging = _kill_in_the_middle(platform, port)
+                platform.start()
+                time.sleep(down / 2)
+                back = time.monotonic()
+                with Receiver(port=port) as last:
+                    time.sleep(2)
+                    sending.over.set()
+                    result = _wait(sending, answered, last)
+        result.seconds_until_all_was_told = time.monotonic() - back
+        result.hanging_at_the_kill = hanging
+        return result
+
+
+def _kill_in_the_middle(platform: Process, port: int) -> int:
+    """SIGKILL while requests are open: the receiver has them and answers nothing. How many."""
+    with Receiver(lambda taken: Reply(hang=60), port=port) as hanging:
+        eventually(lambda: hanging.taken, within=60)
+        platform.kill()
+        return len(hanging.taken)
+
+
+def _wait(sending: _Sending, answered: list[Taken], last: Receiver) -> Outage:
+    def told() -> set[str]:
+        return {_message_of(taken) for taken in [*answered, *list(last.taken)]}
+
+    eventually(lambda: told() >= sending.accepted, within=180)
+    answered = answered + list(last.taken)
+    ids_of, events_of = defaultdict(set), defaultdict(set)
+    for taken in answered:
+        ids_of[_message_of(taken)].add(taken.notification_id)
+        events_of[taken.notification_id].add(_message_of(taken))
+    mine = {message: ids for message, ids in ids_of.items() if message in sending.accepted}
+    return Outage(
+        accepted=len(sending.accepted),
+        told=len(mine),
+        ids=len({one for ids in mine.values() for one in ids}),
+        events_with_two_ids=sum(len(ids) > 1 for ids in ids_of.values()),
+        ids_of_two_events=sum(len(events) > 1 for events in events_of.values()),
+        doubled=len(answered) - len(events_of),
+    )
+
+
+def _message_of(taken: Taken) -> str:
+    message_id: str = taken.document["data"]["message_id"]
+    return message_id
+
+
+@dataclass(slots=True)
+class Bulkhead:
+    """Milliseconds from the 202 until a good receiver had it; of all good ones, all fine and with one that hangs."""
+
+    fine: list[float] = field(default_factory=list, repr=False)
+    with_one_hanging: list[float] = field(default_factory=list, repr=False)
+    hung: int = 0
+
+    def percentiles(self) -> dict[str, float]:
+        both = {"fine": self.fine, "with one hanging": self.with_one_hanging}
+        return {
+            f"{name}, p{p}": statistics.quantiles(values, n=100, method="inclusive")[p - 1]
+            for name, values in both.items()
+            for p in (50, 99)
+        }
+
+
+def bulkhead(folder: Path, *, receivers: int, pause: float, seconds: float, rounds: int) -> Bulkhead:
+    """
+    The same messages to all, in turns of ``seconds``: all receivers are fine, and one of them hangs.
+
+    Args:
+        pause: seconds between two messages.
+    """
+    result, hangs = Bulkhead(), threading.Event()
+
+    def answer(taken: Taken) -> Reply:
+        return Reply(hang=60.0) if taken.path == "/0" and hangs.is_set() else Reply()
+
+    with Process(folder / "data", settings=SETTINGS) as platform, Receiver(answer) as receiver:
+        caller = platform.start().tenant("acme")
+        caller.users("ana", "bruno")
+        talk = caller.conversation("ana", "bruno")
+        with ThreadPoolExecutor(10) as pool:
+            bodies = [{"url": receiver.url(f"/{n}"), "events": [ACCEPTED]} for n in range(receivers)]
+            list(pool.map(lambda body: caller.must("POST", "/v1/webhooks", body), bodies))
+        _measure(caller, talk, receiver, receivers, pause, seconds=5)  # warm: connections, caches
+        for _ in range(rounds):
+            hangs.clear()
+            result.fine += _measure(caller, talk, receiver, receivers, pause, seconds)
+            hangs.set()
+            result.with_one_hanging += _measure(caller, talk, receiver, receivers - 1, pause, seconds)
+        result.hung = sum(taken.path == "/0" for taken in receiver.taken)
+    return result
+
+
+def _measure(
+    caller: Caller, talk: str, receiver: Receiver, receivers: int, pause: float, seconds: float
+) -> list[float]:
+    accepted: dict[str, float] = {}
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        message_id = caller.send(talk, "ana")["message_id"]
+        accepted[message_id] = time.monotonic()
+        time.sleep(pause)
+
+    def of_the_good() -> list[Taken]:
+        mine = [taken for taken in list(receiver.taken) if _message_of(taken) in accepted]
+        return [taken for taken in mine if taken.path != "/0"] if receivers % 100 else mine
+
+    wanted = len(accepted) * receivers
+    eventually(lambda: len(of_the_good()) >= wanted, within=60)
+    return [(taken.at - accepted[_message_of(taken)]) * 1000 for taken in of_the_good() if taken.path != "/0"]
+
+
+@app.command("outage")
+def show_outage(
+    down: Annotated[float, typer.Option(help="Seconds without a receiver.")] = 60,
+    rate: Annotated[float, typer.Option(help="Messages a second.")] = 20,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="chat4all-webhooks-") as folder:
+        result = outage(Path(folder), down=down, rate=rate)
+    _print({name: getattr(result, name) for name in Outage.__slots__})
+    raise typer.Exit(0 if result.kept else 1)
+
+
+@app.command("bulkhead")
+def show_bulkhead(receivers: int = 100, pause: float = 0.5, seconds: float = 15, rounds: int = 3) -> None:
+    with tempfile.TemporaryDirectory(prefix="chat4all-webhooks-") as folder:
+        result = bulkhead(Path(folder), receivers=receivers, pause=pause, seconds=seconds, rounds=rounds)
+    found = result.percentiles()
+    moved = found["with one hanging, p99"] / found["fine, p99"] - 1
+    _print({**found, "p99 moved by": f"{moved:+.1%}", "deliveries": len(result.fine) + len(result.with_one_hanging)})
+
+
+def _print(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        print(
+            f"{name.replace('_', ' '):32}{value:.1f}"
+            if isinstance(value, float)
+            else f"{name.replace('_', ' '):32}{value}"
+        )
+
+
+if __name__ == "__main__":
+    app()
