@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from shared.testing.live import CANARY, Caller, Process, eventually, fresh_id
+from shared.testing.live import CANARY, Caller, Process, Providers, eventually, fresh_id
 
 MIB = 1024**2
 PART = 5 * MIB
@@ -597,6 +598,54 @@ def test_a_file_is_sent_once_it_is_ready_by_who_may_read_it(
     assert acme.as_user("clara")("GET", f"/v1/files/{upload.id}").status_code == 404
     assert send("bruno", onward, upload.id).status_code == 202
     assert download(acme.as_user("clara"), upload.id) == CONTENT
+
+
+def test_a_file_goes_to_a_channel_by_its_url_or_as_a_link_when_it_is_too_much(
+    shop: Caller, providers: Providers
+) -> None:
+    number, igsid = "+5511987650042", "17841400000000042"
+    shop.users("ana", "bruno")
+    shop.must("POST", "/v1/users/bruno/channels", {"channel": "whatsapp", "identifier": number})
+    shop.must("POST", "/v1/users/bruno/channels", {"channel": "instagram", "identifier": igsid})
+    talk = shop.conversation("ana", "bruno")
+
+    def sent(content: bytes, **about: str) -> str:
+        body = {"filename": "report.pdf", "content_type": "application/pdf", "size": len(content),
+                "conversation_id": talk, **about}  # fmt: skip
+        ana = shop.acting("ana")
+        upload = Upload(ana, content, ana.must("POST", "/v1/files/initiate", body)).put_all()
+        assert upload.complete().status_code == 200
+        payload = {"type": "file", "file_id": upload.id, "caption": f"look {CANARY}"}
+        message = {"conversation_id": talk, "from": "ana", "payload": payload, "channels": ["whatsapp", "instagram"]}
+        return str(shop.must("POST", "/v1/messages", message)["message_id"])
+
+    def told(message_id: str) -> dict[str, str | None]:
+        """By channel the reason, once both have it."""
+        deliveries = shop.must("GET", f"/v1/messages/{message_id}")["deliveries"]
+        done = {one["channel"]: one["reason"] for one in deliveries if one["status"] in ("SENT", "DELIVERED", "READ")}
+        assert {"whatsapp", "instagram"} <= set(done)
+        return done
+
+    small = CONTENT[:5000]
+    message_id = sent(small)
+    assert set(eventually(lambda: told(message_id)).values()) == {None}
+    on_whatsapp = json.dumps(providers.shown("whatsapp", number))
+    on_instagram = json.dumps(providers.shown("instagram", igsid))
+    assert '"document"' in on_whatsapp
+    assert '"file"' in on_instagram
+    for shown in (on_whatsapp, on_instagram):
+        assert httpx.get(_urls(shown)[-1]).content == small
+
+    message_id = sent(small, filename="archive.zip", content_type="application/zip")
+    reasons = eventually(lambda: told(message_id))
+    assert (reasons["whatsapp"], reasons["instagram"]) == (None, "file_as_link")
+    shown = json.dumps(providers.shown("instagram", igsid))
+    assert "archive.zip (5.0 kB)" in shown
+    assert httpx.get(_urls(shown)[-1]).content == small
+
+
+def _urls(shown: str) -> list[str]:
+    return re.findall(r"https?://[^\s\"\\]+", shown)
 
 
 def test_the_urls_lead_to_the_platform_or_its_store_and_carry_no_secret(begin: Callable[..., Upload]) -> None:

@@ -132,6 +132,8 @@ class House:
             hasher=None,
             channels=OneChannel(channel),
             sweeper=None,
+            objects=None,
+            scanner=None,
         )
         self.timeline = Timeline(self.quiet, AtomicOutbox(self.quiet, self.log), MemoryCache(), self.clock)
 

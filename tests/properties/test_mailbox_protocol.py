@@ -191,6 +191,8 @@ class World:
             hasher=None,
             channels=OneChannel(channel_to(self.provider)),
             sweeper=None,
+            objects=None,
+            scanner=None,
         )
         self.lives = [0] * story.processes
         self.functions = [self.start_process() for _ in self.lives]
