@@ -105,6 +105,7 @@ class InitiateUpload:
             Invalid, TooLarge, NotFound, NotAMember: see ``check`` and ``decide``; nothing was stored.
             RateLimited: too many uploads are open.
             Conflict: the file_id is that of another file.
+            Unavailable: the store cannot answer; an upload that was to get a fresh id is given up.
         """
         draft = check(asked, file_id or self.ids.uuid(), self.clock.now())
         conversation = await self.conversations.get(tenant, draft.conversation_id)
