@@ -161,10 +161,12 @@ class Demo:
                 await self.platform.start()
                 assert self.platform.process is not None
                 self.memory.watch("platform", self.platform.process.pid)
-            status = await self._status(file_id)
+            after = await self._status(file_id)
+            seen.parts_before_kept = there <= {part["part_number"] for part in after["parts_received"]}
+            if seen.killed == "client":  # into an S3 it goes on while the platform is away
+                status = after
             seen.upload_killed_at = round(status["received_bytes"] / self.plan.size, 3)
             seen.parts_missing_then = len(status["missing_parts"])
-            seen.parts_before_kept = there <= {part["part_number"] for part in status["parts_received"]}
             if seen.killed == "platform":
                 await upload.succeeds()
         if seen.killed == "client":
@@ -353,10 +355,20 @@ async def run(platform: Platform, plan: Plan, directory: Path) -> Outcome:
     return outcome
 
 
-def object_store(name: str) -> dict[str, str]:
-    """What tells a platform to keep its files there; where the engines are is handed on from our own environment."""
+def object_store(kind: str) -> dict[str, str]:
+    """
+    What tells a platform to keep its files there; where the engines are is handed on from our own environment.
+
+    Raises:
+        typer.BadParameter: there is no such kind, or nothing says where the S3 is.
+    """
     given = os.environ.items()  # noqa: TID251
-    return {name: value for name, value in given if name.startswith(ENGINES)} | {"CHAT4ALL_OBJECT_STORE": name}
+    engines = {name: value for name, value in given if name.startswith(ENGINES)}
+    if kind not in ("folder", "s3"):
+        raise typer.BadParameter(f"--store {kind}: it is folder or s3")
+    if kind == "s3" and not {"CHAT4ALL_S3_ENDPOINT", "CHAT4ALL_MINIO_ENDPOINT"} & engines.keys():
+        raise typer.BadParameter("--store s3: first `export $(scripts/stack env)`, or set CHAT4ALL_S3_ENDPOINT")
+    return engines | {"CHAT4ALL_OBJECT_STORE": kind}
 
 
 def _store(environment: Mapping[str, str]) -> int | None:
