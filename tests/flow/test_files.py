@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -278,6 +279,33 @@ def test_a_client_that_is_cut_goes_on_from_the_last_whole_part(platform: Process
         eventually(lambda: upload.status()["offset"] == PART)
     assert upload.patch(PART, CONTENT[PART:]).status_code == 204
     assert upload.complete().status_code == 200
+
+
+def test_an_upload_that_the_server_was_killed_in_goes_on(tmp_path: Path) -> None:
+    with Process(tmp_path / "data") as process:
+        before = process.start().tenant("killed")
+        before.users("ana", "bruno")
+        body = {"filename": "a.bin", "content_type": "text/plain", "size": len(CONTENT), "part_size": PART,
+                "conversation_id": before.conversation("ana", "bruno")}  # fmt: skip
+        upload = Upload(before.acting("ana"), CONTENT)
+        upload.answer = upload.caller.must("POST", "/v1/files/initiate", body)
+        first, second, _ = upload.answer["parts"]
+        assert upload.put(first).status_code == 200
+        url = urlsplit(second["upload_url"])
+        with socket.create_connection((str(url.hostname), int(url.port or 80))) as connection:
+            lines = [f"PUT {url.path}?{url.query} HTTP/1.1", "Host: x", f"Content-Length: {PART}", "", ""]
+            connection.sendall("\r\n".join(lines).encode() + CONTENT[PART : PART + PART // 2])
+            assert process.child is not None
+            process.child.kill()
+            process.child.wait()
+        after = process.start().login(*before.credentials, tenant="killed").acting("ana")
+        upload = Upload(after, CONTENT, {"file_id": upload.id})
+        status = upload.status()
+        assert [part["part_number"] for part in status["parts_received"]] == [1]
+        for part in status["missing_parts"]:
+            assert upload.put(part).status_code == 200
+        assert upload.complete().status_code == 200
+        assert download(after, upload.id) == CONTENT
 
 
 # Parts that misbehave

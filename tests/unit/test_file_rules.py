@@ -13,6 +13,7 @@ from shared.domain import file as rules
 from shared.domain.errors import Invalid, TooLarge
 from shared.domain.file import MAX_FILENAME, MAX_PARTS, MAX_SIZE, MIN_PART, Layout
 from shared.ports.channel import Limits
+from shared.repositories.files import FileRecord
 from shared.testing.build import NOON
 
 SIZES = st.integers(1, MAX_SIZE)
@@ -99,9 +100,6 @@ def test_what_is_no_checksum(given_sum):
 )
 def test_a_channel_takes_a_file_as_itself_as_a_document_or_not_at_all(channel, content_type, size, expected):
     assert media_type(content_type, size, channel.limits) == expected
-
-
-from shared.repositories.files import FileRecord
 
 
 def a_file(name="a.bin", size=5):
