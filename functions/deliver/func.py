@@ -11,29 +11,27 @@ whose answer nobody has is left to its correlator.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from zlib import crc32
 
-import msgspec
-
 from events import DeliveryRequested, Event, EventData, MessageAccepted, StatusReported
-from events.vocabulary import Media, Payload, Status, Text
+from events.vocabulary import Payload, Status, Text
+from functions.deliver.content import Content, Contents
 from shared.domain import mailbox as rules
 from shared.domain.errors import Busy, ChannelError, Invalid, Rejected, Unavailable, Unknown
 from shared.domain.mailbox import Doubt, Item, Leave, State
 from shared.domain.message import EXPIRED
 from shared.domain.status import Report
-from shared.domain.text import split
 from shared.observability import metrics, spans
 from shared.ports import Channels, Clock, EventSink, Ports
-from shared.ports.channel import Channel, Limits, Outgoing, Receipt
+from shared.ports.channel import Channel, Outgoing, Receipt
 from shared.repositories.breakers import Breakers
 from shared.repositories.channel_accounts import ChannelAccount, ChannelAccounts
 from shared.repositories.deliveries import Deliveries, ProviderMessage
 from shared.repositories.due import DueList
+from shared.repositories.files import Files
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
 
@@ -47,18 +45,6 @@ _ARRIVED = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can bring about."""
 _NO_ACCOUNT = "no_account"
 _EXPIRED = "expired"
-
-
-def parts_of(payload: Payload, limits: Limits) -> list[Payload]:
-    """The payload in the pieces that the channel takes, in order."""
-    match payload:
-        case Text(text=text):
-            return [Text(text=piece) for piece in split(text, limits.text, in_bytes=limits.text_in_bytes)]
-        case Media(media_type=kind, caption=str(caption)) if len(caption) > limits.caption_of(kind):
-            pieces = split(caption, limits.text, in_bytes=limits.text_in_bytes)
-            return [msgspec.structs.replace(payload, caption=None), *(Text(text=piece) for piece in pieces)]
-        case _:
-            return [payload]
 
 
 def text_hash(payload: Payload) -> str:
@@ -94,6 +80,7 @@ class Deliver:
     deliveries: Deliveries
     mailboxes: Mailboxes
     due: DueList
+    contents: Contents
 
     async def handle(self, event: Event[DeliveryRequested]) -> None:
         woken, began = event.data, self.clock.now()
@@ -117,17 +104,19 @@ class Deliver:
         message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
         if message is None:
             raise Unavailable("the message of a mailbox row cannot be read now")
-        parts = parts_of(message.payload, limits)
-        if item.tries and await self._known_meanwhile(event, mailbox, item, len(parts)):
+        content = await self.contents.of(mailbox.tenant, message.payload, limits)
+        if item.tries and await self._known_meanwhile(event, mailbox, item, content):
             return True
         if isinstance(step, Doubt):
-            await self._doubt(event, mailbox, item, step.item, len(parts))
+            await self._doubt(event, mailbox, item, step.item, len(content.parts))
             return False
         if account is None or channel is None:
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _NO_ACCOUNT)
         if message.payload == EXPIRED or (message.expires_at is not None and message.expires_at <= now):
             return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), _EXPIRED)
-        return await self._call(event, mailbox, item, step.item, message, parts, account, channel)
+        if not content.parts:
+            return await self._finish(event, mailbox, item, replace(item, state=State.FAILED), content.note)
+        return await self._call(event, mailbox, item, step.item, message, content, account, channel)
 
     async def _call(
         self,
@@ -136,11 +125,11 @@ class Deliver:
         item: Item,
         taken: Item,
         message: MessageAccepted,
-        parts: Sequence[Payload],
+        content: Content,
         account: ChannelAccount,
         channel: Channel,
     ) -> bool:
-        part = parts[min(item.part, len(parts) - 1)]
+        part = content.parts[min(item.part, len(content.parts) - 1)]
         taken = replace(taken, text_hash=text_hash(part))
         breaker_key = f"{mailbox.tenant}/breaker/{mailbox.channel}/{account.account_id}"
         opens_at = await self.breakers.blocked_until(breaker_key, _who(mailbox))
@@ -155,7 +144,7 @@ class Deliver:
             if holder is None or holder.until != taken.until:  # else the one who won relies on the same entry
                 await self.due.remove(lease.due_id, lease.at)
             return True
-        go_on = await self._called(event, mailbox, item, taken, part, message, len(parts), channel, breaker_key)
+        go_on = await self._called(event, mailbox, item, taken, part, message, content, channel, breaker_key)
         await self.due.remove(lease.due_id, lease.at)
         return go_on
 
@@ -167,20 +156,20 @@ class Deliver:
         taken: Item,
         part: Payload,
         message: MessageAccepted,
-        parts: int,
+        content: Content,
         channel: Channel,
         breaker_key: str,
     ) -> bool:
         """The row is ours: call, and record what came of it."""
-        outcome = await self._ask(mailbox, taken, part, parts, message, channel)
+        outcome = await self._ask(mailbox, taken, part, len(content.parts), message, channel)
         if outcome is None:
             await self.mailboxes.change(mailbox, taken, item)
             return True
         await self._remember_health(breaker_key, mailbox, outcome)
         if isinstance(outcome, Unknown):
             outcome = await self._echoed(mailbox, taken) or outcome
-        after = decide(taken, outcome, self.clock.now(), parts=parts, wait=channel.uncertain_wait)
-        return await self._record(event, mailbox, taken, after, outcome, parts)
+        after = decide(taken, outcome, self.clock.now(), parts=len(content.parts), wait=channel.uncertain_wait)
+        return await self._record(event, mailbox, taken, after, outcome, content)
 
     async def _ask(
         self, mailbox: Mailbox, item: Item, part: Payload, parts: int, message: MessageAccepted, channel: Channel
@@ -210,11 +199,12 @@ class Deliver:
         taken: Item,
         after: Item,
         outcome: Receipt | ChannelError,
-        parts: int,
+        content: Content,
     ) -> bool:
+        parts = len(content.parts)
         provider_message_id = outcome.provider_message_id if isinstance(outcome, Receipt) else ""
         if after.finished:
-            reason = outcome.reason if isinstance(outcome, ChannelError) else None
+            reason = outcome.reason if isinstance(outcome, ChannelError) else content.note
             return await self._finish(event, mailbox, taken, after, reason, provider_message_id)
         if provider_message_id:
             await self._know(mailbox, taken, provider_message_id, last_part=taken.part + 1 == parts)
@@ -253,7 +243,9 @@ class Deliver:
         if await self.mailboxes.change(mailbox, item, doubtful):
             await self._report(event, mailbox, doubtful, Status.UNCERTAIN, "uncertain")
 
-    async def _known_meanwhile(self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, parts: int) -> bool:
+    async def _known_meanwhile(
+        self, event: Event[DeliveryRequested], mailbox: Mailbox, item: Item, content: Content
+    ) -> bool:
         """
         Move on a row whose answer was recorded and did not reach it: its caller died, or its lease had run out.
 
@@ -268,14 +260,14 @@ class Deliver:
             for provider_message_id in told:
                 await self._know(mailbox, item, provider_message_id, last_part=True)
             sent = replace(item, state=State.SENT, until=None)
-            await self._finish(event, mailbox, item, sent, None, told[0] if told else "")
+            await self._finish(event, mailbox, item, sent, content.note, told[0] if told else "")
         elif refused is not None:
             failed = replace(item, state=State.FAILED, until=None)
             await self._finish(event, mailbox, item, failed, refused.reason)
         elif item.state in (State.SENDING, State.UNCERTAIN):
             echo = await self._echoed(mailbox, item)
             if echo is not None:
-                await self._record(event, mailbox, item, rules.sent(item, parts), echo, parts)
+                await self._record(event, mailbox, item, rules.sent(item, len(content.parts)), echo, content)
             return echo is not None
         return bool(arrived or refused)
 
@@ -425,4 +417,5 @@ def new(ports: Ports) -> Deliver:
         deliveries=Deliveries(ports.tables),
         mailboxes=Mailboxes(ports.tables),
         due=DueList(ports.tables, ports.clock),
+        contents=Contents(Files(ports.tables, ports.clock), ports.objects),
     )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from events import EventData
-from shared.domain.errors import ChecksumMismatch, Conflict, Invalid, Unavailable, WrongOffset
+from shared.domain.errors import ChecksumMismatch, Conflict, Invalid, NotFound, Unavailable, WrongOffset
 from shared.domain.file import OPEN, PART_URL_LIFE, State
 from shared.observability import metrics
 from shared.ports import Clock, Ids, ObjectStore, Ports
@@ -51,19 +51,12 @@ class Download:
     expires_at: datetime
 
 
-def decide(file: FileRecord, stored: Sequence[StoredPart], chunks: Sequence[Chunk]) -> int:
-    """Where an upload without gaps is: after the parts, and after the chunks of the next one."""
-    offset = file.layout.contiguous(parts_by_number(stored))
-    for chunk in chunks:
-        if chunk.offset == offset:
-            offset += chunk.size
-    return offset
-
-
-def check_chunk(file: FileRecord, offset: int, size: int, known: int) -> None:
+def decide(file: FileRecord, offset: int, size: int, known: int) -> None:
     """
+    Whether so many bytes may come at the offset, of an upload that is at ``known``.
+
     Raises:
-        WrongOffset: the upload is somewhere else.
+        WrongOffset: it is somewhere else.
         Invalid: the file has not so many bytes.
     """
     if offset != known:
@@ -101,7 +94,7 @@ class FileDesk:
         good = {(part.part_number, part.size) for part in stored} & {
             (number, file.layout.size_of(number)) for number in file.layout.numbers
         }
-        offset = decide(file, stored, await self._chunks(tenant, file, stored))
+        offset = await self._reached(tenant, file, stored)
         missing = file.layout.missing(good)
         urls = await self.uploads.presign(tenant, file, missing)
         received = max(sum(size for _, size in good), offset)
@@ -117,7 +110,7 @@ class FileDesk:
 
         Raises:
             NotFound: there is no such file, or it is somebody else's.
-            WrongOffset, Invalid: see ``check_chunk``; nothing was changed.
+            WrongOffset, Invalid: see ``decide``; nothing was changed.
             Conflict: the upload is over.
             ChecksumMismatch: a part is not what was announced; the upload goes on at its beginning.
             StorageFull, Unavailable: what was acknowledged is kept.
@@ -126,7 +119,7 @@ class FileDesk:
         if file.state not in OPEN:
             raise closed(file)
         file, stored = await self.uploads.stored(tenant, file)
-        check_chunk(file, offset, size, decide(file, stored, await self._chunks(tenant, file, stored)))
+        decide(file, offset, size, await self._reached(tenant, file, stored))
         source, end = _Source(blocks), offset + size
         while offset < end:
             offset += await self._append(tenant, file, offset, end - offset, source)
@@ -157,6 +150,11 @@ class FileDesk:
         except ChecksumMismatch:
             await self.uploads.forget_chunks(tenant, file.file_id, before)
             raise
+        except NotFound:  # the upload is over; or chunks have gone, when somebody died while forgetting them
+            await self.uploads.forget_chunks(tenant, file.file_id, before)
+            if before:
+                raise WrongOffset(file.layout.offset_of(number)) from None
+            raise Conflict("the upload is over, or the store has lost it; ask for its status") from None
         await self.uploads.forget_chunks(tenant, file.file_id, before)
 
     async def _whole(self, chunks: Sequence[Chunk], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -174,10 +172,9 @@ class FileDesk:
             await self.objects.delete(key)
             raise Conflict("somebody else puts the same bytes; ask for the status and go on from its offset")
 
-    async def _chunks(self, tenant: str, file: FileRecord, stored: Sequence[StoredPart]) -> Sequence[Chunk]:
-        """Those that lie after the last whole part."""
-        since = file.layout.contiguous(parts_by_number(stored))
-        return await self.uploads.chunks(tenant, file.file_id, since=since)
+    async def _reached(self, tenant: str, file: FileRecord, stored: Sequence[StoredPart]) -> int:
+        """Where an upload without gaps is: after the parts, and after the chunks of the next one."""
+        return await self.uploads.reached(tenant, file.file_id, file.layout.contiguous(parts_by_number(stored)))
 
     async def download(self, tenant: str, file_id: str, user_id: str | None, life: timedelta) -> Download:
         """

@@ -12,7 +12,7 @@ from typing import ClassVar
 from events import Event, EventData, FileInitiateRequested
 from shared.domain import file as rules
 from shared.domain.conversation import Conversation
-from shared.domain.errors import Conflict, Invalid, NotAMember, NotFound
+from shared.domain.errors import Conflict, Invalid, NotAMember, NotFound, Unavailable
 from shared.domain.file import OPEN, State
 from shared.domain.message import message_id_of_event
 from shared.observability import metrics
@@ -105,6 +105,7 @@ class InitiateUpload:
             Invalid, TooLarge, NotFound, NotAMember: see ``check`` and ``decide``; nothing was stored.
             RateLimited: too many uploads are open.
             Conflict: the file_id is that of another file.
+            Unavailable: the store cannot answer; an upload that was to get a fresh id is given up.
         """
         draft = check(asked, file_id or self.ids.uuid(), self.clock.now())
         conversation = await self.conversations.get(tenant, draft.conversation_id)
@@ -123,7 +124,12 @@ class InitiateUpload:
             raise Conflict("this file_id is that of another file; use a new one")
         if known.state not in OPEN:
             return Initiated(known, ())
-        file = await self.uploads.begin(tenant, known)
+        try:
+            file = await self.uploads.begin(tenant, known)
+        except Unavailable:
+            if file_id is None:  # nobody was told of it, and it would only take a place
+                await self.uploads.abort(tenant, known)
+            raise
         return Initiated(file, await self.uploads.presign(tenant, file, file.layout.numbers))
 
     async def _twin(self, tenant: str, draft: FileRecord) -> FileRecord | None:

@@ -70,6 +70,12 @@ class Instagram:
         text=1000,
         text_in_bytes=True,
         media={"image": 8 * MIB, "audio": 25 * MIB, "video": 25 * MIB, "document": 25 * MIB},
+        content_types={
+            "image": frozenset({"image/jpeg", "image/png"}),
+            "audio": frozenset({"audio/aac", "audio/mp4", "audio/wav", "audio/x-m4a"}),
+            "video": frozenset({"video/mp4", "video/ogg", "video/quicktime", "video/webm", "video/x-msvideo"}),
+            "document": frozenset({"application/pdf"}),
+        },
         uncertain_wait=timedelta(seconds=60),
         delivered_receipts=False,
     )

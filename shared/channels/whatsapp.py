@@ -80,6 +80,11 @@ class WhatsApp:
             "document": 100 * MIB,
             "sticker": 500 * 1024,
         },
+        content_types={
+            "image": frozenset({"image/jpeg", "image/png"}),
+            "audio": frozenset({"audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"}),
+            "video": frozenset({"video/mp4", "video/3gpp"}),
+        },
         uncertain_wait=timedelta(minutes=2),
     )
     Config: ClassVar[type[BaseModel]] = WhatsAppConfig

@@ -75,11 +75,19 @@ def overall(latest: Iterable[Report]) -> Status:
 
 
 def deliveries(reports: Iterable[Report]) -> list[Report]:
-    """The known report of each (recipient, channel), in the order of their names."""
+    """The known report of each (recipient, channel), in the order of their names, with what its sending told."""
     groups: dict[tuple[str, str], list[Report]] = {}
     for report in reports:
         groups.setdefault((report.recipient, report.channel), []).append(report)
-    return [best for _, group in sorted(groups.items()) if (best := known(group)) is not None]
+    return [_with_its_note(best, group) for _, group in sorted(groups.items()) if (best := known(group)) is not None]
+
+
+def _with_its_note(best: Report, group: Iterable[Report]) -> Report:
+    """A file that went as a link is still one when it is read."""
+    if best.reason is not None or best.status not in (Status.DELIVERED, Status.READ):
+        return best
+    sent = (one.reason for one in group if one.status is Status.SENT and one.attempt == best.attempt)
+    return replace(best, reason=next(sent, None))
 
 
 def history(reports: Iterable[Report]) -> Sequence[Report]:

@@ -37,6 +37,8 @@ class Limits:
     text_in_bytes: bool = False
     caption: int = 0
     media: Mapping[str, int] = field(default_factory=dict)
+    content_types: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By media type what it may be (RFC 9110 8.3.1), where a provider does not take any; other files are documents."""
     delivered_receipts: bool = True
     read_receipts: bool = True
     correlated: bool = False

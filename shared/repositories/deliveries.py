@@ -1,6 +1,6 @@
 """Deliveries by providers: what was planned, what was reported, and how a provider's id leads back to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from events.vocabulary import Status
@@ -65,11 +65,17 @@ class Deliveries:
         )
 
     async def report(self, tenant: str, message_id: str, report: Report) -> Report:
-        """Append a report; the first one of a kind counts and is returned: its time does not move by repeats."""
+        """
+        Append a report; the first one of a kind counts and is returned: its time does not move by repeats. A reason
+        that only a later one knows is added to it: the provider may tell of a sending before whoever sent does.
+        """
         key = (tenant, message_id, report.recipient, report.channel, report.attempt, str(report.status))
         row = await self._tables.get(REPORTS, key)
         if row is not None:
-            return _report(row)
+            first = _report(row)
+            if first.reason is not None or report.reason is None:
+                return first
+            report = replace(first, reason=report.reason)
         await self._tables.put(Put(REPORTS, _report_row(tenant, message_id, report)))
         return report
 

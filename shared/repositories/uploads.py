@@ -151,6 +151,12 @@ class Uploads:
         rows = await self.tables.slice(FILE_CHUNKS, (tenant, file_id), after=since - 1, limit=100_000)
         return [Chunk(int(str(row["offset"])), int(str(row["size"])), str(row["object_key"])) for row in rows]
 
+    async def reached(self, tenant: str, file_id: str, since: int) -> int:
+        """Where the chunks from ``since`` on end: each was put where the one before it ended."""
+        partition = (tenant, file_id)
+        rows = await self.tables.slice(FILE_CHUNKS, partition, after=since - 1, limit=1, reverse=True)
+        return int(str(rows[0]["offset"])) + int(str(rows[0]["size"])) if rows else since
+
     async def keep_chunk(self, tenant: str, file_id: str, chunk: Chunk) -> bool:
         """Whether it is the one at its offset: another may have come first."""
         row: Row = {

@@ -21,10 +21,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from shared.testing import baseline, bench_live, measure
+from shared.testing import baseline, bench_files, bench_live, measure
 from shared.testing.checker import Report, check
 from shared.testing.history import Operation, Page, Send, now
 from shared.testing.http1 import Client, request
+from shared.testing.large_file import MIB, object_store
 from shared.testing.load import MessageIds, Room, Step, closed_loop, open_loop, percentile
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
 from shared.testing.tenant import PAGE, Tenant
@@ -374,12 +375,21 @@ def main(
     sockets: Annotated[int, typer.Option(help="With --live: idle sockets; 0: no crowd.")] = 10_000,
     storm: Annotated[int, typer.Option(help="With --live: how many of them come back at once.")] = 5_000,
     hold: Annotated[float, typer.Option(help="With --live: seconds that the highest rate is held.")] = 20,
+    files: Annotated[bool, typer.Option("--files", help="Files instead of messages.")] = False,
+    size: Annotated[int, typer.Option(help="Of the file, in MiB.")] = 512,
+    rounds: Annotated[int, typer.Option(help="How often it is uploaded each way.")] = 3,
+    store: Annotated[str, typer.Option(help="folder, or s3: CHAT4ALL_S3_…, or scripts/stack's.")] = "folder",
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the results go as JSON.")] = None,
 ) -> None:
     if quick:
         seconds, sustain, rates = 4, 10, "100,500,1700"
     console = Console(width=160)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end the children too
+    if files:
+        result = _files(size, rounds, store, console)
+        if json_file:
+            json_file.write_text(json.dumps(result, indent=2) + "\n")
+        return
     with (
         tempfile.TemporaryDirectory(prefix="chat4all-bench-") as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -409,6 +419,19 @@ def main(
 def _keep(result: dict[str, Any], json_file: Path | None) -> None:
     if json_file:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _files(size: int, rounds: int, store: str, console: Console) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryDirectory(prefix="chat4all-bench-") as directory,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        platform = Platform(free_port(), Path(directory) / "data", object_store(store))
+        result = runner.run(
+            bench_files.run(platform, size=size * MIB, rounds=rounds, directory=Path(directory), console=console)
+        )
+    bench_files.show(result, console)
+    return result
 
 
 if __name__ == "__main__":

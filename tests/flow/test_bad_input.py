@@ -130,7 +130,9 @@ def test_ten_megabytes_are_413_or_refused_by_every_route(victim: Caller, method:
 
 
 def _has_body(method: str, path: str) -> bool:
-    return "requestBody" in DOCUMENT["paths"][path][method.lower()]
+    """That is held as a whole: a chunk of a file is not, and may be as large as one."""
+    content = DOCUMENT["paths"][path][method.lower()].get("requestBody", {}).get("content", {})
+    return bool(content) and "application/offset+octet-stream" not in content
 
 
 @pytest.mark.parametrize(("method", "path"), list(operations("get", "post", "put", "patch", "delete")))

@@ -8,19 +8,21 @@ import hashlib
 import json
 import os
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from shared.testing.live import CANARY, Caller, Process, eventually, fresh_id
+from shared.testing.live import CANARY, Caller, Process, Providers, eventually, fresh_id
 
 MIB = 1024**2
 PART = 5 * MIB
@@ -277,6 +279,33 @@ def test_a_client_that_is_cut_goes_on_from_the_last_whole_part(platform: Process
         eventually(lambda: upload.status()["offset"] == PART)
     assert upload.patch(PART, CONTENT[PART:]).status_code == 204
     assert upload.complete().status_code == 200
+
+
+def test_an_upload_that_the_server_was_killed_in_goes_on(tmp_path: Path) -> None:
+    with Process(tmp_path / "data") as process:
+        before = process.start().tenant("killed")
+        before.users("ana", "bruno")
+        body = {"filename": "a.bin", "content_type": "text/plain", "size": len(CONTENT), "part_size": PART,
+                "conversation_id": before.conversation("ana", "bruno")}  # fmt: skip
+        upload = Upload(before.acting("ana"), CONTENT)
+        upload.answer = upload.caller.must("POST", "/v1/files/initiate", body)
+        first, second, _ = upload.answer["parts"]
+        assert upload.put(first).status_code == 200
+        url = urlsplit(second["upload_url"])
+        with socket.create_connection((str(url.hostname), int(url.port or 80))) as connection:
+            lines = [f"PUT {url.path}?{url.query} HTTP/1.1", "Host: x", f"Content-Length: {PART}", "", ""]
+            connection.sendall("\r\n".join(lines).encode() + CONTENT[PART : PART + PART // 2])
+            assert process.child is not None
+            process.child.kill()
+            process.child.wait()
+        after = process.start().login(*before.credentials, tenant="killed").acting("ana")
+        upload = Upload(after, CONTENT, {"file_id": upload.id})
+        status = upload.status()
+        assert [part["part_number"] for part in status["parts_received"]] == [1]
+        for part in status["missing_parts"]:
+            assert upload.put(part).status_code == 200
+        assert upload.complete().status_code == 200
+        assert download(after, upload.id) == CONTENT
 
 
 # Parts that misbehave
@@ -597,6 +626,54 @@ def test_a_file_is_sent_once_it_is_ready_by_who_may_read_it(
     assert acme.as_user("clara")("GET", f"/v1/files/{upload.id}").status_code == 404
     assert send("bruno", onward, upload.id).status_code == 202
     assert download(acme.as_user("clara"), upload.id) == CONTENT
+
+
+def test_a_file_goes_to_a_channel_by_its_url_or_as_a_link_when_it_is_too_much(
+    shop: Caller, providers: Providers
+) -> None:
+    number, igsid = "+5511987650042", "17841400000000042"
+    shop.users("ana", "bruno")
+    shop.must("POST", "/v1/users/bruno/channels", {"channel": "whatsapp", "identifier": number})
+    shop.must("POST", "/v1/users/bruno/channels", {"channel": "instagram", "identifier": igsid})
+    talk = shop.conversation("ana", "bruno")
+
+    def sent(content: bytes, **about: str) -> str:
+        body = {"filename": "report.pdf", "content_type": "application/pdf", "size": len(content),
+                "conversation_id": talk, **about}  # fmt: skip
+        ana = shop.acting("ana")
+        upload = Upload(ana, content, ana.must("POST", "/v1/files/initiate", body)).put_all()
+        assert upload.complete().status_code == 200
+        payload = {"type": "file", "file_id": upload.id, "caption": f"look {CANARY}"}
+        message = {"conversation_id": talk, "from": "ana", "payload": payload, "channels": ["whatsapp", "instagram"]}
+        return str(shop.must("POST", "/v1/messages", message)["message_id"])
+
+    def told(message_id: str) -> dict[str, str | None]:
+        """By channel the reason, once both have it."""
+        deliveries = shop.must("GET", f"/v1/messages/{message_id}")["deliveries"]
+        done = {one["channel"]: one["reason"] for one in deliveries if one["status"] in ("SENT", "DELIVERED", "READ")}
+        assert {"whatsapp", "instagram"} <= set(done)
+        return done
+
+    small = CONTENT[:5000]
+    message_id = sent(small)
+    assert set(eventually(lambda: told(message_id)).values()) == {None}
+    on_whatsapp = json.dumps(providers.shown("whatsapp", number))
+    on_instagram = json.dumps(providers.shown("instagram", igsid))
+    assert '"document"' in on_whatsapp
+    assert '"file"' in on_instagram
+    for shown in (on_whatsapp, on_instagram):
+        assert httpx.get(_urls(shown)[-1]).content == small
+
+    message_id = sent(small, filename="archive.zip", content_type="application/zip")
+    reasons = eventually(lambda: told(message_id))
+    assert (reasons["whatsapp"], reasons["instagram"]) == (None, "file_as_link")
+    shown = json.dumps(providers.shown("instagram", igsid))
+    assert "archive.zip (5.0 kB)" in shown
+    assert httpx.get(_urls(shown)[-1]).content == small
+
+
+def _urls(shown: str) -> list[str]:
+    return re.findall(r"https?://[^\s\"\\]+", shown)
 
 
 def test_the_urls_lead_to_the_platform_or_its_store_and_carry_no_secret(begin: Callable[..., Upload]) -> None:

@@ -63,6 +63,9 @@ def belongings(a: Caller, account_id: str) -> Belongings:
     rule = a.must("POST", "/v1/routing-rules", {
         "match": {"channel": "whatsapp", "from": number}, "action": {"type": "conversation", "conversation_id": talk},
     })  # fmt: skip
+    file = a.acting(f"ana-{MARK}").must("POST", "/v1/files/initiate", {
+        "filename": f"{MARK}.bin", "content_type": "text/plain", "size": 5, "conversation_id": talk,
+    })  # fmt: skip
     event = {"specversion": "1.0", "id": fresh_id(), "source": "/crm", "type": "chat4all.message.send.requested.v1",
              "data": {"conversation_id": NOWHERE, "from": f"ana-{MARK}", "payload": payload}}  # fmt: skip
     a("POST", "/v1/events", content=json.dumps(event), headers={"content-type": "application/cloudevents+json"})
@@ -79,6 +82,7 @@ def belongings(a: Caller, account_id: str) -> Belongings:
         "conversation_id": talk,
         "message_id": said["message_id"],
         "rule_id": rule["rule_id"],
+        "file_id": file["file_id"],
         "parked_id": parked["parked_id"],
         "webhook_id": webhook["webhook_id"],
         "delivery_id": delivery["delivery_id"],
@@ -121,6 +125,11 @@ def bodies(path: str, mine: Belongings) -> list[Any]:
             {**message, "from": "zoe", "message_id": ids["message_id"]},
         ],
         "/v1/messages/batch": [{"messages": [message, {**message, "from": "zoe"}]}],
+        "/v1/files/initiate": [
+            {"filename": "a", "content_type": "text/plain", "size": 5, "conversation_id": ids["conversation_id"]}
+        ],
+        "/v1/files/complete": [{"file_id": ids["file_id"], "checksum": "0" * 64}],
+        "/v1/files/{file_id}/complete": [{"checksum": "0" * 64}],
         "/v1/channels/{channel}/accounts/{account_id}": [{"settings": {}, "secrets": {}, "enabled": False}],
         "/v1/routing-rules": [
             {

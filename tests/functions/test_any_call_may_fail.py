@@ -136,6 +136,8 @@ class House:
             channels=OneChannel(channel),
             sweeper=None,
             webhooks=None,
+            objects=None,
+            scanner=None,
         )
         self.timeline = Timeline(self.quiet, AtomicOutbox(self.quiet, self.log), MemoryCache(), self.clock)
 

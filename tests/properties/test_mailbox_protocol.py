@@ -192,6 +192,8 @@ class World:
             channels=OneChannel(channel_to(self.provider)),
             sweeper=None,
             webhooks=None,
+            objects=None,
+            scanner=None,
         )
         self.lives = [0] * story.processes
         self.functions = [self.start_process() for _ in self.lives]

@@ -55,7 +55,7 @@ def checked(**asked):
         ({"payload": Text(text=" \n\t")}, "/payload/text"),
         ({"payload": Text(text="x" * (MAX_TEXT + 1))}, "/payload/text"),
         ({"payload": Media(media_type="image")}, "/payload/url"),
-        ({"payload": File(file_id="f1")}, "/payload/file_id"),
+        ({"payload": File(file_id="f1", caption="x" * 4097)}, "/payload/caption"),
         ({"payload": System(action="joined", user_id="bia", by="ana")}, "/payload/type"),
         ({"payload": Placeholder(kind="sticker")}, "/payload/type"),
         ({"channels": ()}, "/channels"),

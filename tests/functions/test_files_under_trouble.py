@@ -1,0 +1,417 @@
+"""
+Whichever call to a port fails, or whenever the process dies, a repeat ends as a run without trouble: one file, one
+object, one verdict, nothing left over (B1 to B4, B8; "kill -9 between store-complete and table-update").
+
+The n-th call fails for n = 1, 2, 3 … until there are no more calls: before it was made, unanswered with effect, or the
+process dies at it. The object store is the real one of the embedded mode.
+"""
+
+import hashlib
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import Enum
+
+import pytest
+
+from events import CATALOGUE, FileCompleteRequested, FileInitiateRequested, TimerTicked, from_cloudevent
+from functions.complete_upload import func as complete_upload
+from functions.files import func as files
+from functions.initiate_upload import func as initiate_upload
+from functions.reap import func as reap
+from functions.redrive import func as redrive
+from functions.verify_upload import func as verify_upload
+from shared.adapters.filesystem.objects import FilesystemObjects
+from shared.adapters.local.scanner import NoScanner
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.ids import CountedIds
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.domain.conversation import Conversation
+from shared.domain.errors import ChecksumMismatch, NotFound, Unavailable
+from shared.domain.file import GRACE, State
+from shared.ports import Ports
+from shared.ports.scanner import Infected, NotScanned
+from shared.repositories.conversations import Conversations
+from shared.repositories.file_schema import BLOB_FILES, BLOBS, FILE_CHUNKS, FILE_HOLDERS, OPEN_UPLOADS
+from shared.repositories.files import upload_of
+from shared.repositories.tenants import Tenants
+from shared.testing.build import an_event
+from shared.testing.contracts.object_store import in_blocks
+
+TENANT, CONTENT = "acme", b"what is in the file" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Died(BaseException):
+    """The process dies here; nothing that catches errors catches it."""
+
+
+class Trouble(Enum):
+    UNREACHED = Fault.UNREACHED
+    LOST_ANSWER = Fault.LOST_ANSWER
+    DEATH = None
+
+
+class Failing:
+    """A port whose calls may fail, as the house says."""
+
+    def __init__(self, house, port):
+        self._house, self._port = house, port
+
+    def __getattr__(self, name):
+        called = getattr(self._port, name)
+        if name == "stream":
+            return self._streamed(called)
+
+        async def call(*args, **kwargs):
+            fault = self._house.next_call(name, None)
+            if fault is Fault.UNREACHED:
+                raise Unavailable(f"{name} was not reached")
+            done = await called(*args, **kwargs)
+            if fault is Fault.LOST_ANSWER:
+                raise Unavailable(f"{name} was not answered")
+            return done
+
+        return call
+
+    def _streamed(self, called):
+        @asynccontextmanager
+        async def stream(*args, **kwargs):
+            if self._house.next_call("stream", None) is not None:
+                raise Unavailable("stream")
+            async with called(*args, **kwargs) as blocks:
+                yield blocks
+
+        return stream
+
+
+@dataclass
+class House:
+    store: FilesystemObjects
+    clock: SettableClock
+    calls: int = 0
+    failing: tuple[int, Trouble] | None = None
+    scanner: object = field(default_factory=NoScanner)
+
+    def __post_init__(self):
+        self.log = MemoryRecordLog()
+        self.tables = MemoryTables(self.clock, fault=self.next_call)
+        self.quiet = self.tables.quiet()
+        unused = dict.fromkeys(Ports.__dataclass_fields__)
+        self.ports = Ports(**unused | {
+            "clock": self.clock, "ids": CountedIds(), "tables": self.tables, "sink": Failing(self, self.log),
+            "log": self.log, "cache": MemoryCache(), "objects": Failing(self, self.store), "scanner": self.scanner,
+        })  # fmt: skip
+        self.calm = replace(self.ports, tables=self.quiet, sink=self.log, objects=self.store)
+
+    def next_call(self, method, table):
+        if self.failing is None:
+            return None
+        self.calls += 1
+        n, trouble = self.failing
+        if trouble is Trouble.DEATH and self.calls >= n:
+            raise Died
+        return trouble.value if self.calls == n else None
+
+    async def settle(self):
+        await Tenants(self.quiet, self.clock).create(TENANT)
+        conversation = Conversation(
+            conversation_id="c1", type="private", created_at=self.clock.now(), created_by="ana", metadata={}
+        )
+        await Conversations(self.quiet, self.clock).create(TENANT, conversation, ("ana", "bia"))
+
+    async def uploaded(self, file_id="f1", content=CONTENT):
+        asked = FileInitiateRequested(
+            conversation_id="c1", filename="a.txt", content_type="text/plain", size=len(content), sender="ana"
+        )
+        file = (await initiate_upload.new(self.calm).initiate(TENANT, asked, file_id=file_id)).file
+        await self.store.put_part(upload_of(TENANT, file), file.part(1), in_blocks(content))
+        return file
+
+    async def complete(self, ports=None, file_id="f1", checksum=SHA256):
+        function = complete_upload.new(ports or self.calm)
+        asked = FileCompleteRequested(file_id=file_id, checksum=checksum)
+        return await function.complete(TENANT, asked, traceparent=None)
+
+    async def troubled(self, n, trouble, work):
+        """Run it with the n-th call failing; whether there was an n-th call."""
+        self.calls, self.failing = 0, (n, trouble)
+        try:
+            with suppress(Unavailable, Died):
+                await work(self.ports)
+            return self.calls >= n
+        finally:
+            self.failing = None
+
+    async def come_what_was_promised(self):
+        """Time passes and redrive wakes what is due; verify-upload gets what its Trigger brings."""
+        self.clock.advance(complete_upload.LEASE + timedelta(minutes=1))
+        before = len(self.log.records)
+        await redrive.new(self.calm).handle(an_event(TimerTicked(name="redrive")))
+        for record in self.log.records[before:]:
+            if record.event.attributes.get("verification") == "needed":
+                await verify_upload.new(self.calm).handle(from_cloudevent(record.event, CATALOGUE))
+
+    async def file(self, file_id="f1"):
+        return await files.new(self.calm).files.find(TENANT, file_id)
+
+    async def reap(self, after=timedelta(0)):
+        self.clock.advance(after)
+        await reap.new(self.calm).handle(an_event(TimerTicked(name="reap")))
+
+    def told(self, kind):
+        return {
+            one.event.attributes["id"]
+            for one in self.log.records
+            if one.event.attributes["type"].endswith(f"{kind}.v1")
+        }
+
+    def objects(self):
+        return sum(len(names) for _, names, _ in os.walk(self.store.shelf._objects)) - len(
+            os.listdir(self.store.shelf._objects)
+        )
+
+    def uploads(self):
+        return len(os.listdir(self.store.shelf._uploads))
+
+    async def check_one_good_file(self):
+        file = await self.file()
+        assert (file.state, file.checksum) == (State.READY, SHA256)
+        assert await self.store.sha256(file.object_key) == SHA256
+        assert (self.objects(), self.uploads()) == (1, 0)
+        assert len(self.told("file.ready")) == 1
+        assert self.told("file.rejected") == set()
+        assert list(self.quiet.rows(OPEN_UPLOADS)) == list(self.quiet.rows(FILE_CHUNKS)) == []
+        assert [row["conversation_id"] for row in self.quiet.rows(FILE_HOLDERS)] == ["c1"]
+        assert len(list(self.quiet.rows(BLOB_FILES))) == 1
+
+
+@pytest.fixture
+async def new_house(tmp_path):
+    opened = []
+
+    async def make(**more):
+        clock = SettableClock()
+        folder = tmp_path / str(len(opened))
+        store = FilesystemObjects(folder, key=b"k", base_url="http://store", clock=clock, reserve=0)
+        opened.append(store)
+        house = House(store, clock, **more)
+        await house.settle()
+        return house
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+async def test_whoever_completes_may_die_anywhere_and_a_repeat_ends_well(new_house, trouble):
+    for n in range(1, 200):
+        house = await new_house()
+        await house.uploaded()
+        was_one = await house.troubled(n, trouble, house.complete)
+        await house.complete()
+        await house.come_what_was_promised()
+        await house.check_one_good_file()
+        if not was_one:
+            assert n > 10
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+async def test_what_was_begun_to_be_verified_gets_its_verdict_though_nobody_asks_again(new_house, trouble):
+    for n in range(1, 200):
+        house = await new_house()
+        await house.uploaded()
+        was_one = await house.troubled(n, trouble, house.complete)
+        await house.come_what_was_promised()
+        assert (await house.file()).state in (State.UPLOADING, State.INITIATED, State.READY)
+        if (await house.file()).state is State.READY:
+            await house.reap()
+            await house.check_one_good_file()
+        if not was_one:
+            assert (await house.file()).state is State.READY
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+async def test_a_second_file_of_the_same_bytes_leaves_one_object_whatever_happens(new_house, trouble):
+    for n in range(1, 200):
+        house = await new_house()
+        await house.uploaded("f0")
+        await house.complete(file_id="f0")
+        await house.uploaded()
+        was_one = await house.troubled(n, trouble, house.complete)
+        await house.complete()
+        await house.come_what_was_promised()
+        first, second = await house.file("f0"), await house.file()
+        assert first.object_key == second.object_key
+        assert (house.objects(), house.uploads()) == (1, 0)
+        assert len(list(house.quiet.rows(BLOB_FILES))) == 2
+        if not was_one:
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+async def test_an_announcement_that_is_repeated_is_one_upload(new_house, trouble):
+    asked = FileInitiateRequested(
+        conversation_id="c1", filename="a.txt", content_type="text/plain", size=len(CONTENT), sender="ana"
+    )
+
+    async def initiate(ports):
+        await initiate_upload.new(ports).initiate(TENANT, asked, file_id="f1")
+
+    for n in range(1, 100):
+        house = await new_house()
+        was_one = await house.troubled(n, trouble, initiate)
+        file = await house.uploaded()
+        assert len(list(house.quiet.rows(OPEN_UPLOADS))) == 1
+        await house.complete()
+        assert (await house.file()).checksum == SHA256
+        if not was_one:
+            assert file.upload_id is not None
+            return
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+async def test_what_is_removed_is_gone_after_the_grace_period_whatever_happened(new_house, trouble):
+    async def remove(ports):
+        await files.new(ports).remove(TENANT, "f1", "ana")
+
+    for n in range(1, 100):
+        house = await new_house()
+        await house.uploaded()
+        await house.complete()
+        was_one = await house.troubled(n, trouble, remove)
+        await remove(house.calm)
+        with pytest.raises(NotFound):
+            await house.file()
+        assert list(house.quiet.rows(FILE_HOLDERS)) == []
+        await house.reap()
+        assert house.objects() == 1
+        await house.reap(GRACE + timedelta(minutes=1))
+        await house.reap(GRACE + timedelta(minutes=1))
+        assert house.objects() == 0
+        assert list(house.quiet.rows(BLOBS)) == []
+        if not was_one:
+            return
+    raise AssertionError("it never ends")
+
+
+async def test_bytes_that_are_wanted_again_in_the_grace_period_stay(new_house):
+    house = await new_house()
+    await house.uploaded()
+    await house.complete()
+    await files.new(house.calm).remove(TENANT, "f1", "ana")
+    await house.reap(GRACE - timedelta(minutes=1))
+    await house.uploaded("f2")
+    await house.complete(file_id="f2")
+    await house.reap(GRACE)
+    assert await house.store.sha256((await house.file("f2")).object_key) == SHA256
+    assert house.objects() == 1
+
+
+async def test_an_upload_that_nobody_finishes_is_aborted_after_a_week_and_frees_its_place(new_house):
+    house = await new_house()
+    file = await house.uploaded()
+    await house.reap(timedelta(days=6))
+    assert (await house.file()).state is State.INITIATED
+    await house.reap(timedelta(days=2))
+    assert (await house.file()).state is State.ABORTED
+    assert list(house.quiet.rows(OPEN_UPLOADS)) == []
+    assert house.uploads() == 0
+    with pytest.raises(NotFound):
+        await house.store.list_parts(upload_of(TENANT, file))
+
+
+async def test_an_orphan_in_the_store_is_discarded_when_no_upload_can_be_so_old(new_house):
+    house = await new_house()
+    await house.store.create("acme/files/nobody", content_type="text/plain")
+    await house.reap(timedelta(days=7))
+    assert house.uploads() == 1
+    await house.reap(timedelta(days=2))
+    assert house.uploads() == 0
+
+
+async def test_an_upload_that_the_store_forgot_begins_anew(new_house):
+    house = await new_house()
+    file = await house.uploaded()
+    await house.store.abort(upload_of(TENANT, file))
+    progress = await files.new(house.calm).status(TENANT, "f1", "ana")
+    assert [number for number, _ in progress.missing] == [1]
+    again = await house.file()
+    assert again.upload_id != file.upload_id
+    await house.store.put_part(upload_of(TENANT, again), again.part(1), in_blocks(CONTENT))
+    assert (await house.complete()).state is State.READY
+
+
+class Finds:
+    def __init__(self, finding):
+        self.finding = finding
+
+    async def scan(self, blocks):
+        assert b"".join([block async for block in blocks]) == CONTENT
+        if self.finding is None:
+            raise Unavailable("the scanner is busy")
+        return self.finding
+
+
+@pytest.mark.parametrize(
+    ("finding", "reason"), [(Infected("Eicar-Signature"), "infected"), (NotScanned("too long"), "not_scanned")]
+)
+async def test_what_the_scanner_finds_is_rejected_and_its_bytes_go(new_house, finding, reason):
+    house = await new_house(scanner=Finds(finding))
+    await house.uploaded()
+    for _ in range(2):
+        with pytest.raises(Exception, match=reason) as refused:
+            await house.complete()
+        assert refused.value.status == 422
+    assert (await house.file()).reason == reason
+    assert (house.objects(), house.uploads()) == (0, 0)
+    assert len(house.told("file.rejected")) == 1
+
+
+async def test_a_scanner_that_is_busy_leaves_the_file_verifying_until_it_is_not(new_house):
+    scanner = Finds(None)
+    house = await new_house(scanner=scanner)
+    await house.uploaded()
+    assert (await house.complete()).state is State.VERIFYING
+    scanner.finding = Infected("Eicar-Signature")
+    await house.come_what_was_promised()
+    assert (await house.file()).state is State.REJECTED
+
+
+async def test_bytes_of_another_checksum_go_and_the_same_claim_is_answered_the_same(new_house):
+    house = await new_house()
+    await house.uploaded()
+    for _ in range(2):
+        with pytest.raises(ChecksumMismatch):
+            await house.complete(checksum="0" * 64)
+    assert (house.objects(), house.uploads()) == (0, 0)
+
+
+async def test_a_part_that_is_replaced_after_it_was_counted_lets_the_upload_go_on(new_house):
+    house = await new_house()
+    file = await house.uploaded()
+    listed = house.store.list_parts
+
+    async def replaced_meanwhile(upload):
+        parts = await listed(upload)
+        await house.store.put_part(upload, file.part(1), in_blocks(CONTENT[::-1]))
+        return parts
+
+    house.store.list_parts = replaced_meanwhile
+    with pytest.raises(Exception, match="other bytes by now"):
+        await house.complete()
+    house.store.list_parts = listed
+    assert (await house.file()).state is State.UPLOADING
+    await house.store.put_part(upload_of(TENANT, file), file.part(1), in_blocks(CONTENT))
+    assert (await house.complete()).state is State.READY
+    await house.check_one_good_file()
