@@ -136,9 +136,18 @@ def nats(host: str, port: int) -> None:
 
 def minio(host: str, port: int) -> None:
     """GET /minio/health/cluster: 200 when so many drives are online that it can write."""
+    _http(host, port, "/minio/health/cluster")
+
+
+def toxiproxy(host: str, port: int) -> None:
+    """GET /version."""
+    _http(host, port, "/version")
+
+
+def _http(host: str, port: int, path: str) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", "/minio/health/cluster")
+        connection.request("GET", path)
         status = connection.getresponse().status
     except http.client.HTTPException as error:
         raise NotReady(repr(error)) from None

@@ -94,8 +94,10 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
         rooms = [room for tenant in tenants for room in await open_rooms(tenant, plan)]
         if plan.people:
             rooms += await providers.open(tenants)
-        campaign = Campaign(platform, client, rooms, plan.seed)
-        nemesis = Kills(plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill)
+        campaign = Campaign(client, rooms, plan.seed)
+        nemesis = Kills(
+            platform, plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill
+        )
         operations = await campaign.run(nemesis, patience=plan.patience, beside=providers if plan.people else None)
         return Outcome(check(operations), operations)
     finally:

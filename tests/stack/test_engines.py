@@ -103,4 +103,4 @@ def test_a_server_that_does_not_exist_is_answered_with_those_that_do(stack: Run)
     kill = stack("kill", "kafka-2")
 
     assert kill.returncode == 1
-    assert "no server kafka-2; there are kafka-1, cassandra-1, redis, nats, minio" in kill.stderr
+    assert "no server kafka-2; there are kafka-1, cassandra-1, redis, nats, minio, toxiproxy" in kill.stderr

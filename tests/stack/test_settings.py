@@ -13,7 +13,7 @@ from infra.stack.layout import INFRA, Layout, saved_layout
 from infra.stack.minio import Minio, credentials
 from infra.stack.nats import Nats
 from infra.stack.redis import Redis
-from infra.stack.stack import ENGINES
+from infra.stack.stack import ENGINES, TOOLS
 
 _COMPOSE = ("compose.yaml", "compose.cluster.yaml")
 
@@ -87,10 +87,11 @@ def test_one_cassandra_node_seeks_nobody_else(one: Layout) -> None:
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_everything_listens_on_loopback_and_nothing_twice(nodes: int, tmp_path: Path, program: Path) -> None:
     layout = Layout(tmp_path, nodes=nodes)
-    servers = [server for engine in ENGINES.values() for server in engine.servers(layout, program)]
+    engines = [*ENGINES.values(), *TOOLS.values()]
+    servers = [server for engine in engines for server in engine.servers(layout, program)]
     ports = [address for server in servers for address in server.ports]
 
-    assert [server.name for server in servers] == [name for one in ENGINES.values() for name in one.names(layout)]
+    assert [server.name for server in servers] == [name for one in engines for name in one.names(layout)]
     assert len(set(ports)) == len(ports)
     assert all(host.startswith("127.") for host, _ in ports)
 
