@@ -8,7 +8,7 @@ history, and only that is judged.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -114,7 +114,7 @@ class Campaign:
     client: Client
     rooms: Sequence[Room]
     seed: int
-    watched: Sequence[Client] = ()
+    watched: Collection[Client] = ()
     retry: float = 0.02
     mix: Mix = field(default_factory=Mix)
     history: list[Operation] = field(default_factory=list)
