@@ -3,8 +3,9 @@ One service as a process of its own, in the modes without Knative: func-python's
 `servers` its Triggers beside it. Start more of them and they share the partitions (E6).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from shared.observability import metrics
 from shared.observability.log import log
@@ -23,7 +24,16 @@ DRAIN = 10.0
 """Seconds that events under way are given at the end."""
 
 
-def run_function(service: str, cfg: Mapping[str, str], *, host: str, port: int, woken: bool, concurrency: int) -> None:
+def run_function(
+    service: str,
+    cfg: Mapping[str, str],
+    *,
+    host: str,
+    port: int,
+    woken: bool,
+    concurrency: int,
+    new: Callable[[str, Ports], Any] = functions.new,
+) -> None:
     """
     Until SIGTERM or SIGINT; SystemExit(3) when it does not start.
 
@@ -31,6 +41,7 @@ def run_function(service: str, cfg: Mapping[str, str], *, host: str, port: int, 
         service: of a manifest under knative/services, or a function's name, which stands for all its services.
         woken: take its events from Kafka; without, it answers only what is POSTed to it.
         concurrency: events that each Trigger has under way here.
+        new: makes the functions that events wake.
 
     Raises:
         WiringError: there is no such service or function.
@@ -45,7 +56,7 @@ def run_function(service: str, cfg: Mapping[str, str], *, host: str, port: int, 
         async with open_by(cfg) as opened:
             await check_key(opened.ports)
             triggers = triggers_of(wired, service)
-            made = {name: functions.new(name, opened.ports) for name in _made(wired, function)}
+            made = {name: new(name, opened.ports) for name in _made(wired, function)}
             runner = opened.runner(triggers, subscribers(wired, triggers, made, opened.ports), Pace(calls=concurrency))
             metrics.REGISTRY.register(runner)
             try:

@@ -27,6 +27,8 @@ class Room:
     tenant: Tenant
     conversation: str
     members: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    """That its messages name; in the app without."""
 
     @property
     def created(self) -> Conversation:
@@ -135,7 +137,13 @@ async def open_loop(
         waiting += 1
         sent = clock()
         client.send(
-            room.tenant.sending(message_id=message_id, conversation=room.conversation, sender=sender, text=text),
+            room.tenant.sending(
+                message_id=message_id,
+                conversation=room.conversation,
+                sender=sender,
+                text=text,
+                channels=room.channels,
+            ),
             done,
         )
 

@@ -45,6 +45,18 @@ class Usage:
     resident: float
 
 
+def usage(pid: int) -> Usage:
+    """What the process has used until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines if ":" in line)
+    return Usage(
+        cpu=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        peak=int(status["VmHWM"].split()[0]) / 1024,
+        resident=int(status["VmRSS"].split()[0]) / 1024,
+    )
+
+
 @dataclass(slots=True)
 class Process:
     """One child process, its output appended to a file."""
@@ -95,16 +107,7 @@ class Process:
         return await self._child.wait()
 
     def usage(self) -> Usage:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        status = dict(
-            line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if ":" in line
-        )
-        ticks = int(fields[11]) + int(fields[12])
-        return Usage(
-            cpu=ticks / os.sysconf("SC_CLK_TCK"),
-            peak=int(status["VmHWM"].split()[0]) / 1024,
-            resident=int(status["VmRSS"].split()[0]) / 1024,
-        )
+        return usage(self.pid)
 
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:]) if self.output.exists() else ""
