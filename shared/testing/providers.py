@@ -57,6 +57,8 @@ class Simulators:
     platform_port: int
     output: Path
     port: int = field(default_factory=free_port)
+    uncertain_wait: float = 2.0
+    """Seconds that the accounts wait for the receipt of a call whose answer was lost, before it is made again."""
     reached_at: int | None = None
     """The port that the platform is told, where something stands between."""
     process: Process | None = None
@@ -67,7 +69,7 @@ class Simulators:
             [
                 sys.executable, "-m", "shared.simulators", "--port", str(self.port), "--tenant", self.tenant,
                 "--callback-base", f"http://127.0.0.1:{self.platform_port}", "--key", f"key of {self.tenant}",
-                "--pace", "0.05",
+                "--pace", "0.05", "--uncertain-wait", f"{self.uncertain_wait}",
             ],
             self.output,
         )  # fmt: skip
@@ -98,6 +100,7 @@ class Providers:
     platform_port: int
     directory: Path
     people: Sequence[Person] = PEOPLE
+    uncertain_wait: float = 2.0
     pause: float = 0.4
     """Seconds between two rounds in which everybody writes something."""
     simulators: dict[str, Simulators] = field(default_factory=dict)
@@ -108,7 +111,8 @@ class Providers:
 
     async def open(self, tenants: Sequence[Tenant]) -> list[Room]:
         for number, tenant in enumerate(tenants):
-            simulators = Simulators(tenant.name, self.platform_port, self.directory / f"simulators-{tenant.name}.log")
+            output = self.directory / f"simulators-{tenant.name}.log"
+            simulators = Simulators(tenant.name, self.platform_port, output, uncertain_wait=self.uncertain_wait)
             self.simulators[tenant.name] = simulators
             if self.between is not None:
                 simulators.reached_at = await self.between(tenant.name, simulators.port)

@@ -239,7 +239,7 @@ async def _spread(scene: Scene) -> None:
 KAFKA = ("kafka-1", "kafka-2", "kafka-3")
 
 CATALOGUE: tuple[Fault, ...] = (
-    Fault("1a", "front killed, a new one started", _kill_front, times=3),
+    Fault("1a", "front killed, a new one started", _kill_front, times=2),
     Fault("1b", "one of two workers killed", _kill_worker, heal=_start_workers, within=5, times=3),
     Fault(
         "1c", "each function, as a process of its own, killed in turn",

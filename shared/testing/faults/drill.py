@@ -23,11 +23,11 @@ from shared.testing.providers import Person, Providers
 from shared.testing.tenant import Tenant
 
 PEOPLE = (
-    Person("wa-usual", "whatsapp", "+551198765{}101", 0.5),
+    Person("wa-usual", "whatsapp", "+551198765{}101", 1.0),
     Person("wa-cut", "whatsapp", "+55119876{}0007", 5.0),
-    Person("wa-thrice", "whatsapp", "+55119876{}0008", 1.0),
-    Person("wa-early", "whatsapp", "+55119876{}0009", 1.0),
-    Person("ig-usual", "instagram", "178414000{}0101", 0.5),
+    Person("wa-thrice", "whatsapp", "+55119876{}0008", 2.0),
+    Person("wa-early", "whatsapp", "+55119876{}0009", 2.0),
+    Person("ig-usual", "instagram", "178414000{}0101", 1.0),
     *(Person(f"wa-witness-{n}", "whatsapp", f"+55119876{{}}020{n}", spoken_to=False) for n in range(5)),
     *(Person(f"ig-witness-{n}", "instagram", f"178414000{{}}020{n}", spoken_to=False) for n in range(2)),
 )
@@ -36,6 +36,8 @@ POISON = "poison-"
 """The ids of events that are made to be parked begin so."""
 
 _PATIENCE = 150.0
+_UNCERTAIN = 25.0
+"""Longer than the front is ever away, so that a call is repeated only when the receipt of the first never comes."""
 
 
 @dataclass(slots=True)
@@ -107,12 +109,16 @@ class Row(Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
+Tell = Callable[[str], None]
+
+
 @dataclass(slots=True)
 class Drill:
     """The nemesis of one campaign."""
 
     fault: Fault
     scene: Scene
+    tell: Tell
     warm: float = 3.0
     said: MessageIds = field(init=False)
 
@@ -128,6 +134,8 @@ class Drill:
             recovered = await self._recovered(campaign, time)
             await self.scene.settled()
             campaign.history.append(history.Fault(self.fault.name, since, recovered))
+            took = f"{recovered - since:.1f} s" if recovered else "never"
+            self.tell(f"{self.fault.number} {time}/{self.fault.times}: recovery {took}, {campaign.accepted} accepted")
             await asyncio.sleep(self.fault.hold)
             await self.fault.heal(self.scene)
         await self.fault.after(self.scene)
@@ -152,14 +160,14 @@ class Drill:
         return now()
 
 
-async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], *, people: Sequence[Person] = PEOPLE) -> "Outcome":
+async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -> "Outcome":
     """Two tenants who have logged in: the fault, and what became of it."""
 
     async def between(name: str, port: int) -> int:
         return await rig.toxiproxy.before(f"provider-{name}", port)
 
     client = Client(rig.door.port, connections=64)
-    providers = Providers(rig.door.port, rig.directory, people, between=between, pause=2.0)
+    providers = Providers(rig.door.port, rig.directory, PEOPLE, between=between, pause=2.0, uncertain_wait=_UNCERTAIN)
     try:
         rooms = [room for tenant in tenants for room in await _rooms(tenant)]
         rooms += await providers.open(tenants)
@@ -167,7 +175,9 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], *, people: Se
             client, rooms, seed=1, watched=rig.watched.values(), retry=0.25, mix=Mix(page=0.1, receipt=0.1)
         )
         scene = Scene(rig, providers, [tenant.name for tenant in tenants])
-        operations = await campaign.run(Drill(fault, scene), patience=_PATIENCE, beside=_Present(providers, tenants))
+        operations = await campaign.run(
+            Drill(fault, scene, tell), patience=_PATIENCE, beside=_Present(providers, tenants)
+        )
         return Outcome(judge(fault, operations), operations)
     finally:
         client.close()
@@ -198,6 +208,18 @@ class _Present:
             items = answer.json()["items"] if answer.status == 200 else [{"event": {"id": f"status {answer.status}"}}]
             ids += [one["event"]["id"] for one in items]
         return [one for one in ids if not one.startswith(POISON)]
+
+
+def broken(fault: Fault, error: BaseException) -> Row:
+    """A drill that did not come to its end has shown nothing."""
+    findings = tuple(Finding("I10", f"the drill broke off: {one!r}") for one in _leaves(error))
+    return Row(fault.number, fault.name, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, findings)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [error]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,5 +266,5 @@ async def _rooms(tenant: Tenant) -> list[Room]:
         twin = n % 2 == 0
         name = f"twin-{n}" if twin else f"{tenant.name}-{n}"
         conversation = await tenant.create_conversation(users, conversation_id=name)
-        rooms.append(Room(tenant, conversation, tuple(users), tuple(users[:2]), pause=0.4, twin=twin))
+        rooms.append(Room(tenant, conversation, tuple(users), tuple(users[:2]), pause=0.8, twin=twin))
     return rooms

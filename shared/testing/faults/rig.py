@@ -91,6 +91,15 @@ class Rig:
     async def stop_workers(self) -> None:
         await self.stop(*WORKERS)
 
+    async def whole(self) -> None:
+        """Everything as it was at the start, whatever a drill has left behind."""
+        await self.toxiproxy.heal()
+        await self.stack.up_again()
+        await self.stop(*(name for name in self.processes if name not in {"front", *WORKERS}))
+        for name in ("front", *WORKERS):
+            if name not in self.processes or not self.runs(name):
+                await (self.start_front() if name == "front" else self.start_workers(name))
+
     def runs(self, name: str) -> bool:
         process = self.processes[name].process
         return process is not None and process.running
