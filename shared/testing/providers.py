@@ -75,7 +75,7 @@ class Simulators:
         )  # fmt: skip
         await self.process.start()
         client = Client(self.port, connections=1)
-        until = now() + 20
+        until = now() + 60
         try:
             while (await client.call("GET", "/")).status != 200:
                 if now() > until or not self.process.running:
@@ -188,6 +188,15 @@ class Providers:
             for channel in {person.channel for person in self.people}:
                 pending += (await client.call("GET", f"/{channel}/_sim/state")).json()["callbacks"]["pending"]
         return pending
+
+    async def shown(self) -> set[str]:
+        """The texts that have reached anybody."""
+        texts = set()
+        for client in self.clients.values():
+            for channel in {person.channel for person in self.people}:
+                sent = (await client.call("GET", f"/{channel}/_sim/sent?since=0")).json()
+                texts |= {one["text"] for one in sent["items"]}
+        return texts
 
     async def collect(self, campaign: Campaign) -> None:
         """What the people were shown, into the history."""
