@@ -51,7 +51,7 @@ def _kill_in_turn(names: Sequence[str]) -> Deed:
 async def _one_process_each(scene: Scene) -> None:
     await scene.rig.stop_workers()
     await asyncio.gather(*(scene.rig.start_function(name) for name in FUNCTIONS))
-    await scene.rig.start("others", triggers="push,send,redrive,sweep,messages")
+    await scene.rig.start("others", triggers="push,send,redrive,sweep")
 
 
 async def _workers_again(scene: Scene) -> None:
