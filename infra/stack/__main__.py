@@ -16,7 +16,7 @@ from dataclasses import replace
 from infra.stack.install import InstallError
 from infra.stack.launch import StackError
 from infra.stack.layout import Layout, cache_folder, saved_layout, state_folder, usual_port_offset
-from infra.stack.stack import ENGINES, USUAL, Seen, Stack
+from infra.stack.stack import ENGINES, TOOLS, Seen, Stack
 
 _SIGNALS = ("KILL", "TERM", "STOP", "CONT")
 
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", help="install what is missing, start what does not run, wait until all answers")
     up.add_argument("--nodes", type=int, choices=(1, 3), help="of Kafka and of Cassandra (default: as last time, or 1)")
-    up.add_argument("--only", type=_engines, help=f"some of {','.join(ENGINES)} (default: all but versitygw)")
+    up.add_argument("--only", type=_engines, help=f"some of {','.join(ENGINES)} (default: all), or {','.join(TOOLS)}")
     up.add_argument("--port-offset", type=int, help="added to every port (default: as last time, or 0)")
     commands.add_parser("install", help="only fetch and build").add_argument("--only", type=_engines)
     commands.add_parser("down", help="ask every server to end, and wait")
@@ -61,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _engines(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in ENGINES]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(ENGINES)}")
-    return tuple(name for name in ENGINES if name in names)
+    names, known = text.split(","), (*ENGINES, *TOOLS)
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+    return tuple(name for name in known if name in names)
 
 
 def _stack(layout: Layout) -> Stack:
@@ -91,11 +91,11 @@ def _up(given: argparse.Namespace) -> None:
         raise StackError(
             f"it runs with --nodes {last.nodes} --port-offset {last.port_offset}: scripts/stack down first"
         )
-    _stack(wanted).up(given.only or USUAL)
+    _stack(wanted).up(given.only or tuple(ENGINES))
 
 
 def _install(given: argparse.Namespace) -> None:
-    _stack(_last()).install(given.only or USUAL)
+    _stack(_last()).install(given.only or tuple(ENGINES))
 
 
 def _down(_: argparse.Namespace) -> None:
@@ -126,7 +126,7 @@ def _columns(one: Seen) -> tuple[str, ...]:
 
 
 def _env(given: argparse.Namespace) -> None:
-    for name, value in _stack(_last()).settings(USUAL if given.all else ()).items():
+    for name, value in _stack(_last()).settings(tuple(ENGINES) if given.all else ()).items():
         sys.stdout.write(f"{name}={value}\n")
 
 

@@ -136,14 +136,20 @@ def nats(host: str, port: int) -> None:
 
 def minio(host: str, port: int) -> None:
     """GET /minio/health/cluster: 200 when so many drives are online that it can write."""
-    _healthy(host, port, "/minio/health/cluster")
+    _http(host, port, "/minio/health/cluster")
 
 
 def versitygw(host: str, port: int) -> None:
-    _healthy(host, port, "/health")
+    """GET /health."""
+    _http(host, port, "/health")
 
 
-def _healthy(host: str, port: int, path: str) -> None:
+def toxiproxy(host: str, port: int) -> None:
+    """GET /version."""
+    _http(host, port, "/version")
+
+
+def _http(host: str, port: int, path: str) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
         connection.request("GET", path)

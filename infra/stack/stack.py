@@ -21,12 +21,13 @@ from infra.stack.nats import Nats
 from infra.stack.probes import NotReady
 from infra.stack.redis import Redis
 from infra.stack.server import Engine, Server
+from infra.stack.toxiproxy import Toxiproxy
 from infra.stack.versitygw import Versitygw
 
-ENGINES: dict[str, Engine] = {one.name: one for one in (Kafka(), Cassandra(), Redis(), Nats(), Minio(), Versitygw())}
-USUAL = tuple(name for name in ENGINES if name != Versitygw.name)
-"""What is started when nothing is named."""
-
+ENGINES: dict[str, Engine] = {one.name: one for one in (Kafka(), Cassandra(), Redis(), Nats(), Minio())}
+TOOLS: dict[str, Engine] = {one.name: one for one in (Versitygw(), Toxiproxy())}
+"""What the platform does not need, and tests do; installed and started when it is named."""
+_ALL = ENGINES | TOOLS
 _GRACE = 20.0  # seconds to end when asked; a broker that has lost its quorum never does
 _REMIND = 15.0
 
@@ -71,11 +72,11 @@ class Stack:
         """
         with self._alone():
             self._layout.save()
-            self._together({name: partial(self._bring_up, ENGINES[name]) for name in engines})
+            self._together({name: partial(self._bring_up, _ALL[name]) for name in engines})
 
     def install(self, engines: Sequence[str]) -> None:
         """Fetches and builds what is missing."""
-        self._together({name: partial(self._install, ENGINES[name]) for name in engines})
+        self._together({name: partial(self._install, _ALL[name]) for name in engines})
 
     def start(self, name: str) -> None:
         """Starts one server again and returns when it answers."""
@@ -120,7 +121,7 @@ class Stack:
         """The environment variables that tell the platform where these engines are, or those that were started."""
         started = set(self._layout.started())
         found: dict[str, str] = {}
-        for engine in ENGINES.values():
+        for engine in _ALL.values():
             if engine.name in engines or (not engines and started.intersection(engine.names(self._layout))):
                 found |= engine.settings(self._layout)
         return found
@@ -174,7 +175,7 @@ class Stack:
         return Seen(server, state, process.pid, process.age, process.memory, latency, trouble)
 
     def _servers(self) -> list[Server]:
-        engines = ENGINES.values()
+        engines = _ALL.values()
         return [
             one for engine in engines for one in engine.servers(self._layout, folder_of(engine.program, self._cache))
         ]
@@ -184,7 +185,7 @@ class Stack:
         return next(server for server in self._servers() if server.name == name)
 
     def _names(self) -> list[str]:
-        return [name for engine in ENGINES.values() for name in engine.names(self._layout)]
+        return [name for engine in _ALL.values() for name in engine.names(self._layout)]
 
     def _check(self, name: str) -> None:
         if name not in self._names():

@@ -60,6 +60,10 @@ class TablesOutbox:
         self._clock = clock
         self._ids = ids
 
+    def over(self, tables: Tables, sink: EventSink) -> "TablesOutbox":
+        """The same over others, which stand before its own."""
+        return TablesOutbox(tables, sink, self._clock, self._ids)
+
     async def commit(self, acceptance: Acceptance) -> list[Row]:
         entry = self._entry(acceptance)
         await self._tables.put(Put(OUTBOX, entry, ttl=int(KEPT.total_seconds())), *acceptance.leads)

@@ -54,6 +54,7 @@ class Door:
 
 
 async def _answer(send: Any, status: int, body: object) -> None:
-    headers = [(b"content-type", b"application/json")]
+    content = dumps(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": dumps(body)})
+    await send({"type": "http.response.body", "body": content})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from events import CloudEvent, Event
+from shared.adapters.tables_outbox import TablesOutbox
 from shared.ports import Channels, EventSink, Outbox, Ports, Tables
 from shared.ports.channel import Channel, Outgoing, Receipt
 from shared.ports.outbox import Acceptance
@@ -52,11 +53,14 @@ def arm(ports: Ports, spec: str) -> Ports:
     """
     passing = _Passes(parse(spec))
     log.critical("failpoints are armed: this process will kill itself", extra={"failpoint": spec})
+    tables, sink, outbox = _Tables(ports.tables, passing), _Sink(ports.sink, passing), ports.outbox
+    if isinstance(outbox, TablesOutbox):  # its steps are points, too
+        outbox = outbox.over(tables, sink)
     return replace(
         ports,
-        tables=_Tables(ports.tables, passing),
-        outbox=_Outbox(ports.outbox, passing),
-        sink=_Sink(ports.sink, passing),
+        tables=tables,
+        outbox=_Outbox(outbox, passing),
+        sink=sink,
         channels=_Channels(ports.channels, passing),
     )
 

@@ -8,7 +8,7 @@ history, and only that is judged.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -106,12 +106,16 @@ class Beside(Protocol):
 
 @dataclass(slots=True)
 class Campaign:
-    """``run`` it once."""
+    """
+    ``run`` it once. ``watched``: processes whose Triggers must have nothing left at the end (none: that of ``client``).
+    ``retry``: seconds before a message that was not taken is posted again.
+    """
 
-    platform: Platform
     client: Client
     rooms: Sequence[Room]
     seed: int
+    watched: Collection[Client] = ()
+    retry: float = 0.02
     mix: Mix = field(default_factory=Mix)
     history: list[Operation] = field(default_factory=list)
     accepted: int = 0
@@ -159,12 +163,12 @@ class Campaign:
             n += 1
             message_id = ids()
             text = f"canary-{room.tenant.name} {room.conversation[-12:]} {sender} {n}"
-            self.accepted += await self._send(room, sender, n, message_id, text)
+            self.accepted += await self.send(room, sender, n, message_id, text)
             await self._something_else(room, sender, n, message_id, text)
             if room.pause:
                 await asyncio.sleep(room.pause)
 
-    async def _send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> bool:
+    async def send(self, room: Room, sender: str, n: int, message_id: str, text: str) -> bool:
         """Until it is answered with anything but "try again"; whether that was yes."""
         intended = now()
         post = self._post(room, sender, message_id, text)
@@ -178,7 +182,7 @@ class Campaign:
             status = await self._attempt(room, sender, n, message_id, text, intended, post)
             if status not in TRY_AGAIN:
                 return status == ACCEPTED
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.retry)
 
     def _post(self, room: Room, sender: str, message_id: str, text: str) -> bytes:
         channels = sorted({target.channel for target in room.targets})
@@ -327,8 +331,7 @@ class Campaign:
             for key, room in list(open_messages.items()):
                 if await self.observe(room, key[1]):
                     del open_messages[key]
-            samples = measure.parse((await self.client.call("GET", "/metrics")).body)
-            lag = samples.total("chat4all_trigger_lag_events") + samples.total("chat4all_trigger_in_flight")
+            lag = await self._lag()
             pending = await beside.pending() if beside is not None else 0
             unfinished = len(open_messages) + int(lag) + pending
             if not unfinished or now() - began > patience:
@@ -336,6 +339,14 @@ class Campaign:
             await asyncio.sleep(0.5)
         detail = f"{len(open_messages)} deliveries, {lag:g} events, {pending} webhooks; {list(open_messages)[:3]}"
         self.history.append(Quiesced(now() - began, unfinished, detail if unfinished else ""))
+
+    async def _lag(self) -> float:
+        """Events that Triggers have not seen, or are busy with."""
+        lag = 0.0
+        for client in self.watched or (self.client,):
+            samples = measure.parse((await client.call("GET", "/metrics")).body)
+            lag += samples.total("chat4all_trigger_lag_events") + samples.total("chat4all_trigger_in_flight")
+        return lag
 
     def _leaving(self) -> dict[tuple[str, str], Room]:
         """Accepted messages that must reach a provider."""
@@ -371,6 +382,7 @@ class Kills:
     accepted and ``kills`` done.
     """
 
+    platform: Platform
     kills: int
     messages: int
     points: Sequence[tuple[str, int]] = ()
@@ -382,7 +394,7 @@ class Kills:
     on_kill: Callable[[int, int, Fault], None] | None = None
 
     async def __call__(self, campaign: Campaign) -> None:
-        rng, platform = campaign.rng, campaign.platform
+        rng, platform = campaign.rng, self.platform
         deadline = now() + self.seconds
         point = ""
         for done in range(1, self.kills + 1):
@@ -412,7 +424,7 @@ class Kills:
 
     async def _kill(self, campaign: Campaign, point: str, goal: float) -> Fault:
         """Let it live until the goal is reached, then end it: by itself at its point, or by us."""
-        process = campaign.platform.process
+        process = self.platform.process
         assert process is not None, "not started"
         await asyncio.sleep(campaign.rng.uniform(0.05, 1.5))
         until = now() + (self.longest_wait if point else self.longest_life)
@@ -422,7 +434,7 @@ class Kills:
             await asyncio.sleep(0.01)
         kind = f"kill at {point}" if not process.running else "kill"
         at = now()
-        await campaign.platform.kill()
+        await self.platform.kill()
         return Fault(kind, at)
 
     async def _start(self, platform: Platform, settings: Mapping[str, str]) -> None:

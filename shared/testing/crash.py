@@ -24,6 +24,7 @@ from shared.testing.history import Fault
 from shared.testing.http1 import Client
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
 from shared.testing.providers import PEOPLE, Person, Providers
+from shared.testing.real_engines import forget, servers_environment
 from shared.testing.tenant import Tenant
 
 POINTS: tuple[tuple[str, int], ...] = (
@@ -94,8 +95,10 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
         rooms = [room for tenant in tenants for room in await open_rooms(tenant, plan)]
         if plan.people:
             rooms += await providers.open(tenants)
-        campaign = Campaign(platform, client, rooms, plan.seed)
-        nemesis = Kills(plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill)
+        campaign = Campaign(client, rooms, plan.seed)
+        nemesis = Kills(
+            platform, plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill
+        )
         operations = await campaign.run(nemesis, patience=plan.patience, beside=providers if plan.people else None)
         return Outcome(check(operations), operations)
     finally:
@@ -138,6 +141,9 @@ def main(
     messages: Annotated[int, typer.Option(help="How many messages must have been accepted.")] = 100_000,
     seed: Annotated[int, typer.Option(help="What is killed when; the scheduling is the machine's.")] = 1,
     seconds: Annotated[float, typer.Option(help="The longest that faults go on.")] = 1200,
+    mode: Annotated[str, typer.Option(help="embedded, or servers: on the engines that `scripts/stack env` names.")] = (
+        "embedded"
+    ),
     providers: Annotated[bool, typer.Option(help="With people on WhatsApp and Instagram.")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the report goes.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep data, log and history in this directory.")] = None,
@@ -161,8 +167,10 @@ def main(
             if not providers:
                 plan.people = ()
                 plan.points = [(point, passes) for point, passes in POINTS if point in IN_APP_POINTS]
+            environment = servers_environment() if mode == "servers" else {}
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                outcome = runner.run(run(Platform(free_port(), directory / "data"), plan))
+                outcome = runner.run(run(Platform(free_port(), directory / "data", environment), plan))
+                runner.run(forget(environment))
             history.write(directory / "history.jsonl", outcome.operations)
     show(outcome.report, outcome.operations, console)
     if json_file:

@@ -8,7 +8,7 @@ writes must reach them through the provider, what they write must appear in that
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,14 @@ INSTALLED = ("instagram", "whatsapp")
 class Person:
     """
     Somebody at a provider; the end of ``address`` says how the simulator treats them (shared.simulators.stage).
-    ``{}`` in it is a digit of the tenant. ``pause`` is between two messages to them.
+    ``{}`` in it is a digit of the tenant. ``pause`` is between two messages to them; ``spoken_to``: there are any.
     """
 
     user_id: str
     channel: str
     address: str
-    pause: float
+    pause: float = 0.1
+    spoken_to: bool = True
 
 
 PEOPLE = (
@@ -56,6 +57,10 @@ class Simulators:
     platform_port: int
     output: Path
     port: int = field(default_factory=free_port)
+    uncertain_wait: float = 2.0
+    """Seconds that the accounts wait for the receipt of a call whose answer was lost, before it is made again."""
+    reached_at: int | None = None
+    """The port that the platform is told, where something stands between."""
     process: Process | None = None
 
     async def start(self) -> dict[str, Any]:
@@ -64,13 +69,13 @@ class Simulators:
             [
                 sys.executable, "-m", "shared.simulators", "--port", str(self.port), "--tenant", self.tenant,
                 "--callback-base", f"http://127.0.0.1:{self.platform_port}", "--key", f"key of {self.tenant}",
-                "--pace", "0.05",
+                "--pace", "0.05", "--uncertain-wait", f"{self.uncertain_wait}",
             ],
             self.output,
         )  # fmt: skip
         await self.process.start()
         client = Client(self.port, connections=1)
-        until = now() + 20
+        until = now() + 60
         try:
             while (await client.call("GET", "/")).status != 200:
                 if now() > until or not self.process.running:
@@ -78,7 +83,9 @@ class Simulators:
                 await asyncio.sleep(0.02)
         finally:
             client.close()
-        accounts: dict[str, Any] = json.loads(self.output.read_text().splitlines()[0])
+        accounts: dict[str, Any] = json.loads(
+            self.output.read_text().splitlines()[0].replace(f":{self.port}/", f":{self.reached_at or self.port}/")
+        )
         return accounts
 
     async def kill(self) -> None:
@@ -93,14 +100,22 @@ class Providers:
     platform_port: int
     directory: Path
     people: Sequence[Person] = PEOPLE
+    uncertain_wait: float = 2.0
+    pause: float = 0.4
+    """Seconds between two rounds in which everybody writes something."""
     simulators: dict[str, Simulators] = field(default_factory=dict)
+    between: Callable[[str, int], Awaitable[int]] | None = None
+    """Given a tenant and its simulators' port, the port that the platform is told."""
     clients: dict[str, Client] = field(default_factory=dict)
     rooms: list[Room] = field(default_factory=list)
 
     async def open(self, tenants: Sequence[Tenant]) -> list[Room]:
         for number, tenant in enumerate(tenants):
-            simulators = Simulators(tenant.name, self.platform_port, self.directory / f"simulators-{tenant.name}.log")
+            output = self.directory / f"simulators-{tenant.name}.log"
+            simulators = Simulators(tenant.name, self.platform_port, output, uncertain_wait=self.uncertain_wait)
             self.simulators[tenant.name] = simulators
+            if self.between is not None:
+                simulators.reached_at = await self.between(tenant.name, simulators.port)
             accounts = await simulators.start()
             self.clients[tenant.name] = Client(simulators.port, connections=8)
             for channel in sorted({person.channel for person in self.people}):
@@ -134,7 +149,8 @@ class Providers:
             },
         )
         target = Target(person.user_id, person.channel, address)
-        return Room(tenant, conversation, members, (agent,), targets=(target,), pause=person.pause)
+        senders = (agent,) if person.spoken_to else ()
+        return Room(tenant, conversation, members, senders, targets=(target,), pause=person.pause)
 
     async def write(self, campaign: Campaign) -> None:
         """The people answer, one after another, each some of it twice: providers repeat their webhooks."""
@@ -163,7 +179,7 @@ class Providers:
                         status=200 if answer.status == 202 else answer.status,
                     )
                 )
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(self.pause)
 
     async def pending(self) -> int:
         """Webhooks that the platform has not taken yet."""
@@ -172,6 +188,15 @@ class Providers:
             for channel in {person.channel for person in self.people}:
                 pending += (await client.call("GET", f"/{channel}/_sim/state")).json()["callbacks"]["pending"]
         return pending
+
+    async def shown(self) -> set[str]:
+        """The texts that have reached anybody."""
+        texts = set()
+        for client in self.clients.values():
+            for channel in {person.channel for person in self.people}:
+                sent = (await client.call("GET", f"/{channel}/_sim/sent?since=0")).json()
+                texts |= {one["text"] for one in sent["items"]}
+        return texts
 
     async def collect(self, campaign: Campaign) -> None:
         """What the people were shown, into the history."""

@@ -1,4 +1,6 @@
-"""Six kills of the real platform, at random and at named points; ``scripts/crash`` is the long form (E1, E2, E12)."""
+"""
+Kills of the platform, at random and at named points, in both modes; ``scripts/crash`` is the long form (E1, E2, E12).
+"""
 
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from shared.testing.crash import POINTS, Plan, run
 from shared.testing.platform import Platform, free_port
 from shared.testing.providers import PEOPLE
+from shared.testing.real_engines import forget, servers_environment
 
 PROMPT = tuple(person for person in PEOPLE if person.user_id != "wa-broken")
 """Those whose mailbox does not wait for a broken provider."""
@@ -23,3 +26,18 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> No
     assert outcome.report.findings == ()
     assert outcome.report.accepted >= 3000
     assert outcome.report.kills == outcome.report.restarts == 6
+
+
+@pytest.mark.real("cassandra", "kafka", "redis", "nats")
+@pytest.mark.timeout(600)
+async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_path: Path) -> None:
+    environment = servers_environment()
+    plan = Plan(kills=4, messages=800, rooms=3, senders=2, seed=9, patience=120, points=ALWAYS_PASSED, people=PROMPT)
+    try:
+        outcome = await run(Platform(free_port(), tmp_path / "data", environment), plan, connections=32)
+    finally:
+        await forget(environment)
+
+    assert outcome.report.findings == ()
+    assert outcome.report.accepted >= 800
+    assert outcome.report.kills == outcome.report.restarts == 4

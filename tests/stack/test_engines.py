@@ -13,7 +13,7 @@ import pytest
 
 from infra.stack.layout import INFRA
 from infra.stack.processes import find
-from infra.stack.stack import USUAL
+from infra.stack.stack import ENGINES
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -56,7 +56,7 @@ def test_every_engine_starts_and_answers_and_stops(stack: Run, tmp_path: Path) -
     assert [find(file) for file in (tmp_path / "run").glob("*.pid")] == started  # nothing was started twice
 
     assert stack("down").returncode == 0
-    assert len(started) == len(USUAL)
+    assert len(started) == len(ENGINES)
     assert not any(process and process.alive for process in started)
 
 
@@ -103,4 +103,4 @@ def test_a_server_that_does_not_exist_is_answered_with_those_that_do(stack: Run)
     kill = stack("kill", "kafka-2")
 
     assert kill.returncode == 1
-    assert "no server kafka-2; there are kafka-1, cassandra-1, redis, nats, minio, versitygw" in kill.stderr
+    assert "no server kafka-2; there are kafka-1, cassandra-1, redis, nats, minio, versitygw, toxiproxy" in kill.stderr

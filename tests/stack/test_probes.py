@@ -86,7 +86,9 @@ def test_minio_that_cannot_write_is_not_ready(serve: Serve) -> None:
         probes.minio("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("probe", [probes.redis, probes.nats, probes.minio, probes.versitygw, probes.cassandra])
+@pytest.mark.parametrize(
+    "probe", [probes.redis, probes.nats, probes.minio, probes.versitygw, probes.toxiproxy, probes.cassandra]
+)
 def test_whoever_hangs_up_is_not_ready(serve: Serve, probe: Callable[[str, int], None]) -> None:
     with pytest.raises((NotReady, OSError)):
         probe("127.0.0.1", serve(b""))

@@ -13,7 +13,7 @@ from infra.stack.layout import INFRA, Layout, saved_layout
 from infra.stack.minio import Minio, credentials
 from infra.stack.nats import Nats
 from infra.stack.redis import Redis
-from infra.stack.stack import ENGINES, USUAL
+from infra.stack.stack import ENGINES, TOOLS
 
 _COMPOSE = ("compose.yaml", "compose.cluster.yaml")
 
@@ -87,10 +87,11 @@ def test_one_cassandra_node_seeks_nobody_else(one: Layout) -> None:
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_everything_listens_on_loopback_and_nothing_twice(nodes: int, tmp_path: Path, program: Path) -> None:
     layout = Layout(tmp_path, nodes=nodes)
-    servers = [server for engine in ENGINES.values() for server in engine.servers(layout, program)]
+    engines = [*ENGINES.values(), *TOOLS.values()]
+    servers = [server for engine in engines for server in engine.servers(layout, program)]
     ports = [address for server in servers for address in server.ports]
 
-    assert [server.name for server in servers] == [name for one in ENGINES.values() for name in one.names(layout)]
+    assert [server.name for server in servers] == [name for one in engines for name in one.names(layout)]
     assert len(set(ports)) == len(ports)
     assert all(host.startswith("127.") for host, _ in ports)
 
@@ -208,7 +209,7 @@ def test_brokers_in_containers_are_a_cluster_by_the_same_settings(three: Layout)
 
 def test_containers_are_reached_where_scripts_stack_has_them(tmp_path: Path, program: Path) -> None:
     published = {port for name in _COMPOSE for service in _services(name).values() for port in service.get("ports", [])}
-    servers = [one for name in USUAL for one in ENGINES[name].servers(Layout(tmp_path, nodes=3), program)]
+    servers = [one for engine in ENGINES.values() for one in engine.servers(Layout(tmp_path, nodes=3), program)]
 
     assert published >= {f"{server.address}:{server.ports[0][1]}" for server in servers}
     assert all(port.startswith("127.0.0.") for port in published)

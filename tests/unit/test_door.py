@@ -33,6 +33,7 @@ async def test_it_lives_and_is_not_ready(client: httpx.AsyncClient) -> None:
     for path in ("/health", "/health/ready"):
         answer = await client.get(path)
         assert answer.status_code == 503
+        assert int(answer.headers["content-length"]) == len(answer.content)  # chunks are not for small clients
         assert answer.json()["dependencies"]["cassandra"]["detail"] == "nobody answers at 10.0.0.9"
 
 

@@ -1,0 +1,1 @@
+"""``scripts/faults``: what can befall the platform on real engines, and whether it keeps its word (reliability 4.4)."""
