@@ -19,6 +19,7 @@ import httpx
 from shared.adapters.local.vault import load_or_create_key
 from shared.runtime.bootstrap import ensure_client
 from shared.runtime.engines import Engines
+from shared.runtime.choices import Choices
 from shared.runtime.open_servers import open_servers
 from shared.testing.faults.stack import Stack, Toxiproxy
 from shared.testing.http1 import Client
@@ -123,7 +124,7 @@ class Rig:
         """New tenants, made beside the running platform; for each (client_id, client_secret)."""
         keys = [self.environment["CHAT4ALL_SECRET_KEY"].encode()]
         made = {}
-        async with open_servers(self.engines, keys=keys) as opened:
+        async with open_servers(self.engines, Choices(keys=keys)) as opened:
             for name in names:
                 await ensure_client(opened.ports, name, f"client-{name}", CLIENT_SECRET)
                 made[name] = f"client-{name}", CLIENT_SECRET
