@@ -127,7 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", "0")))
+        length = int(headers.get("content-length", "0"))
+        body = self.rfile.read(length)
+        if len(body) < length:  # the caller died while it was sending
+            self.close_connection = True
+            return
         reply = self.reply(Taken(self.path, headers, body))
         self.send_response(reply.status)
         for name, value in reply.headers.items():

@@ -26,7 +26,9 @@ from shared.testing.receiver import Receiver, Reply, Taken
 
 ACCEPTED = "message.accepted"
 SETTINGS = {**UNLIMITED, "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true", "CHAT4ALL_SIMULATORS": "false"}
-app = typer.Typer(add_completion=False, help=__doc__)
+_PATIENCE = 240.0
+"""Seconds for a start: machines that run campaigns are busy."""
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ def outage(folder: Path, *, down: float, rate: float) -> Outage:
     settings["CHAT4ALL_WEBHOOK_TIMEOUT"] = "2"
     answered: list[Taken] = []
     with Process(folder / "data", settings=settings) as platform:
-        caller = platform.start().tenant("acme")
+        caller = platform.start(patience=_PATIENCE).tenant("acme")
         caller.users("ana", "bruno")
         talk = caller.conversation("ana", "bruno")
         with Receiver() as first:
@@ -103,7 +105,7 @@ def outage(folder: Path, *, down: float, rate: float) -> Outage:
                 answered += first.taken
                 time.sleep(down / 2)
                 hanging = _kill_in_the_middle(platform, port)
-                platform.start()
+                platform.start(patience=_PATIENCE)
                 time.sleep(down / 2)
                 back = time.monotonic()
                 with Receiver(port=port) as last:
@@ -179,7 +181,7 @@ def bulkhead(folder: Path, *, receivers: int, pause: float, seconds: float, roun
         return Reply(hang=60.0) if taken.path == "/0" and hangs.is_set() else Reply()
 
     with Process(folder / "data", settings=SETTINGS) as platform, Receiver(answer) as receiver:
-        caller = platform.start().tenant("acme")
+        caller = platform.start(patience=_PATIENCE).tenant("acme")
         caller.users("ana", "bruno")
         talk = caller.conversation("ana", "bruno")
         with ThreadPoolExecutor(10) as pool:
@@ -236,11 +238,8 @@ def show_bulkhead(receivers: int = 100, pause: float = 0.5, seconds: float = 15,
 
 def _print(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
-        print(
-            f"{name.replace('_', ' '):32}{value:.1f}"
-            if isinstance(value, float)
-            else f"{name.replace('_', ' '):32}{value}"
-        )
+        shown = f"{value:.1f}" if isinstance(value, float) else value
+        typer.echo(f"{name.replace('_', ' '):32}{shown}")
 
 
 if __name__ == "__main__":
