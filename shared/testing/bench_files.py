@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.testing.http1 import Client
-from shared.testing.large_file import MIB, write
+from shared.testing.large_file import MIB, PATIENCE, write
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform
 from shared.testing.tenant import Tenant
 
@@ -228,7 +228,7 @@ def sha256sum(path: Path) -> str:
 
 async def run(platform: Platform, *, size: int, rounds: int, directory: Path, console: Console) -> dict[str, Any]:
     """All of it; what comes back is what --json writes."""
-    await platform.start()
+    await platform.start(patience=PATIENCE)
     client = Client(platform.port, connections=4)
     try:
         tenant = Tenant(client, "bench", CLIENT_ID, CLIENT_SECRET)

@@ -39,7 +39,7 @@ GROWTH = 32.0
 """MiB by which no process of ours may grow."""
 KILLED_AT = 0.6
 _TRIES = 50
-_PATIENCE = 180.0  # seconds for a start, on a machine that has other work too
+PATIENCE = 180.0  # seconds for a start, on a machine that has other work too
 ENGINES = tuple(f"CHAT4ALL_{name}_" for name in ("S3", "MINIO", "KAFKA", "CASSANDRA", "REDIS", "NATS"))
 STORE = "object store (not ours)"
 
@@ -160,7 +160,7 @@ class Demo:
                 await upload.ended()
             else:
                 await self.platform.kill()
-                await self.platform.start(patience=_PATIENCE)
+                await self.platform.start(patience=PATIENCE)
                 assert self.platform.process is not None
                 self.memory.watch("platform", self.platform.process.pid)
             after = await self._status(file_id)
@@ -356,7 +356,7 @@ async def run(platform: Platform, plan: Plan, directory: Path) -> Outcome:
         if store := _store(platform.environment):
             memory.watch(STORE, store)
         try:
-            await platform.start(patience=_PATIENCE)
+            await platform.start(patience=PATIENCE)
             tenant = Tenant(client, "large-file", CLIENT_ID, CLIENT_SECRET)
             await tenant.login()
             outcome.rounds = await Demo(platform, tenant, plan, directory, memory).run()
