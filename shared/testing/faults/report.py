@@ -12,15 +12,15 @@ HEAD = """# Fault campaign
 
 Written by `scripts/faults`; what the words mean is in [the guide](fault-campaign.md).
 
-{when}, commit {commit}, {nodes} nodes of Kafka and of Cassandra, {seconds:.0f} s, on {cores} cores shared with the
-servers, the clients and other work (load average {load}).
+{when}, commit {commit}, {seconds:.0f} s, on {cores} cores shared with the servers, the clients and other work (load
+average {load} at the end).
 
 {verdict}
 
 """
 
 
-def write(path: Path, rows: Sequence[Row], *, nodes: int, seconds: float, leaks: int) -> None:
+def write(path: Path, rows: Sequence[Row], *, seconds: float, leaks: int) -> None:
     """The page, whole; ``leaks``: lines of the platform's logs with what people wrote in them (I11)."""
     import os
 
@@ -29,7 +29,6 @@ def write(path: Path, rows: Sequence[Row], *, nodes: int, seconds: float, leaks:
     text = HEAD.format(
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),  # noqa: TID251  the date of the run
         commit=commit.stdout.strip() + (" with changes that were not committed" if changed.stdout.strip() else ""),
-        nodes=nodes,
         seconds=seconds,
         cores=os.cpu_count(),
         load=f"{os.getloadavg()[0]:.1f}",
@@ -49,14 +48,14 @@ def _verdict(rows: Sequence[Row], leaks: int) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     names = (
-        "#", "fault", "times", "accepted", "told to try again", "unanswered", "lost", "doubled", "order breaks",
-        "calls repeated", "recovery s", "to rest s", "kept its word",
+        "#", "fault", "nodes", "times", "accepted", "told to try again", "unanswered", "lost", "doubled",
+        "order breaks", "calls repeated", "recovery s", "to rest s", "kept its word",
     )  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for row in rows:
         values = (
-            row.number, row.fault, row.times, row.accepted, row.refused, row.unanswered, row.lost, row.doubled,
-            row.order_breaks, row.repeated_calls, f"{row.recovery:.1f}", f"{row.rest:.1f}",
+            row.number, row.fault, row.nodes, row.times, row.accepted, row.refused, row.unanswered, row.lost,
+            row.doubled, row.order_breaks, row.repeated_calls, f"{row.recovery:.1f}", f"{row.rest:.1f}",
             "no" if row.findings else "yes",
         )  # fmt: skip
         lines.append("| " + " | ".join(f"{value}" for value in values) + " |")
