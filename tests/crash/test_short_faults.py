@@ -21,7 +21,7 @@ async def test_the_platform_keeps_its_word_on_real_engines(tmp_path: Path) -> No
     faults = [fault for fault in CATALOGUE if fault.number in SHORT]
     stack = Stack(tmp_path / "stack", _OFFSET)
     try:
-        rows, leaks = await campaign(faults, stack, nodes=1, directory=tmp_path, console=Console())
+        rows, leaks = await campaign(faults, stack, tmp_path / "platform", Console())
     finally:
         await stack.wipe()
 

@@ -87,6 +87,8 @@ class Fault:
     refusals: bool = True
     repeats: bool = True
     times: int = 1
+    nodes: int = 1
+    """Of Kafka and of Cassandra."""
     hold: float = 0.0
     """Seconds of load between recovery and healing."""
 
@@ -96,6 +98,7 @@ class Row(Struct, frozen=True):
 
     number: str
     fault: str
+    nodes: int
     times: int
     accepted: int
     refused: int
@@ -214,7 +217,7 @@ class _Present:
 def broken(fault: Fault, error: BaseException) -> Row:
     """A drill that did not come to its end has shown nothing."""
     findings = tuple(Finding("I10", f"the drill broke off: {one!r}") for one in _leaves(error))
-    return Row(fault.number, fault.name, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, findings)
+    return Row(fault.number, fault.name, fault.nodes, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, findings)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
@@ -245,6 +248,7 @@ def judge(fault: Fault, operations: Sequence[Operation]) -> Row:
     return Row(
         number=fault.number,
         fault=fault.name,
+        nodes=fault.nodes,
         times=fault.times,
         accepted=report.accepted,
         refused=len(refused),

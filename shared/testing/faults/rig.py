@@ -163,6 +163,7 @@ async def rig(stack: Stack, told: Mapping[str, str], directory: Path) -> AsyncIt
     Args:
         told: what ``scripts/stack env`` says.
     """
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     run = uuid4().hex[:8]
     async with httpx.AsyncClient(base_url=stack.toxiproxy, timeout=10) as http:
         toxiproxy = Toxiproxy(http)
