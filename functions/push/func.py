@@ -3,7 +3,7 @@ push: what happened goes to whoever is listening right now; in-app delivery (des
 
 Takes chat4all.message.accepted.v1, chat4all.receipt.reported.v1, chat4all.message.sent.v1, .delivered.v1, .read.v1
 and .failed.v1, chat4all.conversation.created.v1, chat4all.member.added.v1 and .removed.v1,
-chat4all.presence.changed.v1; emits nothing. What nobody listens to is left for the cursors of its readers.
+chat4all.presence.changed.v1, chat4all.file.ready.v1 and .rejected.v1; emits nothing. What nobody listens to is left for the cursors of its readers.
 
 A message and a change of members go to the conversation. A receipt goes to who sent the messages that it is about
 and to the other devices of who gave it: in a group of a thousand, telling everybody would be a million frames. Who
@@ -21,6 +21,8 @@ from events import (
     ConversationCreated,
     Event,
     EventData,
+    FileReady,
+    FileRejected,
     MemberAdded,
     MemberRemoved,
     MessageAccepted,
@@ -36,6 +38,7 @@ from functions.push.senders import Senders
 from shared.domain.errors import Unavailable
 from shared.domain.frames import (
     ConversationFrame,
+    FileFrame,
     Frame,
     PresenceFrame,
     ReceiptFrame,
@@ -106,6 +109,14 @@ def decide(data: EventData, seq: int = 0) -> Frame:
             )
         case PresenceChanged():
             return PresenceFrame(user_id=data.user_id, status=data.status, last_seen=rfc3339(data.last_seen))
+        case FileReady() | FileRejected():
+            return FileFrame(
+                file_id=data.file_id,
+                conversation_id=data.conversation_id,
+                upload_status="ready" if isinstance(data, FileReady) else "rejected",
+                at=rfc3339(data.at),
+                reason=data.reason if isinstance(data, FileRejected) else None,
+            )
     raise TypeError(type(data).__name__)
 
 
@@ -129,6 +140,8 @@ class Push:
         MemberAdded,
         MemberRemoved,
         PresenceChanged,
+        FileReady,
+        FileRejected,
     )
 
     clock: Clock
@@ -151,6 +164,8 @@ class Push:
                 await self._member(event)
             case PresenceChanged():
                 await self._presence(event.tenant, event.data)
+            case FileReady() | FileRejected() as verified:
+                await self._publish(verified, (user_subject(event.tenant, verified.owner),))
 
     async def _message(self, tenant: str, message: MessageAccepted) -> None:
         self.senders.remember(tenant, message)

@@ -3,7 +3,8 @@ webhook-dispatch: what happened is told to the webhooks that ask for it, each by
 
 Takes chat4all.message.accepted.v1, chat4all.message.received.v1, chat4all.message.sent.v1,
 chat4all.message.delivered.v1, chat4all.message.read.v1, chat4all.message.failed.v1,
-chat4all.conversation.created.v1; emits chat4all.webhook.requested.v1.
+chat4all.conversation.created.v1, chat4all.file.ready.v1, chat4all.file.rejected.v1; emits
+chat4all.webhook.requested.v1.
 
 A delivery is on the due list before it is kept, and kept before anybody is woken: whatever dies, it is tried. An event
 that comes again, or is reported by somebody else too, finds its deliveries there.
@@ -20,6 +21,8 @@ from events import (
     ConversationCreated,
     Event,
     EventData,
+    FileReady,
+    FileRejected,
     MessageAccepted,
     MessageDelivered,
     MessageFailed,
@@ -76,6 +79,8 @@ class WebhookDispatch:
         MessageRead,
         MessageFailed,
         ConversationCreated,
+        FileReady,
+        FileRejected,
     )
 
     clock: Clock

@@ -88,7 +88,17 @@ class TypingFrame(Struct, frozen=True, kw_only=True, tag="typing", tag_field="ty
     until: str
 
 
-Frame = MessageFrame | ReceiptFrame | ConversationFrame | PresenceFrame | TypingFrame
+class FileFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="file", tag_field="type"):
+    """What the verification of a file found, for its owner; ``reason`` is that of a rejection (B4)."""
+
+    file_id: str
+    conversation_id: str
+    upload_status: Literal["ready", "rejected"]
+    at: str
+    reason: str | None = None
+
+
+Frame = FileFrame | MessageFrame | ReceiptFrame | ConversationFrame | PresenceFrame | TypingFrame
 
 
 def message_frame(message: MessageAccepted) -> MessageFrame:
