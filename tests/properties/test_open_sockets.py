@@ -6,9 +6,9 @@ taken out (A3, A12, A13; reliability.md 5.5).
 The hub runs over tables that let others in between before and after each operation. What ``push`` publishes hangs in
 the air until it arrives, arrives twice, or is lost.
 
-What it catches, tried by planting each: joining before the replay; nobody put out by the message that removes them, live
-or replayed; nobody taken in by the one that adds them; interruptions that are not looked after; replaying beyond where
-the feed is; an acknowledged message that comes again because the feed is behind.
+What it catches, tried by planting each: joining before the replay; a wait between the last look and the joining; nobody
+put out by the message that removes them, live or replayed; nobody taken in by the one that adds them; interruptions
+that are not looked after; replaying beyond where the feed is; what is acknowledged coming again when the feed is behind.
 """
 
 import asyncio
