@@ -8,7 +8,7 @@ the air until it arrives, arrives twice, or is lost.
 
 What it catches, tried by planting each: joining before the replay; a wait between the last look and the joining; nobody
 put out by the message that removes them, live or replayed; nobody taken in by the one that adds them; interruptions
-that are not looked after; replaying beyond where the feed is; what is acknowledged coming again when the feed is behind.
+that are not looked after; replaying beyond where the feed is; what is acknowledged coming again.
 """
 
 import asyncio
