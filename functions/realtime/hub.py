@@ -259,6 +259,8 @@ class Hub:
             feed.audience.discard(session)
             if since is None and feed.position:
                 since = await self._realtime.cursor(person.tenant, conversation_id, person.user_id)
+            if since is not None and since > feed.position:
+                await self._mend(feed)  # somebody has what did not come here yet
             position = min(since or 0, feed.position)
             member = True
             while session.open and person.is_in(conversation_id):

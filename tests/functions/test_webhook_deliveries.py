@@ -1,0 +1,286 @@
+"""
+Whichever call to a port fails, or whenever the process dies, a webhook is told what happened, under one id, and nothing
+of it is left on the due list (D3, A11, E1). Over real HTTP, on tables in memory and a clock that is set.
+"""
+
+import asyncio
+import threading
+from contextlib import suppress
+from datetime import timedelta
+from enum import Enum
+
+import pytest
+
+from events import CATALOGUE, Event, TimerTicked, WebhookRequested, from_cloudevent
+from functions.redrive import func as redrive
+from functions.webhook_deliver import func as webhook_deliver
+from functions.webhook_deliver.lanes import Lanes
+from functions.webhook_dispatch import func as webhook_dispatch
+from functions.webhooks import func as webhooks
+from shared.adapters.http.webhook_sender import webhook_sender
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.ids import CountedIds
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.domain.errors import Unavailable
+from shared.domain.webhook import Key, State, Webhook, WebhookPolicy
+from shared.ports import Ports
+from shared.ports.tables import Put
+from shared.repositories import schema
+from shared.repositories.webhook_deliveries import WebhookDeliveries
+from shared.repositories.webhooks import Webhooks
+from shared.testing.build import a_message_accepted, an_event
+from shared.testing.live import eventually
+from shared.testing.receiver import Receiver, Reply
+
+TENANT = "acme"
+TICK = "chat4all.timer.ticked.v1"
+
+
+class Died(BaseException):
+    """The process dies here; nothing that catches errors catches it."""
+
+
+class Trouble(Enum):
+    UNREACHED = Fault.UNREACHED
+    SWALLOWED = Fault.SWALLOWED
+    LOST_ANSWER = Fault.LOST_ANSWER
+    DEATH = None
+
+
+class Vault:
+    def seal(self, secret):
+        return secret
+
+    def open(self, sealed):
+        return sealed
+
+
+class House:
+    """The functions of webhooks over one store; ``failing`` is the call that goes wrong, and how."""
+
+    def __init__(self, sender, policy=None):
+        self.clock, self.log = SettableClock(), MemoryRecordLog()
+        self.tables = MemoryTables(self.clock, fault=self.next_call)
+        self.calls, self.failing, self.died = 0, None, asyncio.Event()
+        self.ports = Ports(
+            clock=self.clock,
+            ids=CountedIds(),
+            tables=self.tables,
+            outbox=None,
+            sink=self,
+            log=self.log,
+            cache=MemoryCache(monotonic=lambda: self.clock.now().timestamp()),
+            fan_out=None,
+            vault=Vault(),
+            hasher=None,
+            channels=None,
+            sweeper=None,
+            webhooks=sender,
+            webhook_policy=policy or WebhookPolicy(schedule=(timedelta(minutes=1),) * 9, timeout=timedelta(seconds=5)),
+        )
+        self.quiet = self.tables.quiet()
+        self.deliveries = WebhookDeliveries(self.quiet)
+        self.handled = 0
+        self.begin()
+
+    def begin(self):
+        """As a process does: nothing is remembered but what is stored."""
+        self.dispatch = webhook_dispatch.new(self.ports)
+        self.deliver = webhook_deliver.new(self.ports)
+        self.redrive = redrive.new(self.ports)
+
+    def next_call(self, method, table):
+        if self.failing is None:
+            return None
+        self.calls += 1
+        n, trouble = self.failing
+        if trouble is Trouble.DEATH and self.calls >= n:
+            self.died.set()
+            raise Died
+        return trouble.value if self.calls == n else None
+
+    async def emit(self, *events):
+        await self.append(*(event.to_cloudevent() for event in events))
+
+    async def append(self, *events):
+        fault = self.next_call("emit", None)
+        if fault in (Fault.UNREACHED, Fault.SWALLOWED):
+            raise Unavailable("the broker cannot be reached")
+        await self.log.append(*events)
+        if fault is Fault.LOST_ANSWER:
+            raise Unavailable("the broker gave no answer")
+
+    async def subscribe(self, url, webhook_id="w"):
+        now = self.clock.now()
+        minute = int(now.timestamp() // 60) - 5  # where redrive begins to look, instead of a day ago
+        cursor = {"tenant": "-", "conversation_id": "due", "reader": "redrive", "seq": minute}
+        await self.quiet.put(Put(schema.CURSORS, cursor))
+        webhook = Webhook(
+            webhook_id=webhook_id,
+            url=url,
+            events=frozenset({"message.accepted"}),
+            description=None,
+            enabled=True,
+            created_at=now,
+            updated_at=now,
+            keys=(Key("whsec_" + "A" * 32),),
+        )
+        await Webhooks(self.quiet, Vault(), self.clock).add(TENANT, webhook)
+
+    async def webhook(self, webhook_id="w"):
+        return await Webhooks(self.quiet, Vault(), self.clock).get(TENANT, webhook_id)
+
+    async def happens(self, name="m1"):
+        await self.log.append(
+            an_event(a_message_accepted(name, at=self.clock.now()), at=self.clock.now()).to_cloudevent()
+        )
+
+    async def handle(self, event):
+        typed = from_cloudevent(event, CATALOGUE)
+        if typed.data.TYPE == WebhookRequested.TYPE:
+            await self.deliver.handle(typed)
+        elif typed.data.TYPE == "chat4all.message.accepted.v1":
+            await self.dispatch.handle(typed)
+
+    async def run(self):
+        """What the broker brings, each event until it is handled."""
+        while self.handled < len(self.log.records):
+            record = self.log.records[self.handled]
+            for _ in range(3):
+                with suppress(Unavailable):
+                    await self.handle(record.event)
+                    break
+            self.handled += 1
+
+    async def tick(self):
+        tick = Event(id="t", source="/timers", tenant="-", time=self.clock.now(), data=TimerTicked(name="redrive"))
+        with suppress(Unavailable):
+            await self.redrive.handle(tick)
+
+    async def until_quiet(self, rounds=30):
+        for _ in range(rounds):
+            await self.run()
+            if self.states() and not self.quiet.rows(schema.DUE):
+                break  # whatever is not finished has an entry there
+            self.clock.advance(timedelta(seconds=20))
+            await self.tick()
+        await self.run()
+
+    def states(self):
+        return [row["state"] for row in self.quiet.rows(schema.WEBHOOK_TABLES[1])]
+
+
+@pytest.fixture
+async def sender():
+    async with webhook_sender(private_allowed=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("refusals", [0, 2])
+@pytest.mark.parametrize("trouble", Trouble)
+async def test_whatever_fails_it_is_told_under_one_id_and_nothing_is_left(sender, trouble, refusals):
+    n = 0
+    while True:
+        n += 1
+        with Receiver() as receiver:
+            answers = iter([Reply(500)] * refusals)
+            receiver.answer = lambda taken, answers=answers: next(answers, Reply())
+            house = House(sender)
+            await house.subscribe(receiver.url())
+            await house.happens()
+            house.failing = n, trouble
+            acting = asyncio.ensure_future(house.until_quiet(rounds=12))
+            dying = asyncio.ensure_future(house.died.wait())
+            await asyncio.wait((acting, dying), return_when=asyncio.FIRST_COMPLETED)
+            dying.cancel()
+            acting.cancel()
+            with suppress(Unavailable, Died, asyncio.CancelledError):
+                await acting
+            happened, house.failing = house.calls >= n, None
+            house.begin()
+            house.handled = 0  # the broker brings again what nobody committed
+            await house.until_quiet()
+            assert house.states() == [State.DELIVERED], n
+            assert len({taken.notification_id for taken in receiver.taken}) == 1
+            assert not house.quiet.rows(schema.DUE), n
+        if not happened:
+            break
+    assert n > 8
+
+
+async def test_a_webhook_that_hangs_holds_so_many_and_what_waits_goes_on_after_it(sender):
+    with Receiver() as receiver:
+        free = threading.Event()
+        receiver.answer = lambda taken: free.wait(30) and Reply()
+        policy = WebhookPolicy(timeout=timedelta(seconds=20), in_flight=3)
+        house = House(sender, policy)
+        await house.subscribe(receiver.url())
+        for n in range(8):
+            await house.happens(f"m{n}")
+        for record in list(house.log.records):
+            await house.handle(record.event)
+        wakes = [
+            record.event for record in house.log.records if record.event.attributes["type"] == WebhookRequested.TYPE
+        ]
+        tasks = [asyncio.ensure_future(house.handle(wake)) for wake in wakes]
+        for left in asyncio.as_completed(tasks, timeout=30):
+            await left
+            if sum(not task.done() for task in tasks) == 3:
+                break  # the others hold nothing of ours
+        await asyncio.to_thread(eventually, lambda: len(receiver.taken) == 3)
+        assert sum(not task.done() for task in tasks) == 3
+        free.set()
+        await asyncio.gather(*tasks)
+        assert len(receiver.taken) == 8
+        assert house.states() == [State.DELIVERED] * 8
+
+
+async def test_what_is_removed_or_switched_off_is_given_up(sender):
+    with Receiver() as receiver:
+        house = House(sender)
+        await house.subscribe(receiver.url())
+        await house.happens()
+        await house.dispatch.handle(from_cloudevent(house.log.records[0].event, CATALOGUE))
+        await Webhooks(house.quiet, Vault(), house.clock).remove(TENANT, "w")
+        await house.until_quiet(rounds=2)
+        assert house.states() == [State.FAILED]
+        assert not receiver.taken and not house.quiet.rows(schema.DUE)
+
+
+async def test_nothing_that_works_for_days_is_switched_off_and_one_success_clears_it(sender):
+    with Receiver() as receiver:
+        receiver.answer = lambda taken: Reply(500)
+        house = House(sender, WebhookPolicy(schedule=(timedelta(hours=6),) * 40, disable_after=timedelta(days=2)))
+        await house.subscribe(receiver.url())
+        await house.happens()
+        await house.run()
+        assert (await house.webhook()).failing_since == house.clock.now()
+        receiver.answer = lambda taken: Reply()
+        house.clock.advance(timedelta(hours=8))
+        await house.tick()
+        await house.run()
+        assert (await house.webhook()).failing_since is None
+        receiver.answer = lambda taken: Reply(500)
+        await house.happens("m2")
+        for _ in range(12):
+            await house.run()
+            house.clock.advance(timedelta(hours=8))
+            await house.tick()
+        webhook = await house.webhook()
+        assert (webhook.enabled, webhook.disabled_reason) == (False, "failing")
+        told = [record.event for record in house.log.records if "disabled" in record.event.attributes["type"]]
+        assert len({event.attributes["id"] for event in told}) == 1
+        awake = webhooks.decide(webhook, {"enabled": True})
+        assert (awake.enabled, awake.disabled_reason, awake.failing_since) == (True, None, None)
+
+
+def test_lanes_forget_who_has_nothing_under_way():
+    lanes, lane = Lanes(), ("acme", "w")
+    event = an_event(WebhookRequested(webhook_id="w", delivery_id="d"))
+    assert lanes.enter(lane, 1) and not lanes.enter(lane, 1)
+    lanes.wait(lane, event)
+    assert lanes.next(lane) is event and lanes.next(lane) is None
+    lanes.leave(lane)
+    assert lanes.next(lane) is None and lanes.enter(lane, 1)
