@@ -27,7 +27,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)
 _CHUNK = {
     "requestBody": {
         "required": True,
-        "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -98,8 +98,9 @@ def router(desk: FileDesk) -> APIRouter:
         content_range: Annotated[str | None, Header(description="The same as `bytes 0-1048575/8388608`")] = None,
     ) -> Response:
         """
-        For clients that cannot put to the store: the bytes from the offset on, of any length. `Upload-Offset` of the
-        answer is the new offset; another one than the upload is at is 409, with the right one in the same header.
+        For clients that cannot put to the store: the bytes from the offset on, of any length and type (tus says
+        `application/offset+octet-stream`). `Upload-Offset` of the answer is the new offset; another one than the
+        upload is at is 409, with the right one in the same header.
         """
         offset, size = _extent(upload_offset, content_range, request.headers)
         blocks = unless_stalled(_not_empty(request.stream()))

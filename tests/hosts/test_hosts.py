@@ -55,7 +55,13 @@ ACCEPTED = Event(
         created_at=AT,
     ),
 ).to_cloudevent()
-EVENTS = {"push": ACCEPTED, "dead-letter": ACCEPTED, "redrive": tick("redrive"), "sweep": tick("sweep")}
+EVENTS = {
+    "push": ACCEPTED,
+    "dead-letter": ACCEPTED,
+    "redrive": tick("redrive"),
+    "sweep": tick("sweep"),
+    "reap": tick("reap"),
+}
 """One event each function can finish over empty tables; the others are only asked about junk."""
 
 
