@@ -50,14 +50,19 @@ class CloudEvent:
         return headers, self.data
 
     def to_structured(self) -> bytes:
-        """One JSON object: the attributes, and ``data`` or ``data_base64``."""
+        """One JSON object: the attributes, and ``data`` where that is JSON, else ``data_base64``."""
         event: dict[str, Any] = dict(self.attributes)
-        if self.data:
-            if is_json(event.get("datacontenttype", "application/json")):
-                event["data"] = orjson.Fragment(self.data)
+        if not self.data:
+            return orjson.dumps(event)
+        if is_json(event.get("datacontenttype", "application/json")):
+            whole = orjson.dumps({**event, "data": orjson.Fragment(self.data)})
+            try:
+                orjson.loads(whole)
+            except orjson.JSONDecodeError:
+                pass  # a poisoned event: who keeps it among others must be able to read them all
             else:
-                event["data_base64"] = base64.b64encode(self.data).decode("ascii")
-        return orjson.dumps(event)
+                return whole
+        return orjson.dumps({**event, "data_base64": base64.b64encode(self.data).decode("ascii")})
 
 
 def from_http(headers: Headers, body: bytes) -> CloudEvent:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
-from events import CloudEvent
+from events import BadEvent, CloudEvent
 from events.cloudevent import from_structured
+from shared.observability.log import log
 from shared.ports.clock import Clock
 from shared.ports.tables import Put, Row, Tables
 from shared.repositories.schema import CURSORS, DUE, PLATFORM
 
 SHARDS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MARGIN = 2  # minutes that the cursor stays behind: clocks of two writers may differ by as much
+_MARGIN = 2  # minutes that the cursor stays behind: clocks of two writers may differ by as much, and nobody waits
+_LOOK_BACK = 30  # minutes that each walker goes back once a minute: clocks that differ by more than they should
 _MINUTES_AT_ONCE = 1500  # that one round walks: after a long stop it takes several
 _FIRST_LOOK_BACK = timedelta(days=1)
 _CURSOR = (PLATFORM, "due", "redrive")
@@ -44,6 +46,8 @@ class DueList:
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
+        self._looked_back = 0
+        """The minute in which this walker last went far back; lost with the process, it looks once more."""
 
     async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> datetime:
         """
@@ -78,13 +82,16 @@ class DueList:
         """Entries whose time has come, oldest first, at most ``limit``."""
         now = self._clock.now()
         found: list[DueEntry] = []
-        first = await self._cursor()
+        first = min(await self._cursor(), _minute(now) - _MARGIN)  # one whose clock is ahead may have moved it
+        if self._looked_back != _minute(now):
+            first = min(first, _minute(now) - _LOOK_BACK)
+            self._looked_back = _minute(now)
         after_last = min(_minute(now), first + _MINUTES_AT_ONCE) + 1
         for minute in range(first, after_last):
             for shard in range(SHARDS):
                 room = limit - len(found)
                 rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
-                found += [_entry(row) for row in rows]
+                found += [entry for row in rows if (entry := _entry(row)) is not None]
                 if len(rows) == room:
                     return Round(found, minute)
         return Round(found, after_last)
@@ -106,10 +113,16 @@ class DueList:
         return int(str(row["seq"]))
 
 
-def _entry(row: Row) -> DueEntry:
+def _entry(row: Row) -> DueEntry | None:
+    """None when it cannot be read: the others must be woken nevertheless."""
     at, wake = row["at"], row["wake"]
     assert isinstance(at, datetime) and isinstance(wake, bytes)
-    return DueEntry(at, str(row["due_id"]), str(row["kind"]), str(row["owner"]), from_structured(wake))
+    try:
+        event = from_structured(wake)
+    except BadEvent as error:
+        log.error("a due entry cannot be read", due_id=row["due_id"], kind=row["kind"], why=str(error))
+        return None
+    return DueEntry(at, str(row["due_id"]), str(row["kind"]), str(row["owner"]), event)
 
 
 def _minute(at: datetime) -> int:

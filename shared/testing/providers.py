@@ -186,7 +186,7 @@ class Providers:
         pending = 0
         for client in self.clients.values():
             for channel in {person.channel for person in self.people}:
-                pending += (await client.call("GET", f"/{channel}/_sim/state")).json()["callbacks"]["pending"]
+                pending += (await _told(client, f"/{channel}/_sim/state"))["callbacks"]["pending"]
         return pending
 
     async def shown(self) -> set[str]:
@@ -194,7 +194,7 @@ class Providers:
         texts = set()
         for client in self.clients.values():
             for channel in {person.channel for person in self.people}:
-                sent = (await client.call("GET", f"/{channel}/_sim/sent?since=0")).json()
+                sent = await _told(client, f"/{channel}/_sim/sent?since=0")
                 texts |= {one["text"] for one in sent["items"]}
         return texts
 
@@ -202,7 +202,7 @@ class Providers:
         """What the people were shown, into the history."""
         for client in self.clients.values():
             for channel in sorted({person.channel for person in self.people}):
-                shown = (await client.call("GET", f"/{channel}/_sim/sent?since=0")).json()["items"]
+                shown = (await _told(client, f"/{channel}/_sim/sent?since=0"))["items"]
                 campaign.history.extend(
                     Delivered(channel, one["to"], one["text"], one["message_id"], one["n"]) for one in shown
                 )
@@ -212,3 +212,13 @@ class Providers:
             client.close()
         for simulators in self.simulators.values():
             await simulators.kill()
+
+
+async def _told(client: Client, path: str) -> Any:
+    """What a simulator says of itself; asked again when its server closed the connection just then."""
+    until = now() + 30
+    while (answer := await client.call("GET", path)).status != 200:
+        if now() > until:
+            raise DidNotStart(f"GET {path}: {answer.status}")
+        await asyncio.sleep(0.05)
+    return answer.json()

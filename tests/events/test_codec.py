@@ -110,6 +110,15 @@ def test_we_read_the_sdks_structured_mode(attributes: dict[str, str], data: Any)
     assert json.loads(ours.data) == data
 
 
+@pytest.mark.parametrize(
+    "data", [b"{", b"\xff\xfe", b'"\\ud800"', b"[" * 100_000 + b"]" * 100_000, b"[" * 1024 + b"]" * 1024]
+)
+def test_what_is_no_json_and_says_so_comes_back_as_it_was(data: bytes) -> None:
+    """It is parked like this, and who reads what is parked reads all of it (C8)."""
+    event = CloudEvent({**_BASE, "datacontenttype": "application/json"}, data)
+    assert ours_from_structured(event.to_structured()) == event
+
+
 @given(_ATTRIBUTES, st.binary(min_size=1))
 def test_bytes_that_are_no_json_come_back_as_they_were(attributes: dict[str, str], data: bytes) -> None:
     event = CloudEvent({**attributes, "datacontenttype": "application/octet-stream"}, data)

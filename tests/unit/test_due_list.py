@@ -6,8 +6,18 @@ import pytest
 
 from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.tables import MemoryTables
-from shared.repositories.due import DueList
+from shared.ports.tables import Put
+from shared.repositories.due import SHARDS, DueList
+from shared.repositories.schema import DUE, PLATFORM
 from shared.testing.build import a_message_accepted, an_event
+
+
+class CountingTables(MemoryTables):
+    reads = 0
+
+    async def slice(self, *args, **options):
+        self.reads += 1
+        return await super().slice(*args, **options)
 
 
 @pytest.fixture
@@ -35,6 +45,11 @@ async def all_woken(due, limit=100):
     while some := await woken(due, limit):
         found += some
     return found
+
+
+async def entries(tables, clock):
+    minute = int(clock.now().timestamp() // 60)
+    return [row for shard in range(SHARDS) for row in await tables.slice(DUE, (PLATFORM, minute, shard), limit=9)]
 
 
 @pytest.mark.parametrize("looked_before", [False, True])
@@ -91,3 +106,34 @@ async def test_a_promise_that_was_kept_wakes_nobody(clock, due):
     await due.remove("a", at)
     clock.advance(timedelta(minutes=1))
     assert await woken(due) == []
+
+
+async def test_an_entry_that_cannot_be_read_keeps_nobody_from_waking(clock, caplog):
+    tables = MemoryTables(clock)
+    due = DueList(tables, clock)
+    for name in ("a", "b", "c"):
+        await due.add("acme", name, clock.now(), wake(name), kind="mailbox")
+    await tables.put(*[Put(DUE, {**row, "wake": b"{"}) for row in await entries(tables, clock) if row["due_id"] == "b"])
+    assert sorted(await woken(due)) == ["a", "c"]
+    assert "cannot be read" in caplog.text
+
+
+async def test_a_walker_whose_clock_was_ten_minutes_ahead_makes_nobody_miss_the_time(clock):
+    tables = MemoryTables(clock)
+    ahead = SettableClock(clock.now() + timedelta(minutes=10))
+    assert await woken(DueList(tables, ahead)) == []
+    due = DueList(tables, clock)
+    await due.add("acme", "a", clock.now() + timedelta(seconds=5), wake("a"), kind="mailbox")
+    clock.advance(6)
+    assert await woken(due) == ["a"]
+
+
+async def test_it_looks_far_back_once_a_minute_only(clock):
+    """Each bucket is a read, and redrive comes every five seconds."""
+    tables = CountingTables(clock)
+    due = DueList(tables, clock)
+    await woken(due)
+    before = tables.reads
+    clock.advance(5)
+    await woken(due)
+    assert tables.reads - before <= 4 * SHARDS

@@ -88,7 +88,7 @@ def _tell(row: Row, console: Console) -> None:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Numbers of faults, comma-separated (default: all).")] = "",
+    only: Annotated[str, typer.Option(help="Numbers of faults, comma-separated, in this order (default: all).")] = "",
     short: Annotated[bool, typer.Option("--short", help="Those that CI does.")] = False,
     offset: Annotated[int, typer.Option(help="Added to every port of the stack.")] = 4100,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and histories in this directory.")] = None,
@@ -103,9 +103,10 @@ def main(
     console = Console(width=200)
     write_to(sys.stderr, level="ERROR")  # of this process, which opens the platform's ports to make tenants
     wanted = SHORT if short else tuple(filter(None, only.split(",")))
-    faults = [fault for fault in CATALOGUE if not wanted or fault.number in wanted]
-    if missing := set(wanted) - {fault.number for fault in faults}:
-        raise typer.BadParameter(f"no fault {', '.join(sorted(missing))}; see reliability.md 4.4")
+    known = {fault.number: fault for fault in CATALOGUE}
+    if missing := [number for number in wanted if number not in known]:
+        raise typer.BadParameter(f"no fault {', '.join(missing)}; there are {', '.join(known)}")
+    faults = [known[number] for number in wanted or known]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chat4all-faults-") as temporary:
         directory = keep or Path(temporary)
