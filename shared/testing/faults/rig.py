@@ -18,8 +18,8 @@ import httpx
 
 from shared.adapters.local.vault import load_or_create_key
 from shared.runtime.bootstrap import ensure_client
-from shared.runtime.engines import Engines
 from shared.runtime.choices import Choices
+from shared.runtime.engines import Engines
 from shared.runtime.open_servers import open_servers
 from shared.testing.faults.stack import Stack, Toxiproxy
 from shared.testing.http1 import Client
