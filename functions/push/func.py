@@ -3,7 +3,8 @@ push: what happened goes to whoever is listening right now; in-app delivery (des
 
 Takes chat4all.message.accepted.v1, chat4all.receipt.reported.v1, chat4all.message.sent.v1, .delivered.v1, .read.v1
 and .failed.v1, chat4all.conversation.created.v1, chat4all.member.added.v1 and .removed.v1,
-chat4all.presence.changed.v1, chat4all.file.ready.v1 and .rejected.v1; emits nothing. What nobody listens to is left for the cursors of its readers.
+chat4all.presence.changed.v1, chat4all.file.ready.v1 and .rejected.v1; emits nothing. What nobody listens to is left
+for the cursors of its readers.
 
 A message and a change of members go to the conversation. A receipt goes to who sent the messages that it is about
 and to the other devices of who gave it: in a group of a thousand, telling everybody would be a million frames. Who

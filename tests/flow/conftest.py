@@ -18,7 +18,9 @@ from shared.testing.real_engines import forget, servers_environment
 
 Environment = Callable[[], dict[str, str]]
 
-SERVERS = pytest.param(servers_environment, id="servers", marks=pytest.mark.real("cassandra", "kafka", "redis", "nats"))
+SERVERS = pytest.param(
+    servers_environment, id="servers", marks=pytest.mark.real("cassandra", "kafka", "redis", "nats", "minio")
+)
 
 WEBHOOKS = {
     "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true",
