@@ -20,7 +20,9 @@ Scope = Any
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-_OPTIONS = ("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", "--no-access-log")
+_LASTING = ("--timeout-keep-alive", "75")
+"""As the platform's: after uvicorn's own 5 s a connection is closed under the very request that comes on it."""
+_OPTIONS = ("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", "--no-access-log", *_LASTING)
 SERVER = ("--factory", "shared.testing.bare:make_server", *_OPTIONS)
 SOCKET_ECHO = ("shared.testing.bare:socket_echo", *_OPTIONS)
 
