@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 from shared.testing.live import CANARY, Caller, eventually
 from shared.testing.receiver import Receiver
 
-CONTENT = b"olá" * 1000
+CONTENT = b"relatorio " * 400
 
 
 def upload(caller: Caller, talk: str, checksum: str) -> dict[str, Any]:
