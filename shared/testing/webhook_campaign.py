@@ -163,10 +163,13 @@ class Bulkhead:
     def percentile(self, p: int) -> tuple[float, float]:
         """Of all fine and with one hanging: the median of the turns, for a busy machine spoils some."""
         fine, hanging = (
-            statistics.median(statistics.quantiles(turn, n=100, method="inclusive")[p - 1] for turn in turns)
-            for turns in (self.fine, self.with_one_hanging)
+            statistics.median(_percentile(turn, p) for turn in turns) for turns in (self.fine, self.with_one_hanging)
         )
         return fine, hanging
+
+
+def _percentile(values: list[float], p: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[p - 1]
 
 
 def bulkhead(folder: Path, *, receivers: int, pause: float, seconds: float, rounds: int) -> Bulkhead:
@@ -193,16 +196,19 @@ def bulkhead(folder: Path, *, receivers: int, pause: float, seconds: float, roun
             bodies = [{"url": receiver.url(f"/{n}"), "events": [ACCEPTED]} for n in range(receivers)]
             list(pool.map(lambda body: caller.must("POST", "/v1/webhooks", body), bodies))
         send = partial(_send, caller, talk, good, receivers - 1, pause)
-        send(seconds=5)  # warm: connections, caches
+        send(seconds=_WARM)
         for _ in range(rounds):
-            hangs.clear()
             result.fine.append(send(seconds=seconds))
             hangs.set()
             result.with_one_hanging.append(send(seconds=seconds))
+            hangs.clear()
+            send(seconds=_LET_GO)
     return result
 
 
 _HANGING = "/0"
+_WARM = 20.0  # seconds until connections are open and what the start left over is done
+_LET_GO = 20.0  # and until the last try that hangs has timed out
 
 
 @dataclass(slots=True)
@@ -244,6 +250,8 @@ def show_bulkhead(receivers: int = 100, pause: float = 0.5, seconds: float = 15,
         fine, hanging = result.percentile(p)
         facts |= {f"fine, p{p}": fine, f"one hanging, p{p}": hanging, f"p{p} moved by": f"{hanging / fine - 1:+.1%}"}
     turns = [*result.fine, *result.with_one_hanging]
+    for name, group in (("fine", result.fine), ("one hanging", result.with_one_hanging)):
+        facts[f"{name}, p99 of each turn"] = ", ".join(f"{_percentile(turn, 99):.0f}" for turn in group)
     _print({**facts, "deliveries": sum(len(turn) for turn in turns), "requests that hung": result.hung})
 
 
