@@ -100,6 +100,8 @@ class Deliver:
         wait, now = (limits if channel is None else channel).uncertain_wait, self.clock.now()
         step = rules.next_step(item, now, lease=LEASE, uncertain_wait=wait)
         if isinstance(step, Leave):
+            if woken_for(event.data, item):  # by redrive, in a process whose clock is ahead; the entry went with it
+                await self._wake_at(event, mailbox, item)
             return False
         message = await self.timeline.message(mailbox.tenant, mailbox.conversation_id, item.seq)
         if message is None:
@@ -379,9 +381,18 @@ def _wake_up(event: Event[Any], mailbox: Mailbox, item: Item, *, at: datetime) -
         address=mailbox.address,
         message_id=item.message_id,
         seq=item.seq,
-        wake=f"{item.attempt}.{item.part}.{item.tries}.{item.state}",
+        wake=_stage(item),
     )
     return _of_delivery(event, item).caused(wake, source=SOURCE, at=at)
+
+
+def _stage(item: Item) -> str:
+    return f"{item.attempt}.{item.part}.{item.tries}.{item.state}"
+
+
+def woken_for(wake: DeliveryRequested, item: Item) -> bool:
+    """Whether the wake-up is the one that was promised for the row as it is."""
+    return (wake.message_id, wake.wake) == (item.message_id, _stage(item))
 
 
 def _of_delivery(event: Event[Any], item: Item) -> Event[Any]:

@@ -727,3 +727,24 @@ DELAY_OF_REDRIVE = PARKED_SCHEDULE[0] * 0.8
 
 def _catalogued(kind):
     return CATALOGUE[kind]
+
+
+@pytest.mark.parametrize(("promised", "kept"), [(True, 1), (False, 0)])
+async def test_a_promised_wake_up_that_comes_too_early_comes_again(promised, kept):
+    """Redrive woke it where the clock was ahead, and forgot the entry; by this clock there is time left (E1)."""
+    house = House()
+    (message,) = await house.conversation("um", to=("fake:1",))
+    until = house.clock.now() + timedelta(minutes=5)
+    record, _ = await house.delivery(message, state=State.WAITING, tries=1, until=until)
+    wake = DeliveryRequested(
+        conversation_id=CONVERSATION,
+        channel="fake",
+        address="1",
+        message_id=record.message_id,
+        seq=record.seq,
+        wake="1.0.1.waiting" if promised else "",
+    )
+    await deliver.new(house.ports).handle(an_event(wake))
+
+    house.clock.advance(timedelta(minutes=5, seconds=1))
+    assert len((await DueList(house.quiet, house.clock).due(10)).entries) == kept
