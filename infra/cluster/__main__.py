@@ -14,6 +14,7 @@ from collections.abc import Callable
 from infra.cluster import programs
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.layout import usual_layout
+from infra.image.rootfs import ImageError
 from infra.stack.install import InstallError
 
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
     try:
         return int(_COMMANDS[given.command](given) or 0)
-    except (ClusterError, InstallError) as error:
+    except (ClusterError, InstallError, ImageError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 
@@ -38,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start it, and wait until Knative is ready")
     commands.add_parser("down", help="end it, and leave nothing but the logs")
     commands.add_parser("status", help="what runs")
+    commands.add_parser(
+        "image", help="make the functions' image of the repository as it is; print its name"
+    )
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words).add_argument("words", nargs=argparse.REMAINDER)
     return parser
@@ -83,6 +87,10 @@ def _status(_: argparse.Namespace) -> bool:
     return any(one.memory is None for one in seen) or "false" in pods
 
 
+def _image(_: argparse.Namespace) -> None:
+    sys.stdout.write(f"{_cluster().import_image()}\n")
+
+
 def _exec(given: argparse.Namespace) -> None:
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     if not words:
@@ -99,6 +107,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "up": _up,
     "down": _down,
     "status": _status,
+    "image": _image,
     "exec": _exec,
     "kubectl": _kubectl,
 }

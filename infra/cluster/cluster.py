@@ -1,5 +1,6 @@
 """Starts, watches and stops the cluster of one layout, from outside its namespaces."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,15 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.cluster.components import components
+from infra.cluster.image import Image, folder_layer, write_archive
 from infra.cluster.layout import ADMIN, HERE, REPOSITORY, Layout
 from infra.cluster.node import CGROUP, READY
 from infra.cluster.programs import Programs, Say
+from infra.image import rootfs
 from infra.stack import processes
 from infra.stack.install import locked
 from infra.stack.processes import Process
 
+IMAGE = "dev.local/chat4all"
 _GRACE = 30.0
 _PATIENCE = 300
 # The kubelet and containerd watch more files than the kernel's default allows one user.
@@ -100,11 +105,26 @@ class Cluster:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {ended.stderr.strip()}")
         return str(ended.stdout)
 
-    def import_images(self, archive: Path) -> None:
-        command = ("ctr", "-n", "k8s.io", "images", "import", str(archive))
-        ended = self.run(command, capture_output=True)
+    def import_image(self) -> str:
+        """
+        Makes the image of the functions from the repository as it is now.
+
+        Returns:
+            Its name; other content has another tag, so a Service that names it gets a new revision.
+        """
+        with TemporaryDirectory(prefix="chat4all-image-") as folder:
+            root, archive = Path(folder, "root"), Path(folder, "image.tar")
+            rootfs.make(root, REPOSITORY)
+            layer = folder_layer(root)
+            name = f"{IMAGE}:{hashlib.sha256(layer).hexdigest()[:12]}"
+            environment = [f"{key}={value}" for key, value in rootfs.ENVIRONMENT.items()]
+            write_archive([Image(name, [layer], rootfs.ENTRYPOINT, environment)], archive)
+            command = ("ctr", "-n", "k8s.io", "images", "import", str(archive))
+            ended = self.run(command, capture_output=True)
         if ended.returncode != 0:
-            raise ClusterError(f"the images of {archive} cannot be imported: {ended.stderr.strip()}")
+            raise ClusterError(f"the image cannot be imported: {ended.stderr.strip()}")
+        self._say("image", name)
+        return name
 
     def seen(self) -> list[Seen]:
         found = []

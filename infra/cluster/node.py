@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from infra.cluster import certificates
 from infra.cluster.components import Component, components, write_settings
@@ -22,10 +23,9 @@ from infra.cluster.programs import Programs
 READY = "ready"
 CGROUP = "/chat4all-cluster"
 _PATIENCE = 120.0
-_GRACE = 10.0
 
 
-def main(state: str, programs: str) -> int:
+def main(state: str, programs: str) -> NoReturn:
     signal.signal(signal.SIGTERM, _end)
     layout, built = Layout(Path(state), Path(programs).parent), Programs(Path(programs))
     environment = {
@@ -38,18 +38,13 @@ def main(state: str, programs: str) -> int:
     _make_network(environment)
     certificates.make(CONFIGURATION)
     write_settings(built.network_plugins, CGROUP)
-    running: list[int] = []
-    try:
-        for component in components():
-            _start(component, environment, running)
-            if component.name == "containerd":
-                _import_images(built, environment)
-        _say(READY, "")
-        while True:
-            _reap()
-    except SystemExit:
-        _stop(running)
-        return 0
+    for component in components():
+        _start(component, environment)
+        if component.name == "containerd":
+            _import_images(built, environment)
+    _say(READY, "")
+    while True:
+        _reap()
 
 
 def _say(name: str, what: str) -> None:
@@ -83,13 +78,12 @@ def _make_network(environment: Mapping[str, str]) -> None:
         bridged.write_text("1")
 
 
-def _start(component: Component, environment: Mapping[str, str], running: list[int]) -> None:
+def _start(component: Component, environment: Mapping[str, str]) -> None:
     log = Path("/var/log/components") / f"{component.name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
             component.command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/"
         )
-    running.append(process.pid)
     (Path("/run") / f"{component.name}.pid").write_text(str(process.pid))
 
     def run(*command: object) -> None:
@@ -127,25 +121,5 @@ def _end(_: int, __: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _stop(running: list[int]) -> None:
-    """Servers first, so that nothing is started again; the pods end with this process."""
-    for pid in reversed(running):
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            continue
-    deadline = time.monotonic() + _GRACE
-    left = set(running)
-    while left and time.monotonic() < deadline:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if pid:
-            left.discard(pid)
-        else:
-            time.sleep(0.05)
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])
