@@ -19,7 +19,10 @@ from infra.stack.install import InstallError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given, given.words = parser.parse_known_args(arguments)
+    if given.words and given.command not in ("exec", "kubectl"):
+        parser.error(f"not understood: {' '.join(given.words)}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
     try:
         return int(_COMMANDS[given.command](given) or 0)
@@ -43,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "image", help="make the functions' image of the repository as it is; print its name"
     )
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
-        commands.add_parser(name, help=words).add_argument("words", nargs=argparse.REMAINDER)
+        commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser
 
 
