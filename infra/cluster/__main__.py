@@ -20,7 +20,8 @@ from infra.stack.install import InstallError
 
 def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
-    given, given.words = parser.parse_known_args(arguments)
+    given, words = parser.parse_known_args(arguments)
+    given.words = words
     if given.words and given.command not in ("exec", "kubectl"):
         parser.error(f"not understood: {' '.join(given.words)}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
@@ -42,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start it, and wait until Knative is ready")
     commands.add_parser("down", help="end it, and leave nothing but the logs")
     commands.add_parser("status", help="what runs")
-    commands.add_parser(
-        "image", help="make the functions' image of the repository as it is; print its name"
-    )
+    commands.add_parser("image", help="make the functions' image of the repository as it is; print its name")
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser

@@ -141,6 +141,7 @@ class Cluster:
             **os.environ,  # noqa: TID251 what is run inside is the caller's own command
             "PATH": own["PATH"] + ":" + os.environ.get("PATH", ""),  # noqa: TID251
             "KUBECONFIG": str(ADMIN),
+            "CHAT4ALL_STACK_DIR": "/var/lib/stack",  # engines that are started inside are not those outside
         }
 
     def _inside(self, command: Sequence[str]) -> list[str]:

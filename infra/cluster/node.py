@@ -58,8 +58,8 @@ def _mount(layout: Layout) -> None:
         subprocess.run(("mount", "--bind", folder, target), check=True)
     subprocess.run(("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"), check=True)
     Path(CONTAINERD).parent.mkdir()
-    for folder in ("/run/netns", "/var/lib/kubernetes", "/var/log/components"):
-        Path(folder).mkdir(exist_ok=True)
+    for name in ("/run/netns", "/var/lib/kubernetes", "/var/log/components"):
+        Path(name).mkdir(exist_ok=True)
 
 
 def _make_network(environment: Mapping[str, str]) -> None:

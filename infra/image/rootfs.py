@@ -120,8 +120,8 @@ def _unpack_debian(target: Path, folder: Path) -> list[dict[str, str]]:
 
 
 def _trim(target: Path) -> None:
-    for path in _NOT_NEEDED:
-        shutil.rmtree(target / path, ignore_errors=True)
+    for name in _NOT_NEEDED:
+        shutil.rmtree(target / name, ignore_errors=True)
     (target / "usr/sbin").mkdir()
     for path in (target / "usr/share/doc").rglob("*"):
         if path.name != "copyright" and (path.is_symlink() or path.is_file()):
