@@ -25,13 +25,6 @@ READ_ELSEWHERE = {
     "CHAT4ALL_STACK_DIR": "stack of real engines: data, logs, pid files, credentials",
     "CHAT4ALL_STACK_PORT_OFFSET": "stack of real engines: added to every port by the first `up`",
     "CHAT4ALL_REAL_ENGINES": "stack of real engines: `required` lets tests fail, not skip, without them",
-    "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS": "stack of real engines: brokers, comma-separated",
-    "CHAT4ALL_KAFKA_REPLICATION_FACTOR": "stack of real engines: copies of each partition",
-    "CHAT4ALL_CASSANDRA_CONTACT_POINTS": "stack of real engines: nodes, comma-separated",
-    "CHAT4ALL_CASSANDRA_PORT": "stack of real engines: port of the nodes",
-    "CHAT4ALL_CASSANDRA_REPLICATION_FACTOR": "stack of real engines: copies of each row",
-    "CHAT4ALL_REDIS_URL": "stack of real engines: where Redis is",
-    "CHAT4ALL_NATS_URL": "stack of real engines: where NATS is",
     "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is",
     "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: who asks MinIO",
     "CHAT4ALL_MINIO_SECRET_KEY": "stack of real engines: who asks MinIO",
@@ -52,7 +45,16 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
     )
 
-    mode: Literal["embedded"] = Field("embedded", description="How it runs; embedded: everything in one process")
+    mode: Literal["embedded", "servers", "knative"] = Field(
+        "embedded",
+        description="`embedded`: everything in one process; `servers`: on Kafka, Cassandra, Redis and NATS; "
+        "`knative`: the same behind a Broker",
+    )
+    triggers: str = Field(
+        "all",
+        description="What events this process takes, of its functions: `all`, `none`, or services, comma-separated",
+    )
+    concurrency: int = Field(100, ge=1, description="Events that each Trigger has under way in this process")
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
@@ -88,6 +90,33 @@ class Settings(BaseSettings):
         "(default: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either no spans are made)",
     )
     otel_sample_ratio: float = Field(1.0, ge=0, le=1, description="Part of the traces begun here whose spans are kept")
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Mode servers: Kafka, comma-separated")
+    kafka_topic: str = Field(
+        "knative-broker-chat4all-chat4all", description="Its topic, named as the Knative Kafka Broker names it"
+    )
+    kafka_group_prefix: str = Field(
+        "", description="Before the names of the consumer groups; two installations on one Kafka need different ones"
+    )
+    kafka_partitions: int = Field(
+        12, ge=1, description="At least so many partitions; a larger number at the next start adds some (E7)"
+    )
+    kafka_replication_factor: int = Field(1, ge=1, description="Copies of each partition; one less must be in sync")
+    kafka_properties: dict[str, str] = Field(
+        default_factory=dict, repr=False, description="JSON: what else librdkafka needs to get in (security, SASL)"
+    )
+    cassandra_contact_points: str = Field("127.0.0.1", description="Mode servers: nodes, comma-separated")
+    cassandra_port: int = Field(9042, ge=1, le=65535, description="Port of the nodes")
+    cassandra_keyspace: str = Field("chat4all", pattern="^[a-z][a-z0-9_]{0,47}$", description="Made when not there")
+    cassandra_replication_factor: int = Field(1, ge=1, description="Copies of each row, in a keyspace made now")
+    cassandra_datacenter: str | None = Field(None, description="Whose nodes are asked (default: that of the first)")
+    cassandra_username: str | None = Field(None, description="Who asks Cassandra")
+    cassandra_password: SecretStr | None = Field(None, description="Who asks Cassandra")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", repr=False, description="Mode servers: Redis; may be away without harm"
+    )
+    nats_url: str = Field(
+        "nats://127.0.0.1:4222", repr=False, description="Mode servers: NATS, comma-separated; may be away for a while"
+    )
     failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")
 
 

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.runtime.embedded import Started
+    from shared.runtime.platform import Started
 
 
 def announce(started: "Started") -> None:
@@ -27,3 +27,13 @@ def announce(started: "Started") -> None:
         print(f"  {name:<14}{value}")
     print("Next, in another terminal: scripts/chat4all demo     Stop with Ctrl-C.")
     sys.stdout.flush()
+
+
+def tell(server: str, why: str | None) -> None:
+    """What the start waits for."""
+    if why is None:
+        print(f"  {server} is there", file=sys.stderr)
+    else:
+        print(f"Waiting for {server}: {why[:200]}", file=sys.stderr)
+        print("  scripts/stack up starts the servers on this machine; Ctrl-C gives up", file=sys.stderr)
+    sys.stderr.flush()

@@ -11,6 +11,7 @@ from shared.cli.commands import (
     messages,
     openapi,
     parked,
+    run,
     tenants,
     tokens,
     triggers,
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, demo, tokens, messages, events, triggers, doctor, version):
+for module in (up, run, demo, tokens, messages, events, triggers, doctor, version):
     module.register(app)
 for noun, group in (
     ("users", users.app),

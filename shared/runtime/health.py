@@ -2,13 +2,15 @@
 Liveness, readiness and what they are made of (E8).
 
 GET /health/live    the process turns: 200
-GET /health/ready   every dependency answers: 200, else 503; each with its latency
+GET /health/ready   every dependency that matters answers: 200, else 503; each with its latency
 GET /health         both
+
+One that the platform can do without for a while is "down" in the answer and does not make it 503.
 """
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,9 +19,7 @@ from fastapi import APIRouter, Response
 from orjson import dumps
 
 from shared.domain.errors import Unavailable
-
-Check = Callable[[], Awaitable[str]]
-"""Returns what to say when it is well; raises Unavailable when it is not."""
+from shared.runtime.dependency import Check, Dependency
 
 LEAST_FREE = 32 * 1024 * 1024
 """Bytes; below it a store that still reads will soon refuse to write."""
@@ -28,7 +28,7 @@ _MIB = 1024 * 1024
 _PATIENCE = 5.0  # seconds for one dependency
 
 
-def room_in(folder: Path, least: int = LEAST_FREE) -> Check:
+def room_in(folder: Path, least: int = LEAST_FREE) -> Dependency:
     """Whether the disk under ``folder`` has ``least`` bytes for us."""
 
     async def check() -> str:
@@ -37,13 +37,16 @@ def room_in(folder: Path, least: int = LEAST_FREE) -> Check:
             raise Unavailable(f"{free // _MIB} MiB free, {least // _MIB} MiB are needed")
         return f"{free // _MIB} MiB free"
 
-    return check
+    return Dependency(check)
 
 
-async def examine(checks: Mapping[str, Check]) -> dict[str, dict[str, Any]]:
-    """Each dependency with status, detail and latency_ms."""
-    results = await asyncio.gather(*(_examine(check) for check in checks.values()))
-    return dict(zip(checks, results, strict=True))
+async def examine(dependencies: Mapping[str, Dependency]) -> dict[str, dict[str, Any]]:
+    """Each dependency with status, detail, whether it is needed, and latency_ms."""
+    results = await asyncio.gather(*(_examine(one.check) for one in dependencies.values()))
+    return {
+        name: {**result, "needed": one.needed}
+        for (name, one), result in zip(dependencies.items(), results, strict=True)
+    }
 
 
 async def _examine(check: Check) -> dict[str, Any]:
@@ -56,11 +59,11 @@ async def _examine(check: Check) -> dict[str, Any]:
     return {"status": status, "detail": detail, "latency_ms": round((perf_counter() - started) * 1000, 2)}
 
 
-def router(checks: Mapping[str, Check]) -> APIRouter:
+def router(standing_on: Mapping[str, Dependency]) -> APIRouter:
     routes = APIRouter(tags=["Health"])
 
     def answer(dependencies: dict[str, dict[str, Any]]) -> Response:
-        ready = all(one["status"] == "ok" for one in dependencies.values())
+        ready = all(one["status"] == "ok" for one in dependencies.values() if one["needed"])
         body = {"status": "ok" if ready else "down", "live": True, "ready": ready, "dependencies": dependencies}
         return Response(dumps(body), 200 if ready else 503, media_type="application/json")
 
@@ -70,10 +73,10 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
 
     @routes.get("/health/ready", responses={503: {"description": "A dependency that matters is down"}})
     async def ready() -> Response:
-        return answer(await examine(checks))
+        return answer(await examine(standing_on))
 
     @routes.get("/health", responses={503: {"description": "A dependency that matters is down"}})
     async def health() -> Response:
-        return answer(await examine(checks))
+        return answer(await examine(standing_on))
 
     return routes

@@ -1,13 +1,24 @@
 """Which adapter stands behind which port; adapters are imported here and nowhere else (design.md 2)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from shared.ports import Ports
-from shared.ports.event_log import RecordLog
+from shared.runtime.dependency import Dependency
+from shared.runtime.engines import Engines
+from shared.runtime.opened import Opened
 from shared.runtime.wiring_error import WiringError
+
+if TYPE_CHECKING:
+    from shared.runtime.subscriber import Subscriber
+    from shared.runtime.trigger_runner import Pace, Runner
+    from shared.runtime.wiring import Trigger
+
+EMBEDDED, SERVERS, KNATIVE = "embedded", "servers", "knative"
+K_SINK = "K_SINK"
+"""What a SinkBinding names the broker's ingress (https://knative.dev/docs/eventing/custom-event-source/sinkbinding/)."""
 
 
 @asynccontextmanager
@@ -16,30 +27,60 @@ async def open_ports(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
     For one function in a process of its own, by CHAT4ALL_MODE and the mode's own settings.
 
     Raises:
-        WiringError: no such mode, or a setting that it needs is missing.
+        WiringError: no such mode, or a setting that it needs is missing or does not fit.
     """
-    mode = cfg.get("CHAT4ALL_MODE", "embedded")
-    if mode != "embedded":
-        raise WiringError(f"CHAT4ALL_MODE={mode}: there is only 'embedded'")
-    folder = cfg.get("CHAT4ALL_DATA_DIR")
-    if not folder:
-        raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
-    async with open_embedded(Path(folder)) as opened:
+    async with open_by(cfg) as opened:
         yield opened.ports
 
 
-class Embedded(NamedTuple):
-    """``log`` is what a TriggerRunner consumes; ``sync`` returns once all that is committed is on disk."""
+@asynccontextmanager
+async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
+    """The same, with what wakes functions. Raises as ``open_ports``."""
+    mode = cfg.get("CHAT4ALL_MODE", EMBEDDED)
+    folder = cfg.get("CHAT4ALL_DATA_DIR")
+    keys = split(cfg.get("CHAT4ALL_SECRET_KEY", ""))
+    hosts = split(cfg.get("CHAT4ALL_PROVIDER_HOSTS", ""))
+    sealing = [key.encode() for key in keys]
+    if mode == EMBEDDED:
+        if not folder:
+            raise WiringError("CHAT4ALL_DATA_DIR is not set: it names the folder of the database")
+        async with open_embedded(Path(folder), keys=sealing, provider_hosts=hosts) as opened:
+            yield opened
+        return
+    if mode not in (SERVERS, KNATIVE):
+        raise WiringError(f"CHAT4ALL_MODE={mode}: there are {EMBEDDED}, {SERVERS} and {KNATIVE}")
+    if mode == KNATIVE and not cfg.get(K_SINK):
+        raise WiringError(f"{K_SINK} is not set: a SinkBinding names the broker's ingress there")
+    from shared.runtime.open_servers import open_servers
 
-    ports: Ports
-    log: RecordLog
-    sync: Callable[[], Awaitable[None]]
+    sealing = sealing or [_key_beside(folder)]
+    k_sink = cfg[K_SINK] if mode == KNATIVE else None
+    async with open_servers(Engines.read(cfg), keys=sealing, provider_hosts=hosts, k_sink=k_sink) as opened:
+        yield opened
+
+
+def split(listed: str) -> list[str]:
+    """
+    >>> split("a, b,")
+    ['a', 'b']
+    """
+    return [one.strip() for one in listed.split(",") if one.strip()]
+
+
+def _key_beside(folder: str | None) -> bytes:
+    if not folder:
+        raise WiringError(
+            "CHAT4ALL_SECRET_KEY is not set, nor CHAT4ALL_DATA_DIR, whose vault.key could stand in for it"
+        )
+    from shared.adapters.local.vault import load_or_create_key
+
+    return load_or_create_key(Path(folder) / "vault.key")
 
 
 @asynccontextmanager
 async def open_embedded(
     folder: Path, *, keep_events: int = 500_000, keys: Sequence[bytes] = (), provider_hosts: Collection[str] = ()
-) -> AsyncIterator[Embedded]:
+) -> AsyncIterator[Opened]:
     """
     Everything in this process, durable in ``folder``.
 
@@ -87,6 +128,18 @@ async def open_embedded(
                 channels=InstalledChannels(http, allowed_hosts=provider_hosts),
                 sweeper=SqliteSweeper(tables, log, keep_events=keep_events),
             )
-            yield Embedded(ports, log, database.sync)
+
+            def runner(
+                triggers: "Iterable[Trigger]", subscribers: "Mapping[str, Subscriber]", pace: "Pace"
+            ) -> "Runner":
+                from shared.runtime.trigger_runner import TriggerRunner
+
+                return TriggerRunner(triggers, subscribers, log, pace=pace)
+
+            async def readable() -> str:
+                await log.latest(1)
+                return "readable"
+
+            yield Opened(ports, runner, {"database": Dependency(readable)}, database.sync)
     finally:
         await database.close()

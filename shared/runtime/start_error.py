@@ -7,6 +7,7 @@ ALREADY_RUNNING = 13
 WIRING_WRONG = 14
 SETTINGS_WRONG = 15
 CHANNEL_BROKEN = 16
+KEY_WRONG = 17
 
 EXIT_CODES = {
     PORT_IN_USE: "the port is in use, or may not be used",
@@ -16,6 +17,7 @@ EXIT_CODES = {
     WIRING_WRONG: "a manifest under knative/ asks for what cannot be done",
     SETTINGS_WRONG: "a setting is unknown or does not fit",
     CHANNEL_BROKEN: "an installed channel does not load",
+    KEY_WRONG: "the secret key is not the one with which the stored secrets were sealed",
 }
 
 

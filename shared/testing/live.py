@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import httpx
 
 from shared.adapters.local.clock import RandomIds
-from shared.runtime.embedded import create_tenant
-from shared.settings import load_settings
+from shared.runtime.platform import create_tenant
+from shared.settings import PREFIX, READ_ELSEWHERE, load_settings
 from shared.testing.platform import UNLIMITED, free_port, plain_environment
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Process:
             self.child = subprocess.Popen(
                 up(self.data, self.port), stdout=output, stderr=output, env=plain_environment() | dict(self.settings)
             )
-        eventually(self._ready, within=30)
+        eventually(self._ready, within=60)
         return self
 
     def _ready(self) -> bool:
@@ -112,7 +112,7 @@ class Process:
 
     def tenant(self, name: str) -> "Caller":
         """A new tenant's client with a token, made beside the running platform as ``chat4all tenants create``."""
-        made = create_tenant(load_settings(data_dir=self.data), name)
+        made = create_tenant(load_settings(data_dir=self.data, **given(self.settings)), name)
         return self.login(made.client_id, made.client_secret, tenant=name)
 
     def client(self) -> httpx.Client:
@@ -125,6 +125,20 @@ class Process:
         assert answer.status_code == 200, answer.text
         headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
         return Caller(http, tenant, headers, (client_id, client_secret))
+
+
+def given(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    A process's variables as arguments of ``load_settings``.
+
+    >>> given({"CHAT4ALL_MODE": "servers", "OTEL_BSP_SCHEDULE_DELAY": "50"})
+    {'mode': 'servers'}
+    """
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in READ_ELSEWHERE
+    }
 
 
 def up(data: Path, port: int) -> Sequence[str]:

@@ -7,7 +7,7 @@ where CHAT4ALL_REAL_ENGINES is "required", so that nobody gets servers by runnin
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4  # noqa: TID251  offsets of an earlier run must not be found
@@ -29,6 +29,16 @@ ADDRESSES = {
 }
 """The variable that says where an engine is, by engine."""
 
+OTHERS = (
+    "CHAT4ALL_CASSANDRA_PORT",
+    "CHAT4ALL_CASSANDRA_REPLICATION_FACTOR",
+    "CHAT4ALL_KAFKA_REPLICATION_FACTOR",
+    "CHAT4ALL_MINIO_ENDPOINT",
+    "CHAT4ALL_MINIO_ACCESS_KEY",
+    "CHAT4ALL_MINIO_SECRET_KEY",
+)
+"""What else ``scripts/stack env`` says."""
+
 _environment = os.environ  # noqa: TID251  tests are told by the environment what there is
 
 
@@ -39,6 +49,35 @@ def address(engine: str) -> str | None:
 
 def required() -> bool:
     return _environment.get("CHAT4ALL_REAL_ENGINES") == "required"
+
+
+def servers_environment() -> dict[str, str]:
+    """A platform in the mode servers on these engines: tables and a topic that nobody has used."""
+    run = uuid4().hex[:12]
+    known = {name: _environment[name] for name in (*ADDRESSES.values(), *OTHERS) if name in _environment}
+    fresh = {
+        "CHAT4ALL_CASSANDRA_KEYSPACE": f"tests_{run}",
+        "CHAT4ALL_KAFKA_TOPIC": f"tests-{run}",
+        "CHAT4ALL_KAFKA_GROUP_PREFIX": f"tests-{run}-",
+    }
+    return {**known, **fresh, "CHAT4ALL_MODE": "servers"}
+
+
+async def forget(environment: Mapping[str, str]) -> None:
+    """What such a platform has left behind; every table costs Cassandra memory for as long as it is there."""
+    from shared.adapters.cassandra.session import Session
+    from shared.adapters.kafka import topics
+
+    keyspace = environment.get("CHAT4ALL_CASSANDRA_KEYSPACE")
+    if keyspace is None:
+        return
+
+    def drop(session: Any) -> None:
+        session.execute(f'DROP KEYSPACE IF EXISTS "{keyspace}"', timeout=60)
+
+    session = await Session.connect(cassandra_settings(keyspace), drop)
+    await session.close()
+    await topics.remove(kafka_cluster(), environment["CHAT4ALL_KAFKA_TOPIC"])
 
 
 def cassandra_settings(keyspace: str) -> CassandraSettings:

@@ -1,17 +1,43 @@
-"""One platform for all flow tests; every test has a tenant of its own, so none sees another's rows."""
+"""
+One platform for all flow tests, in each mode; every test has a tenant of its own, so none sees another's rows.
 
+The same tests run embedded and on the real engines (design.md 2). With the engines: ``scripts/stack up``, and what
+``scripts/stack env`` prints in the environment.
+"""
+
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from shared.testing.live import CANARY, Caller, Process, Providers
+from shared.testing.live import CANARY, Caller, Process, Providers, fresh_id
+from shared.testing.platform import UNLIMITED
+from shared.testing.real_engines import forget, servers_environment
+
+Environment = Callable[[], dict[str, str]]
+
+SERVERS = pytest.param(servers_environment, id="servers", marks=pytest.mark.real("cassandra", "kafka", "redis", "nats"))
+
+
+@pytest.fixture(scope="session", params=[pytest.param(dict, id="embedded"), SERVERS])
+def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
+    """Makes the environment of a platform that shares nothing with any other; tests run once for each mode."""
+    made: list[dict[str, str]] = []
+
+    def make() -> dict[str, str]:
+        made.append({**UNLIMITED, **request.param()})
+        return made[-1]
+
+    yield make
+    for one in made:
+        asyncio.run(forget(one))
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with Process(tmp_path_factory.mktemp("flow") / "data") as running:
+def platform(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Iterator[Process]:
+    with Process(tmp_path_factory.mktemp("flow") / "data", settings=environment()) as running:
         yield running.start()
         assert running.stop() == 0
     # I11, over all that happened: lines of JSON, and never what people wrote.
@@ -26,8 +52,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def new_tenant(platform: Process) -> Callable[[], Caller]:
-    count = iter(range(1_000_000))
-    return lambda: platform.tenant(f"flow-{next(count)}")
+    # What Redis holds outlives a run of the tests, so no name comes twice.
+    return lambda: platform.tenant(f"flow-{fresh_id()[:8]}")
 
 
 @pytest.fixture

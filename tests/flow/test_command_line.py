@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -43,13 +43,18 @@ def _plain() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, settings: Mapping[str, str]) -> Path:
     return tmp_path_factory.mktemp("platform") / "data"
 
 
+@pytest.fixture(scope="module")
+def settings(environment: Callable[[], dict[str, str]]) -> dict[str, str]:
+    return environment()
+
+
 @pytest.fixture
-async def platform(data: Path) -> AsyncIterator[Platform]:
-    running = Platform(free_port(), data)
+async def platform(data: Path, settings: Mapping[str, str]) -> AsyncIterator[Platform]:
+    running = Platform(free_port(), data, settings)
     await running.start()
     yield running
     assert running.process is not None
@@ -83,15 +88,17 @@ async def test_the_chain_of_a_message_can_be_shown(platform: Platform) -> None:
     }
 
 
-async def test_a_tenant_can_be_made_while_the_platform_runs_and_sees_nothing_of_another(platform: Platform) -> None:
+async def test_a_tenant_can_be_made_while_the_platform_runs_and_sees_nothing_of_another(
+    platform: Platform, settings: Mapping[str, str]
+) -> None:
     where = ("--data-dir", str(platform.data), "--json")
     assert (await chat4all("users", "create", "zoe", *where))[0] == 0
-    code, out, err = await chat4all("tenants", "create", "acme", *where)
+    code, out, err = await chat4all("tenants", "create", "acme", *where, **settings)
     assert code == 0, err
     assert json.loads(out)["tenant"] == "acme"
     code, out, _ = await chat4all("users", "list", "--tenant", "acme", *where)
     assert (code, json.loads(out)["items"]) == (0, [])
-    code, _, err = await chat4all("tenants", "create", "acme", *where)
+    code, _, err = await chat4all("tenants", "create", "acme", *where, **settings)
     assert (code, "already" in err) == (1, True)
 
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -23,8 +23,8 @@ from shared.testing.platform import UNLIMITED, free_port, plain_environment
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    with Process(tmp_path / "data") as running:
+def process(tmp_path: Path, environment: Callable[[], dict[str, str]]) -> Iterator[Process]:
+    with Process(tmp_path / "data", settings=environment()) as running:
         yield running
 
 

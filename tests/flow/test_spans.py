@@ -6,6 +6,7 @@ The way of a message as spans that a collector gets: one trace, linked over the 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +44,10 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(tmp_path_factory: pytest.TempPathFactory, environment: Callable[[], dict[str, str]]) -> Story:
     data = tmp_path_factory.mktemp("spans") / "data"
     with Collector() as collector:
-        settings = {**UNLIMITED, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        settings = {**environment(), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         with Process(data, settings=settings).start() as platform:
             shop = platform.tenant("spans")
             with Providers(shop.tenant, platform.url).start("--pace", "0.02") as providers:

@@ -174,7 +174,7 @@ def test_a_ratio_that_is_none_prevents_the_start(ratio: str) -> None:
 
 OFF = """
 import asyncio, sys
-import shared.runtime.embedded, shared.runtime.__main__
+import shared.runtime.platform, shared.runtime.__main__
 from shared.observability import spans
 from shared.runtime.span_export import spans_to
 

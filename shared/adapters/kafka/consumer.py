@@ -39,17 +39,19 @@ _SHARE_WITHIN = 15.0
 
 class KafkaConsumerGroups:
     """
-    ``session``: seconds without a heartbeat after which a member is taken for dead and its partitions go to the
-    others; not less than the broker's group.min.session.timeout.ms (6 s unless it was set).
+    ``prefix``: of the names of the groups; who reads another topic of the same Kafka needs another one, for members
+    of one group wait for each other. ``session``: seconds without a heartbeat after which a member is taken for dead
+    and its partitions go to the others; not less than the broker's group.min.session.timeout.ms (6 s unless set).
     """
 
-    def __init__(self, cluster: Cluster, topic: str, *, session: float = 3.0) -> None:
+    def __init__(self, cluster: Cluster, topic: str, *, prefix: str = "", session: float = 3.0) -> None:
         self._cluster = cluster
         self._topic = topic
+        self._prefix = prefix
         self._session = session
 
     def member(self, group: str, filter: Mapping[str, str]) -> "KafkaMember":
-        return KafkaMember(self._cluster, self._topic, group, filter, session=self._session)
+        return KafkaMember(self._cluster, self._topic, self._prefix + group, filter, session=self._session)
 
 
 class KafkaMember:

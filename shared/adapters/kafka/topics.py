@@ -12,6 +12,7 @@ from shared.adapters.kafka.cluster import Cluster, code, reason
 from shared.domain.errors import Unavailable
 
 _WITHIN = 15.0
+_ANSWER = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,31 @@ def _led(admin: AdminClient, name: str) -> int:
     if found is None or found.error is not None:
         return 0
     return sum(one.error is None and one.leader >= 0 for one in found.partitions.values())
+
+
+class Check:
+    """Whether the topic can be used, for readiness. The client is kept: connecting costs more than the question."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._admin = AdminClient(cluster.settings())
+        self._name = name
+
+    async def __call__(self) -> str:
+        """
+        Raises:
+            Unavailable: Kafka does not answer, or a partition of the topic has no leader.
+        """
+        return await asyncio.to_thread(self._ask)
+
+    def _ask(self) -> str:
+        try:
+            found = self._admin.list_topics(self._name, timeout=_ANSWER).topics[self._name]
+        except KafkaException as error:
+            raise Unavailable(f"Kafka cannot be reached: {reason(error)}") from error
+        led = sum(one.error is None and one.leader >= 0 for one in found.partitions.values())
+        if found.error is not None or led < len(found.partitions):
+            raise Unavailable(f"{len(found.partitions) - led} of {len(found.partitions)} partitions have no leader")
+        return f"{led} partitions"
 
 
 async def remove(cluster: Cluster, name: str) -> None:

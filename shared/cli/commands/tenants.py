@@ -18,7 +18,7 @@ def tenants() -> None:
 def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")]) -> None:
     """Create a tenant and print a client for it; the secret is shown once and kept in credentials.json."""
     from shared.domain.errors import Chat4AllError
-    from shared.runtime.embedded import create_tenant
+    from shared.runtime.platform import create_tenant
     from shared.runtime.start_error import StartError
     from shared.settings import SettingsError, load_settings
 

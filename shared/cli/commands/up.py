@@ -27,7 +27,18 @@ def up(
             show_default=False,
         ),
     ] = None,
-    mode: Annotated[str | None, typer.Option("--mode", help="(default: embedded)", show_default=False)] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", help="embedded, or servers: on Kafka, Cassandra, Redis and NATS.", show_default=False),
+    ] = None,
+    triggers: Annotated[
+        str | None,
+        typer.Option(
+            "--triggers",
+            help="What events it takes: all, none, or services, comma-separated (default: all).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """
     Start the whole platform in this process, until Ctrl-C or SIGTERM.
@@ -38,13 +49,13 @@ def up(
     from shared.runtime.start_error import SETTINGS_WRONG, StartError
     from shared.settings import SettingsError, load_settings
 
-    given: dict[str, Any] = {"port": port, "host": host, "data_dir": data_dir, "mode": mode}
+    given: dict[str, Any] = {"port": port, "host": host, "data_dir": data_dir, "mode": mode, "triggers": triggers}
     try:
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-        from shared.cli.banner import announce
-        from shared.runtime.embedded import run
+        from shared.cli.banner import announce, tell
+        from shared.runtime.platform import run
 
-        code = run(settings, announce)
+        code = run(settings, announce, tell)
     except SettingsError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(SETTINGS_WRONG) from None

@@ -1,8 +1,9 @@
 """
 The whole platform in one process: the HTTP application, the trigger runner with every function, the timers.
 
-Told in order by ``_run``: settings, data directory, wiring, ports, first client, functions, broker, server. What
-prevents the start is a StartError: one line, and an exit code of its own.
+The embedded mode has nothing else; in the mode ``servers`` any number of such processes stand on the same servers,
+each with all functions or a group of them. Told in order by ``_start``: wiring, ports, first client, functions,
+broker, application. What prevents the start is a StartError: one line, and an exit code of its own.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,18 @@ from shared.runtime import bootstrap, functions, health, operations, start_error
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
 from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.dependency import Dependency
+from shared.runtime.door import Door
+from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
-from shared.runtime.host import FunctionHost
-from shared.runtime.open_ports import Embedded, open_embedded
+from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded, split
+from shared.runtime.opened import Opened, Tell, Waiting
+from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
 from shared.runtime.start_error import StartError
-from shared.runtime.subscriber import LocalSubscriber
+from shared.runtime.subscribers import subscribers, triggers_of
 from shared.runtime.timers import Timers
-from shared.runtime.trigger_runner import TriggerRunner
-from shared.runtime.wiring import Wiring
+from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring_error import WiringError
 from shared.settings import Settings
 
@@ -62,15 +66,15 @@ class Started:
 Announce = Callable[[Started], None]
 
 
-def run(settings: Settings, announce: Announce = lambda started: None) -> int:
+def run(settings: Settings, announce: Announce, tell: Tell) -> int:
     """
-    Serve until SIGINT or SIGTERM; 0.
+    Serve until SIGINT or SIGTERM; 0. ``tell`` hears of servers that are waited for.
 
     Raises:
         StartError: it could not start.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, announce))
+        runner.run(_run(settings, announce, tell))
     return 0
 
 
@@ -96,67 +100,94 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     return credentials
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[Embedded]:
-    keys = settings.secret_key.get_secret_value().split(",") if settings.secret_key else []
-    return open_embedded(
-        settings.data_dir,
-        keep_events=settings.keep_events,
-        keys=[key.strip().encode() for key in keys],
-        provider_hosts=_provider_hosts(settings),
+def _open(settings: Settings, waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
+    given = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
+    keys = [key.encode() for key in given]
+    hosts = _provider_hosts(settings)
+    if settings.mode == KNATIVE:
+        raise StartError(
+            "on Knative every function is a Service of its own: apply the manifests under knative/",
+            start_error.SETTINGS_WRONG,
+        )
+    if settings.mode == EMBEDDED:
+        return open_embedded(settings.data_dir, keep_events=settings.keep_events, keys=keys, provider_hosts=hosts)
+    from shared.adapters.local.vault import load_or_create_key
+    from shared.runtime.open_servers import open_servers
+
+    return open_servers(
+        _engines(settings),
+        keys=keys or [load_or_create_key(settings.data_dir / "vault.key")],
+        provider_hosts=hosts,
+        waiting=waiting,
     )
+
+
+def _engines(settings: Settings) -> Engines:
+    values = {name: getattr(settings, name) for name in FIELDS}
+    password = settings.cassandra_password
+    return Engines(**{**values, "cassandra_password": password.get_secret_value() if password else None})
 
 
 def _provider_hosts(settings: Settings) -> list[str]:
     """What the operator allows; and this machine where simulated providers are at home."""
-    allowed = [host.strip() for host in settings.provider_hosts.split(",") if host.strip()]
+    allowed = split(settings.provider_hosts)
     if settings.simulators and _is_loopback(settings.host):
         allowed += ["127.0.0.1", "::1", "localhost"]
     return allowed
 
 
-async def _run(settings: Settings, announce: Announce) -> None:
+async def _run(settings: Settings, announce: Announce, tell: Tell) -> None:
     _prepare(settings.data_dir)
     with _refusals(settings), _only_one(settings.data_dir), _listen(settings) as listening:
-        wired = wiring.read()
         _log_to(settings)
+        waiting = Waiting(tell)
+        door = Door(waiting)
+        server = _Server(_uvicorn(door))
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio)
-            )
-            opened = await stack.enter_async_context(_open(settings))
-            ports = opened.ports
-            if settings.failpoint:
-                ports = arm(ports, settings.failpoint)
-            _check_channels(ports)
-            url = _url(settings, listening)
-            new_client = await _first_client(settings, ports, url)
-            made = {name: functions.new(name, ports) for name in functions.names()}
-            runner = TriggerRunner(wired.triggers, _subscribers(wired, made, ports), opened.log)
-            api = Api(
-                ports,
-                {name: made[name] for name in ROUTERS},
-                opened.sync,
-                _own_routers(ports, runner, settings.data_dir),
-            )
-            simulators = await _mount_simulators(settings, api, url, stack)
-            metrics.REGISTRY.register(runner)
-            timers = Timers(wired.timers, ports.sink, ports.clock)
-            await runner.start()
-            stack.push_async_callback(runner.stop, DRAIN)
-            timers.start()
-            stack.push_async_callback(timers.stop)
-            server = _Server(_uvicorn(api))
-            asyncio.get_running_loop().call_soon(
-                _tell, announce, Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
-            )
-            log.info("started", url=url, mode=settings.mode)
-            gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
-            await server.serve(sockets=[listening])
+            serving = asyncio.create_task(server.serve(sockets=[listening]), name="server")
+            starting = asyncio.create_task(_start(settings, listening, door, waiting, stack), name="start")
+            try:
+                await asyncio.wait((serving, starting), return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    announce(await starting)
+                    await serving
+            finally:
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                server.should_exit = True
+                await serving
             log.info("stopping")
 
 
-def _tell(announce: Announce, started: Started) -> None:
-    announce(started)
+async def _start(
+    settings: Settings, listening: socket.socket, door: Door, waiting: Waiting, stack: AsyncExitStack
+) -> Started:
+    """Everything behind the door; ``stack`` closes it."""
+    wired = wiring.read()
+    await stack.enter_async_context(spans_to(settings.otel_endpoint, service=SERVICE, ratio=settings.otel_sample_ratio))
+    opened = await stack.enter_async_context(_open(settings, waiting))
+    ports = opened.ports
+    if settings.failpoint:
+        ports = arm(ports, settings.failpoint)
+    _check_channels(ports)
+    await check_key(ports)
+    url = _url(settings, listening)
+    new_client = await _first_client(settings, ports, url)
+    made = {name: functions.new(name, ports) for name in functions.names()}
+    triggers = triggers_of(wired, settings.triggers)
+    runner = opened.runner(triggers, subscribers(wired, triggers, made, ports), Pace(calls=settings.concurrency))
+    api = Api(ports, {name: made[name] for name in ROUTERS}, opened.sync, _own_routers(opened, runner, settings))
+    simulators = await _mount_simulators(settings, api, url, stack)
+    metrics.REGISTRY.register(runner)
+    timers = Timers(wired.timers, ports.sink, ports.clock)
+    stack.push_async_callback(runner.stop, DRAIN)
+    await runner.start()
+    timers.start()
+    stack.push_async_callback(timers.stop)
+    log.info("started", url=url, mode=settings.mode, triggers=len(triggers))
+    gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
+    door.open(api)
+    return Started(url, settings.data_dir, simulators, _credentials(settings).path, new_client)
 
 
 class _Server(uvicorn.Server):
@@ -169,9 +200,9 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-def _uvicorn(api: Api) -> uvicorn.Config:
+def _uvicorn(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        api,
+        app,
         loop="none",
         http="httptools",
         ws="none",
@@ -185,32 +216,15 @@ def _uvicorn(api: Api) -> uvicorn.Config:
     )
 
 
-def _subscribers(wired: Wiring, made: Mapping[str, Any], ports: Ports) -> dict[str, LocalSubscriber]:
-    """One host for each service that the Triggers call."""
-    called = {trigger.subscriber for trigger in wired.triggers}
-    called |= {trigger.delivery.dead_letter for trigger in wired.triggers if trigger.delivery.dead_letter}
-    subscribers = {}
-    for name in sorted(called):
-        service = wired.services[name]
-        if service.function not in made:
-            raise WiringError(f"Service {name!r}: there is no function {service.function!r}")
-        subscribers[name] = LocalSubscriber(service.address, FunctionHost(name, made[service.function], ports.clock))
-    return subscribers
-
-
-def _own_routers(ports: Ports, runner: TriggerRunner, data_dir: Path) -> list[Any]:
+def _own_routers(opened: Opened, runner: Runner, settings: Settings) -> list[Any]:
     async def broker() -> str:
         well, detail = runner.alive()
         if not well:
             raise Unavailable(detail)
         return f"{len(runner.standings())} triggers"
 
-    async def database() -> str:
-        await ports.log.latest(1)
-        return "readable"
-
-    checks = {"database": database, "disk": health.room_in(data_dir), "broker": broker}
-    return [operations.router(runner), health.router(checks)]
+    standing_on = {**opened.dependencies, "disk": health.room_in(settings.data_dir), "broker": Dependency(broker)}
+    return [operations.router(runner), health.router(standing_on)]
 
 
 async def _mount_simulators(settings: Settings, api: Api, url: str, stack: AsyncExitStack) -> bool:

@@ -1,0 +1,200 @@
+"""Which adapter stands behind which port in the modes `servers` and `knative` (design.md 2)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from shared.domain.errors import Unavailable
+from shared.observability.log import log
+from shared.ports import Ports
+from shared.runtime.dependency import Check, Dependency
+from shared.runtime.engines import Engines
+from shared.runtime.open_ports import split
+from shared.runtime.opened import Opened, Waiting
+from shared.runtime.wiring_error import WiringError
+
+if TYPE_CHECKING:
+    from shared.adapters.kafka.cluster import Cluster
+    from shared.ports.event_sink import EventSink
+    from shared.runtime.subscriber import Subscriber
+    from shared.runtime.trigger_runner import Pace, Runner
+    from shared.runtime.wiring import Trigger
+
+_ASK_AGAIN = 1.0
+"""Seconds between two looks at a server that is not there at the start."""
+
+_SAY_AGAIN = 15
+"""Looks after which the log repeats what is waited for."""
+
+_T = TypeVar("_T")
+
+
+@asynccontextmanager
+async def open_servers(
+    engines: Engines,
+    *,
+    keys: Sequence[bytes],
+    provider_hosts: Collection[str] = (),
+    k_sink: str | None = None,
+    waiting: Waiting | None = None,
+) -> AsyncIterator[Opened]:
+    """
+    Tables on Cassandra, events through Kafka, cache on Redis, fan-out on NATS.
+
+    Cassandra and Kafka are waited for, for as long as it takes. Redis and NATS may come later: what they hold may
+    be lost at any moment.
+
+    Args:
+        keys: of the vault, the first seals; the same in every process of an installation.
+        provider_hosts: that channel accounts may name beside the providers' own.
+        k_sink: the broker's ingress that a SinkBinding names; without it events go to Kafka itself.
+        waiting: learns what is waited for at the start.
+
+    Raises:
+        WiringError: the extra ``servers`` is not installed, or the tables that are there are of another schema.
+    """
+    try:
+        from shared.adapters.cassandra.schema import SchemaMismatch
+        from shared.adapters.cassandra.settings import CassandraSettings
+        from shared.adapters.cassandra.tables import CassandraTables
+        from shared.adapters.kafka import topics
+        from shared.adapters.kafka.cluster import Cluster
+        from shared.adapters.kafka.event_log import KafkaEventLog
+        from shared.adapters.local.clock import RandomIds, SystemClock
+        from shared.adapters.local.hasher import Argon2Hasher
+        from shared.adapters.local.vault import FernetVault
+        from shared.adapters.nats.fan_out import NatsFanOut
+        from shared.adapters.redis.cache import RedisCache
+        from shared.adapters.tables_outbox import OutboxSweeper, TablesOutbox
+        from shared.channels.registry import InstalledChannels, http_client
+        from shared.repositories.schema import TABLES
+    except ModuleNotFoundError as error:
+        raise WiringError(
+            f"the module {error.name!r} is not installed; the mode 'servers' needs the extra 'servers': "
+            "pip install 'chat4all[servers]'"
+        ) from error
+
+    waiting = waiting or Waiting()
+    settings = CassandraSettings(
+        contact_points=split(engines.cassandra_contact_points),
+        port=engines.cassandra_port,
+        keyspace=engines.cassandra_keyspace,
+        replication_factor=engines.cassandra_replication_factor,
+        datacenter=engines.cassandra_datacenter,
+        username=engines.cassandra_username,
+        password=engines.cassandra_password,
+    )
+    cluster = Cluster(engines.kafka_bootstrap_servers, engines.kafka_properties)
+    async with AsyncExitStack() as stack:
+        fan_out = NatsFanOut(engines.nats_url)
+        await fan_out.start()
+        stack.push_async_callback(fan_out.close)
+        cache = RedisCache(engines.redis_url)
+        stack.push_async_callback(cache.close)
+        try:
+            tables, _ = await asyncio.gather(
+                _there("cassandra", lambda: CassandraTables.connect(settings, TABLES), waiting),
+                _there("kafka", lambda: _topic(cluster, engines, made_elsewhere=k_sink is not None), waiting),
+            )
+        except SchemaMismatch as error:
+            raise WiringError(f"the tables in keyspace {settings.keyspace} do not fit this release: {error}") from error
+        stack.push_async_callback(tables.close)
+        sink = await _sink(cluster, engines, k_sink, stack)
+        event_log = KafkaEventLog(cluster, engines.kafka_topic)
+        clock, ids = SystemClock(), RandomIds()
+        http = await stack.enter_async_context(http_client())
+        ports = Ports(
+            clock=clock,
+            ids=ids,
+            tables=tables,
+            outbox=TablesOutbox(tables, sink, clock, ids),
+            sink=sink,
+            log=event_log,
+            cache=cache,
+            fan_out=fan_out,
+            vault=FernetVault(keys),
+            hasher=Argon2Hasher(),
+            channels=InstalledChannels(http, allowed_hosts=provider_hosts),
+            sweeper=OutboxSweeper(tables, sink, clock, TABLES),
+        )
+
+        def runner(triggers: "Iterable[Trigger]", subscribers: "Mapping[str, Subscriber]", pace: "Pace") -> "Runner":
+            from shared.adapters.kafka.consumer import KafkaConsumerGroups
+            from shared.runtime.partition_runner import PartitionRunner
+
+            groups = KafkaConsumerGroups(cluster, engines.kafka_topic, prefix=engines.kafka_group_prefix)
+            return PartitionRunner(triggers, subscribers, groups, sink.append, pace=pace)
+
+        yield Opened(
+            ports,
+            runner,
+            dependencies={
+                "cassandra": Dependency(_asking(tables.ping)),
+                "kafka": Dependency(topics.Check(cluster, engines.kafka_topic)),
+                "redis": Dependency(_asking(cache.ping), needed=False),
+                "nats": Dependency(_asking(fan_out.ping), needed=False),
+            },
+        )
+
+
+async def _sink(cluster: "Cluster", engines: Engines, k_sink: str | None, stack: AsyncExitStack) -> "EventSink":
+    if k_sink is None:
+        from shared.adapters.kafka.event_sink import KafkaEventSink
+
+        sink = KafkaEventSink(cluster, engines.kafka_topic)
+        stack.push_async_callback(sink.close)
+        return sink
+    import httpx
+
+    from shared.adapters.http.event_sink import HttpEventSink
+
+    client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(130.0, connect=5.0)))
+    return HttpEventSink(k_sink, client)
+
+
+async def _topic(cluster: "Cluster", engines: Engines, *, made_elsewhere: bool) -> None:
+    from shared.adapters.kafka import topics
+
+    if made_elsewhere:
+        return  # the broker of Knative owns its topic
+    replicas = engines.kafka_replication_factor
+    usable = await topics.ensure(
+        cluster,
+        topics.Topic(
+            engines.kafka_topic,
+            partitions=engines.kafka_partitions,
+            replicas=replicas,
+            in_sync=max(replicas - 1, 1),
+        ),
+    )
+    if not usable:
+        raise Unavailable(f"the topic {engines.kafka_topic} has no leader yet")
+
+
+async def _there(name: str, attempt: Callable[[], Awaitable[_T]], waiting: Waiting) -> _T:
+    """What the first attempt answers that does not find the server down."""
+    tries = 0
+    waiting.begin(name)
+    while True:
+        try:
+            answer = await attempt()
+        except Unavailable as error:
+            waiting.still(name, error.detail)
+            if tries % _SAY_AGAIN == 0:
+                log.warning("waiting for a server", server=name, why=error.detail, tries=tries + 1)
+            tries += 1
+            await asyncio.sleep(_ASK_AGAIN)
+            continue
+        waiting.over(name)
+        if tries:
+            log.info("the server is there", server=name, tries=tries + 1)
+        return answer
+
+
+def _asking(ping: Callable[[], Awaitable[object]]) -> Check:
+    async def check() -> str:
+        await ping()
+        return "answers"
+
+    return check
