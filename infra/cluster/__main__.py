@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from infra.cluster import programs
 from infra.cluster.cluster import Cluster, ClusterError
+from infra.cluster.deployment import Deployment
 from infra.cluster.layout import usual_layout
 from infra.image.rootfs import ImageError
 from infra.stack.install import InstallError
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="end it, and leave nothing but the logs")
     commands.add_parser("status", help="what runs")
     commands.add_parser("image", help="make the functions' image of the repository as it is; print its name")
+    commands.add_parser("deploy", help="put the platform of the repository on it, with real engines")
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser
@@ -93,6 +95,10 @@ def _image(_: argparse.Namespace) -> None:
     sys.stdout.write(f"{_cluster().import_image()}\n")
 
 
+def _deploy(_: argparse.Namespace) -> None:
+    Deployment(_cluster(), "one-node", _say_from(time.monotonic())).deploy()
+
+
 def _exec(given: argparse.Namespace) -> None:
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     if not words:
@@ -110,6 +116,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "down": _down,
     "status": _status,
     "image": _image,
+    "deploy": _deploy,
     "exec": _exec,
     "kubectl": _kubectl,
 }

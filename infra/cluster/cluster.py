@@ -1,6 +1,5 @@
 """Starts, watches and stops the cluster of one layout, from outside its namespaces."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -112,11 +111,14 @@ class Cluster:
         Returns:
             Its name; other content has another tag, so a Service that names it gets a new revision.
         """
+        name = f"{IMAGE}:{rootfs.pinned(REPOSITORY)}"
+        images = ("ctr", "-n", "k8s.io", "images", "ls", "-q", f"name=={name}")
+        if self.run(images, capture_output=True).stdout.strip():
+            return name
         with TemporaryDirectory(prefix="chat4all-image-") as folder:
             root, archive = Path(folder, "root"), Path(folder, "image.tar")
             rootfs.make(root, REPOSITORY)
             layer = folder_layer(root)
-            name = f"{IMAGE}:{hashlib.sha256(layer).hexdigest()[:12]}"
             environment = [f"{key}={value}" for key, value in rootfs.ENVIRONMENT.items()]
             write_archive([Image(name, [layer], rootfs.ENTRYPOINT, environment)], archive)
             command = ("ctr", "-n", "k8s.io", "images", "import", str(archive))

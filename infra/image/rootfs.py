@@ -6,6 +6,7 @@ bill of materials: no shell, no package manager. No root and no container engine
 Debian 12, whose packages it takes.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -88,6 +89,22 @@ def make(target: Path, repository: Path) -> None:
     _install(target / PRODUCT, repository)
     _write_sbom(target, repository, debian)
     _compile(target)
+
+
+def pinned(repository: Path) -> str:
+    """A hash that changes with whatever of the repository goes into the image."""
+    names = ("events", "functions", "shared", "knative", "infra/image", "pyproject.toml", "uv.lock", "README.md")
+    files = sorted(
+        path
+        for name in names
+        for path in ([repository / name] if (repository / name).is_file() else (repository / name).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(repository)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _merge_usr(target: Path) -> None:

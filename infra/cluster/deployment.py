@@ -1,0 +1,91 @@
+"""Puts the platform of this repository on the cluster, with the real engines beside it."""
+
+import base64
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from os.path import relpath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from infra.cluster.cluster import Cluster, ClusterError
+from infra.cluster.layout import CONFIGURATION, NODE_ADDRESS, REPOSITORY
+from infra.cluster.programs import Say
+
+NAMESPACE = "chat4all"
+_OVERLAYS = REPOSITORY / "infra/overlays"
+_IMAGE = "ghcr.io/chat4all/chat4all"
+_KEY = CONFIGURATION / "chat4all.key"
+_PATIENCE = 300
+# Not by a SinkBinding: it waits for the Broker, the Broker for its dead letter sink, and that one for its address.
+_BROKER = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/chat4all"
+
+
+class Deployment:
+    """``overlay``: a folder below infra/overlays."""
+
+    def __init__(self, cluster: Cluster, overlay: str, say: Say) -> None:
+        self._cluster, self._overlay, self._say = cluster, overlay, say
+
+    def deploy(self) -> None:
+        """
+        Starts the engines that do not run, makes the image, and applies the overlay; returns when all is ready.
+
+        Raises:
+            ClusterError: something did not come true.
+        """
+        self._start_engines()
+        image = self._cluster.import_image()
+        self._cluster.kubectl("apply", "-f", str(_OVERLAYS / self._overlay / "namespace.yaml"))
+        self._apply_settings()
+        with TemporaryDirectory(prefix="chat4all-overlay-") as folder:
+            name, _, tag = image.partition(":")
+            kustomization = {
+                "resources": [relpath(_OVERLAYS / self._overlay, folder)],
+                "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
+            }
+            (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
+            manifests = self._cluster.kubectl("kustomize", folder)
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=manifests)
+        self._say("manifests", "applied")
+        for kind in ("ksvc", "brokers", "triggers", "pingsources"):
+            self._wait_for(kind)
+
+    def settings(self) -> dict[str, str]:
+        """What every function is told, and who looks at its tables from outside: all but the secret key."""
+        told = self._engines("env").splitlines()
+        return dict(line.split("=", 1) for line in told) | {"CHAT4ALL_PROVIDER_HOSTS": NODE_ADDRESS}
+
+    def secret_key(self) -> str:
+        """Of the vault, made once for each life of the cluster."""
+        made = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        keep = f'[ -s {_KEY} ] || (umask 077; printf %s "$0" >{_KEY}); cat {_KEY}'
+        return str(self._cluster.run(("sh", "-c", keep, made), capture_output=True, check=True).stdout)
+
+    def _start_engines(self) -> None:
+        self._engines("up", "--host", NODE_ADDRESS)
+        self._say("engines", "answer")
+
+    def _engines(self, *arguments: str) -> str:
+        ended = self._cluster.run((sys.executable, "-m", "infra.stack", *arguments), capture_output=True)
+        if ended.returncode != 0:
+            raise ClusterError(f"the engines: {ended.stderr}")
+        return str(ended.stdout)
+
+    def _apply_settings(self) -> None:
+        settings = self.settings() | {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
+        self._apply_map("ConfigMap", settings)
+        self._apply_map("Secret", {"CHAT4ALL_SECRET_KEY": self.secret_key()})
+
+    def _apply_map(self, kind: str, values: Mapping[str, str]) -> None:
+        field = "data" if kind == "ConfigMap" else "stringData"
+        named = {"name": "chat4all", "namespace": NAMESPACE}
+        manifest = {"apiVersion": "v1", "kind": kind, "metadata": named, field: values}
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(manifest))
+
+    def _wait_for(self, kind: str) -> None:
+        self._cluster.kubectl(
+            "-n", NAMESPACE, "wait", kind, "--all", "--for=condition=Ready", f"--timeout={_PATIENCE}s"
+        )
+        self._say(kind, "ready")
