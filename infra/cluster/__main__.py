@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from infra.cluster import programs
 from infra.cluster.cluster import Cluster, ClusterError
-from infra.cluster.deployment import Deployment
+from infra.cluster.deployment import IN_MEMORY, KAFKA, Deployment
 from infra.cluster.layout import usual_layout
 from infra.image.rootfs import ImageError
 from infra.stack.install import InstallError
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given, words = parser.parse_known_args(arguments)
     given.words = words
-    if given.words and given.command not in ("exec", "kubectl"):
+    if given.words and given.command not in ("exec", "kubectl", "test"):
         parser.error(f"not understood: {' '.join(given.words)}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
     try:
@@ -45,7 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="end it, and leave nothing but the logs")
     commands.add_parser("status", help="what runs")
     commands.add_parser("image", help="make the functions' image of the repository as it is; print its name")
-    commands.add_parser("deploy", help="put the platform of the repository on it, with real engines")
+    for name, words in (
+        ("deploy", "put the platform of the repository on it, with real engines"),
+        ("test", "deploy, and run the flow tests against the public entry; what follows is for pytest"),
+    ):
+        kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel"
+        commands.add_parser(name, help=words).add_argument("--kafka", action="store_true", help=kafka)
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser
@@ -95,8 +100,19 @@ def _image(_: argparse.Namespace) -> None:
     sys.stdout.write(f"{_cluster().import_image()}\n")
 
 
-def _deploy(_: argparse.Namespace) -> None:
-    Deployment(_cluster(), "one-node", _say_from(time.monotonic())).deploy()
+def _deployment(given: argparse.Namespace) -> Deployment:
+    return Deployment(_cluster(), KAFKA if given.kafka else IN_MEMORY, _say_from(time.monotonic()))
+
+
+def _deploy(given: argparse.Namespace) -> None:
+    _deployment(given).deploy()
+
+
+def _test(given: argparse.Namespace) -> bool:
+    """Whether a test failed."""
+    deployment = _deployment(given)
+    deployment.deploy()
+    return not deployment.test(given.words)
 
 
 def _exec(given: argparse.Namespace) -> None:
@@ -117,6 +133,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "status": _status,
     "image": _image,
     "deploy": _deploy,
+    "test": _test,
     "exec": _exec,
     "kubectl": _kubectl,
 }

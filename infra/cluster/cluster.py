@@ -79,10 +79,25 @@ class Cluster:
                 self._say("node", "ended" if willing else "was killed")
             self._clear()
 
-    def run(self, command: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
-        """Runs a command inside the namespaces of the cluster; options are those of subprocess.run."""
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path | None = None,
+        more: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> subprocess.CompletedProcess[str]:
+        """
+        Runs a command inside the namespaces of the cluster.
+
+        Arguments:
+            folder: where it runs (default: here).
+            more: environment variables beside those of this process.
+            options: of subprocess.run.
+        """
+        environment = {**self.environment, **(more or {})}
         return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            self._inside(command), env=self.environment, text=True, **options
+            self._inside(command, folder), env=environment, text=True, **options
         )
 
     def become(self, command: Sequence[str]) -> None:
@@ -146,11 +161,11 @@ class Cluster:
             "CHAT4ALL_STACK_DIR": "/var/lib/stack",  # engines that are started inside are not those outside
         }
 
-    def _inside(self, command: Sequence[str]) -> list[str]:
+    def _inside(self, command: Sequence[str], folder: Path | None = None) -> list[str]:
         if self.node is None:
             raise ClusterError("the cluster is not up: scripts/cluster up")
         namespaces = ("--net", "--mount", "--pid")
-        here = f"--wdns={Path.cwd()}"
+        here = f"--wdns={folder or Path.cwd()}"
         return ["nsenter", f"--target={self._first_pid()}", *namespaces, here, "--", *command]
 
     def _first_pid(self) -> int:

@@ -4,26 +4,38 @@ import base64
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.cluster.cluster import Cluster, ClusterError
-from infra.cluster.layout import CONFIGURATION, NODE_ADDRESS, REPOSITORY
+from infra.cluster.layout import CONFIGURATION, ENTRY_ADDRESS, NODE_ADDRESS, REPOSITORY
 from infra.cluster.programs import Say
 
 NAMESPACE = "chat4all"
+IN_MEMORY, KAFKA = "one-node", "one-node-kafka"
 _OVERLAYS = REPOSITORY / "infra/overlays"
 _IMAGE = "ghcr.io/chat4all/chat4all"
 _KEY = CONFIGURATION / "chat4all.key"
 _PATIENCE = 300
+_FLOWS = [
+    f"tests/flow/test_{name}.py" for name in ("messages", "conversations", "channels", "bad_input", "tenant_walk")
+]
+_MAKE_TABLES = """
+import asyncio, os
+from shared.runtime.open_ports import open_ports
+async def main():
+    async with open_ports(os.environ):
+        pass
+asyncio.run(main())
+"""
 # Not by a SinkBinding: it waits for the Broker, the Broker for its dead letter sink, and that one for its address.
 _BROKER = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/chat4all"
 
 
 class Deployment:
-    """``overlay``: a folder below infra/overlays."""
+    """``overlay``: IN_MEMORY or KAFKA, a folder below infra/overlays."""
 
     def __init__(self, cluster: Cluster, overlay: str, say: Say) -> None:
         self._cluster, self._overlay, self._say = cluster, overlay, say
@@ -36,8 +48,9 @@ class Deployment:
             ClusterError: something did not come true.
         """
         self._start_engines()
+        self._make_tables()
         image = self._cluster.import_image()
-        self._cluster.kubectl("apply", "-f", str(_OVERLAYS / self._overlay / "namespace.yaml"))
+        self._cluster.kubectl("apply", "-f", str(_OVERLAYS / "one-node-base/namespace.yaml"))
         self._apply_settings()
         with TemporaryDirectory(prefix="chat4all-overlay-") as folder:
             name, _, tag = image.partition(":")
@@ -49,8 +62,24 @@ class Deployment:
             manifests = self._cluster.kubectl("kustomize", folder)
         self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=manifests)
         self._say("manifests", "applied")
-        for kind in ("ksvc", "brokers", "triggers", "pingsources"):
+        for kind in (
+            "ksvc",
+            "deployments",
+            *(() if self._overlay == KAFKA else ("brokers", "triggers", "pingsources")),
+        ):
             self._wait_for(kind)
+
+    def test(self, options: Sequence[str]) -> bool:
+        """
+        Runs the flow tests that need nothing but the HTTP surface; ``options`` are pytest's, paths among them.
+
+        Returns:
+            Whether all passed.
+        """
+        chosen = options if any(not one.startswith("-") for one in options) else (*_FLOWS, *options)
+        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *chosen)
+        told = {**self._client_settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
+        return self._cluster.run(command, folder=REPOSITORY, more=told).returncode == 0
 
     def settings(self) -> dict[str, str]:
         """What every function is told, and who looks at its tables from outside: all but the secret key."""
@@ -73,9 +102,23 @@ class Deployment:
             raise ClusterError(f"the engines: {ended.stderr}")
         return str(ended.stdout)
 
+    def _client_settings(self) -> dict[str, str]:
+        return self.settings() | {"CHAT4ALL_MODE": "servers", "CHAT4ALL_SECRET_KEY": self.secret_key()}
+
+    def _make_tables(self) -> None:
+        """Before the functions start: all of them at once would make them at once."""
+        ended = self._cluster.run(
+            (sys.executable, "-c", _MAKE_TABLES), folder=REPOSITORY, more=self._client_settings(), capture_output=True
+        )
+        if ended.returncode != 0:
+            raise ClusterError(f"the tables cannot be made: {ended.stderr[-2000:]}")
+        self._say("tables", "made")
+
     def _apply_settings(self) -> None:
-        settings = self.settings() | {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
-        self._apply_map("ConfigMap", settings)
+        way = (
+            {"CHAT4ALL_MODE": "servers"} if self._overlay == KAFKA else {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
+        )
+        self._apply_map("ConfigMap", self.settings() | way)
         self._apply_map("Secret", {"CHAT4ALL_SECRET_KEY": self.secret_key()})
 
     def _apply_map(self, kind: str, values: Mapping[str, str]) -> None:
@@ -85,7 +128,8 @@ class Deployment:
         self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(manifest))
 
     def _wait_for(self, kind: str) -> None:
+        condition = "Available" if kind == "deployments" else "Ready"
         self._cluster.kubectl(
-            "-n", NAMESPACE, "wait", kind, "--all", "--for=condition=Ready", f"--timeout={_PATIENCE}s"
+            "-n", NAMESPACE, "wait", kind, "--all", f"--for=condition={condition}", f"--timeout={_PATIENCE}s"
         )
         self._say(kind, "ready")

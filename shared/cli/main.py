@@ -6,6 +6,7 @@ from shared.cli.commands import (
     channels,
     conversations,
     demo,
+    dispatch,
     doctor,
     events,
     messages,
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, run, demo, tokens, messages, events, triggers, doctor, version):
+for module in (up, run, dispatch, demo, tokens, messages, events, triggers, doctor, version):
     module.register(app)
 for noun, group in (
     ("users", users.app),
