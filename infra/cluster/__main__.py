@@ -66,7 +66,8 @@ def _say_from(begin: float) -> programs.Say:
 
 def _cluster() -> Cluster:
     layout = usual_layout()
-    return Cluster(layout, programs.programs(layout.cache), _say_from(time.monotonic()))
+    say = _say_from(time.monotonic())
+    return Cluster(layout, programs.build(layout.cache, say), say)
 
 
 def _build(_: argparse.Namespace) -> None:

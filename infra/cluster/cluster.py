@@ -26,6 +26,7 @@ from infra.stack.processes import Process
 IMAGE = "dev.local/chat4all"
 _GRACE = 30.0
 _PATIENCE = 300
+_WEIGHT = 16
 # The kubelet and containerd watch more files than the kernel's default allows one user.
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 _ENOUGH_WATCHES = 1024
@@ -106,15 +107,18 @@ class Cluster:
         inside = self._inside(command)
         os.execvpe(inside[0], inside, self.environment)
 
-    def kubectl(self, *arguments: str, **options: object) -> str:
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """
+        Arguments:
+            given: what it reads.
+
         Returns:
             What it wrote.
 
         Raises:
             ClusterError: it failed.
         """
-        ended = self.run(("kubectl", *arguments), capture_output=True, **options)
+        ended = self.run(("kubectl", *arguments), capture_output=True, input=given)
         if ended.returncode != 0:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {ended.stderr.strip()}")
         return str(ended.stdout)
@@ -181,6 +185,7 @@ class Cluster:
         self._raise_limits()
         for root in _cgroup_roots():
             root.mkdir(exist_ok=True)
+            _weigh(root)
         log = self._layout.log / "node.log"
         unshare = ("--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
         first = (sys.executable, "-m", "infra.cluster.node", str(self._layout.state), str(self._programs.folder))
@@ -252,6 +257,13 @@ class Cluster:
         self._layout.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self._layout.state / "lock", lambda: self._say("another", "command is at work; waiting for it")):
             yield
+
+
+def _weigh(cgroup: Path) -> None:
+    """Beside processes that are in no group, all pods together would count as one of them."""
+    for name, usual in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        if (cgroup / name).exists():
+            (cgroup / name).write_text(str(_WEIGHT * usual))
 
 
 def _cgroup_roots() -> list[Path]:

@@ -1,6 +1,7 @@
 """Puts the platform of this repository on the cluster, with the real engines beside it."""
 
 import base64
+import hashlib
 import json
 import secrets
 import sys
@@ -19,6 +20,11 @@ _OVERLAYS = REPOSITORY / "infra/overlays"
 _IMAGE = "ghcr.io/chat4all/chat4all"
 _KEY = CONFIGURATION / "chat4all.key"
 _PATIENCE = 300
+_OF_IT = {
+    IN_MEMORY: ("ksvc", "brokers", "triggers", "pingsources"),
+    KAFKA: ("ksvc", "deployments"),
+}
+_ANNOTATE = "[{op: add, path: /spec/template/metadata/annotations/chat4all.dev~1settings, value: '%s'}]"
 _FLOWS = [
     f"tests/flow/test_{name}.py" for name in ("messages", "conversations", "channels", "bad_input", "tenant_walk")
 ]
@@ -51,22 +57,25 @@ class Deployment:
         self._make_tables()
         image = self._cluster.import_image()
         self._cluster.kubectl("apply", "-f", str(_OVERLAYS / "one-node-base/namespace.yaml"))
-        self._apply_settings()
+        version = self._apply_settings()
         with TemporaryDirectory(prefix="chat4all-overlay-") as folder:
             name, _, tag = image.partition(":")
             kustomization = {
                 "resources": [relpath(_OVERLAYS / self._overlay, folder)],
                 "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
+                # Pods read settings when they start: others make a new revision.
+                "patches": [
+                    {"target": {"group": "serving.knative.dev", "kind": "Service"}, "patch": _ANNOTATE % version},
+                    {"target": {"kind": "Deployment"}, "patch": _ANNOTATE % version},
+                ],
             }
             (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
             manifests = self._cluster.kubectl("kustomize", folder)
-        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=manifests)
+        for kind in _OF_IT[IN_MEMORY if self._overlay == KAFKA else KAFKA][1:]:
+            self._cluster.kubectl("-n", NAMESPACE, "delete", kind, "-l", "!serving.knative.dev/service", "--wait=false")
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=manifests)
         self._say("manifests", "applied")
-        for kind in (
-            "ksvc",
-            "deployments",
-            *(() if self._overlay == KAFKA else ("brokers", "triggers", "pingsources")),
-        ):
+        for kind in _OF_IT[self._overlay]:
             self._wait_for(kind)
 
     def test(self, options: Sequence[str]) -> bool:
@@ -114,18 +123,20 @@ class Deployment:
             raise ClusterError(f"the tables cannot be made: {ended.stderr[-2000:]}")
         self._say("tables", "made")
 
-    def _apply_settings(self) -> None:
-        way = (
-            {"CHAT4ALL_MODE": "servers"} if self._overlay == KAFKA else {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
-        )
-        self._apply_map("ConfigMap", self.settings() | way)
-        self._apply_map("Secret", {"CHAT4ALL_SECRET_KEY": self.secret_key()})
+    def _apply_settings(self) -> str:
+        """Returns: a hash that changes with them."""
+        by_kafka, by_broker = {"CHAT4ALL_MODE": "servers"}, {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
+        settings = self.settings() | (by_kafka if self._overlay == KAFKA else by_broker)
+        sealed = {"CHAT4ALL_SECRET_KEY": self.secret_key()}
+        self._apply_map("ConfigMap", settings)
+        self._apply_map("Secret", sealed)
+        return hashlib.sha256(json.dumps([settings, sealed]).encode()).hexdigest()[:12]
 
     def _apply_map(self, kind: str, values: Mapping[str, str]) -> None:
         field = "data" if kind == "ConfigMap" else "stringData"
         named = {"name": "chat4all", "namespace": NAMESPACE}
         manifest = {"apiVersion": "v1", "kind": kind, "metadata": named, field: values}
-        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(manifest))
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(manifest))
 
     def _wait_for(self, kind: str) -> None:
         condition = "Available" if kind == "deployments" else "Ready"

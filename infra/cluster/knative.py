@@ -123,8 +123,9 @@ def _slim(container: Manifest) -> None:
     container["imagePullPolicy"] = "Never"
     container.setdefault("resources", {}).pop("limits", None)
     container["resources"].setdefault("requests", {})["cpu"] = "10m"
+    container.pop("livenessProbe", None)  # on a busy machine it kills what is only slow
     if probe := container.get("readinessProbe"):
-        probe |= {"initialDelaySeconds": 0, "periodSeconds": 1}
+        probe |= {"initialDelaySeconds": 0, "periodSeconds": 2}
 
 
 def _with_local_images(part: Any) -> Any:

@@ -76,7 +76,7 @@ class Programs:
 
     @property
     def manifests(self) -> Path:
-        return self.folder / "manifests"
+        return self.folder / f"manifests-{hashlib.sha256(Path(knative.__file__).read_bytes()).hexdigest()[:12]}"
 
     @property
     def network_plugins(self) -> Path:
@@ -98,20 +98,9 @@ class Programs:
 
 def pinned() -> str:
     """A hash that changes exactly when something else is to be built."""
-    parts = sorted(path for path in (HERE / "go").rglob("*") if path.is_file())
-    content = [HERE / "image.py", HERE / "knative.py", HERE / "programs.py", *parts]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in content)).hexdigest()[:12]
-
-
-def programs(cache: Path) -> Programs:
-    """
-    Raises:
-        InstallError: nothing was built for what is pinned now.
-    """
-    folder = cache / pinned()
-    if not folder.is_dir():
-        raise InstallError("the cluster's programs are not built: scripts/cluster build")
-    return Programs(folder)
+    sources = sorted(path for path in (HERE / "go").rglob("*") if path.is_file())
+    content = [repr((_PROGRAMS, _DEBIAN)).encode(), *(path.read_bytes() for path in sources)]
+    return hashlib.sha256(b"\0".join(content)).hexdigest()[:12]
 
 
 def build(cache: Path, say: Say) -> Programs:
@@ -125,7 +114,11 @@ def build(cache: Path, say: Say) -> Programs:
             partial.mkdir()
             _build(Programs(partial), cache / "build.log", say)
             partial.rename(folder)
-    return Programs(folder)
+        built = Programs(folder)
+        if not built.manifests.is_dir():
+            say("manifests", "rendering Knative's own")
+            knative.render(_module_folder, built.manifests)
+    return built
 
 
 def _build(target: Programs, log: Path, say: Say) -> None:
@@ -141,8 +134,6 @@ def _build(target: Programs, log: Path, say: Say) -> None:
     say("images", "packing")
     image.write_archive(map(_image, sorted(in_pods.iterdir())), target.images)
     shutil.rmtree(in_pods)
-    say("manifests", "rendering Knative's own")
-    knative.render(_module_folder, target.manifests)
 
 
 def _image(program: Path) -> image.Image:
