@@ -24,7 +24,7 @@ _OF_IT = {
     IN_MEMORY: ("ksvc", "brokers", "triggers", "pingsources"),
     KAFKA: ("ksvc", "deployments"),
 }
-_ANNOTATE = "[{op: add, path: /spec/template/metadata/annotations/chat4all.dev~1settings, value: '%s'}]"
+_ANNOTATE = '[{"op": "add", "path": "/spec/template/metadata/annotations/chat4all.dev~1settings", "value": "%s"}]'
 _FLOWS = [
     f"tests/flow/test_{name}.py" for name in ("messages", "conversations", "channels", "bad_input", "tenant_walk")
 ]

@@ -53,6 +53,8 @@ _SETTINGS = {
         "stable-window": "10s",
         "scale-to-zero-grace-period": "5s",
         "scale-to-zero-pod-retention-period": "0s",
+        "allow-zero-initial-scale": "true",
+        "initial-scale": "0",  # one machine does not start all functions at once
     },
     "config-deployment": {
         "registries-skipping-tag-resolving": "dev.local",  # there is no registry to ask for a digest
