@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from infra.cluster.components import components
 from infra.cluster.image import Image, folder_layer, write_archive
 from infra.cluster.layout import ADMIN, HERE, REPOSITORY, Layout
-from infra.cluster.node import CGROUP, READY
+from infra.cluster.node import CGROUP, NODE_CGROUP, READY
 from infra.cluster.programs import Programs, Say
 from infra.image import rootfs
 from infra.stack import processes
@@ -26,8 +26,10 @@ from infra.stack.processes import Process
 IMAGE = "dev.local/chat4all"
 _GRACE = 30.0
 _PATIENCE = 300
+# Beside sessions that are in no group, all of the cluster would count as one of them, and a control plane that is
+# starved restarts what it looks after. Inside, the node's servers have twice what the pods of two cores have.
 _WEIGHT = 16
-_NICE = -10
+_NODE_WEIGHT = 4
 # The kubelet and containerd watch more files than the kernel's default allows one user.
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 _ENOUGH_WATCHES = 1024
@@ -171,7 +173,9 @@ class Cluster:
             raise ClusterError("the cluster is not up: scripts/cluster up")
         namespaces = ("--net", "--mount", "--pid")
         here = f"--wdns={folder or Path.cwd()}"
-        return ["nsenter", f"--target={self._first_pid()}", *namespaces, here, "--", *command]
+        # What is run inside has its part of the cluster's share of the machine.
+        join = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(_cpu_cgroup() / NODE_CGROUP / "cgroup.procs"))
+        return [*join, "nsenter", f"--target={self._first_pid()}", *namespaces, here, "--", *command]
 
     def _first_pid(self) -> int:
         node = self.node
@@ -186,13 +190,23 @@ class Cluster:
         self._raise_limits()
         for root in _cgroup_roots():
             root.mkdir(exist_ok=True)
-            _weigh(root)
+        cpu = _cpu_cgroup()
+        (cpu / NODE_CGROUP).mkdir(exist_ok=True)
+        _weigh(cpu, _WEIGHT)
+        _weigh(cpu / NODE_CGROUP, _NODE_WEIGHT)
         log = self._layout.log / "node.log"
         unshare = ("--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-        first = (sys.executable, "-m", "infra.cluster.node", str(self._layout.state), str(self._programs.folder))
+        own_group = str(_cpu_cgroup() / NODE_CGROUP / "cgroup.procs")
+        first = (
+            sys.executable,
+            "-m",
+            "infra.cluster.node",
+            str(self._layout.state),
+            str(self._programs.folder),
+            own_group,
+        )
         environment = {**self._programs.environment, "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8"}
-        # A control plane that is starved restarts what it looks after, which costs more than it saves.
-        command = (str(shutil.which("nice")), "-n", str(_NICE), str(shutil.which("unshare")), *unshare, *first)
+        command = (str(shutil.which("unshare")), *unshare, *first)
         node = processes.spawn(command, environment, log, self._layout.pid_file)
         self._follow(node, log)
 
@@ -261,11 +275,14 @@ class Cluster:
             yield
 
 
-def _weigh(cgroup: Path) -> None:
-    """Beside processes that are in no group, all pods together would count as one of them."""
+def _weigh(cgroup: Path, weight: int) -> None:
     for name, usual in (("cpu.shares", 1024), ("cpu.weight", 100)):
         if (cgroup / name).exists():
-            (cgroup / name).write_text(str(_WEIGHT * usual))
+            (cgroup / name).write_text(str(weight * usual))
+
+
+def _cpu_cgroup() -> Path:
+    return next(root for root in _cgroup_roots() if root.parent in (_CGROUPS, _CGROUPS / "cpu"))
 
 
 def _cgroup_roots() -> list[Path]:

@@ -22,10 +22,11 @@ from infra.cluster.programs import Programs
 
 READY = "ready"
 CGROUP = "/chat4all-cluster"
+NODE_CGROUP = "node"
 _PATIENCE = 120.0
 
 
-def main(state: str, programs: str) -> NoReturn:
+def main(state: str, programs: str, cgroup: str) -> NoReturn:
     signal.signal(signal.SIGTERM, _end)
     layout, built = Layout(Path(state), Path(programs).parent), Programs(Path(programs))
     environment = {
@@ -34,6 +35,7 @@ def main(state: str, programs: str) -> NoReturn:
         "LANG": "C.UTF-8",
         "KUBECONFIG": str(CONFIGURATION / "admin.conf"),
     }
+    Path(cgroup).write_text("0")  # what is started inherits it, until it is put into a pod's
     _mount(layout)
     _make_network(environment)
     certificates.make(CONFIGURATION)
