@@ -24,6 +24,8 @@ func proxy(routes *atomic.Pointer[table], inside bool) http.Handler {
 			http.Error(w, "no route for "+r.Host+r.URL.Path, http.StatusNotFound)
 			return
 		}
+		// Otherwise an answer that comes before the last read of the request's body cuts the connection it comes by.
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		target := found.choose()
 		reverse := httputil.ReverseProxy{Transport: transport, FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(&url.URL{Scheme: "http", Host: target.address})
