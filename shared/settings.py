@@ -27,6 +27,8 @@ READ_ELSEWHERE = {
     "CHAT4ALL_CHANNEL": "one function as a process: the channel it delivers on",
     "CHAT4ALL_STACK_DIR": "stack of real engines: data, logs, pid files, credentials",
     "CHAT4ALL_STACK_PORT_OFFSET": "stack of real engines: added to every port by the first `up`",
+    "CHAT4ALL_CLUSTER_DIR": "one-node cluster: state and logs",
+    "CHAT4ALL_DEPLOYED_URL": "flow tests: where scripts/cluster has deployed the platform that they are for",
     "CHAT4ALL_REAL_ENGINES": "stack of real engines: `required` lets tests fail, not skip, without them",
     "CHAT4ALL_MINIO_ENDPOINT": "stack of real engines: where MinIO is; taken for `CHAT4ALL_S3_ENDPOINT`, if not set",
     "CHAT4ALL_MINIO_ACCESS_KEY": "stack of real engines: its key; taken for `CHAT4ALL_S3_ACCESS_KEY`, if not set",

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from infra.stack.install import InstallError
 from infra.stack.launch import StackError
-from infra.stack.layout import Layout, cache_folder, saved_layout, state_folder, usual_port_offset
+from infra.stack.layout import LOOPBACK, Layout, cache_folder, saved_layout, state_folder, usual_port_offset
 from infra.stack.stack import ENGINES, TOOLS, Seen, Stack
 
 _SIGNALS = ("KILL", "TERM", "STOP", "CONT")
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, choices=(1, 3), help="of Kafka and of Cassandra (default: as last time, or 1)")
     up.add_argument("--only", type=_engines, help=f"some of {','.join(ENGINES)} (default: all), or {','.join(TOOLS)}")
     up.add_argument("--port-offset", type=int, help="added to every port (default: as last time, or 0)")
+    up.add_argument("--host", help=f"address to listen on, without passwords (default: as last time, or {LOOPBACK})")
     commands.add_parser("install", help="only fetch and build").add_argument("--only", type=_engines)
     commands.add_parser("down", help="ask every server to end, and wait")
     commands.add_parser("status", help="what runs and answers")
@@ -86,10 +87,11 @@ def _last() -> Layout:
 def _up(given: argparse.Namespace) -> None:
     last = _last()
     offset = last.port_offset if given.port_offset is None else given.port_offset
-    wanted = replace(last, nodes=given.nodes or last.nodes, port_offset=offset)
+    wanted = replace(last, nodes=given.nodes or last.nodes, port_offset=offset, host=given.host or last.host)
     if wanted != last and any(one.pid for one in _stack(last).seen()):
         raise StackError(
-            f"it runs with --nodes {last.nodes} --port-offset {last.port_offset}: scripts/stack down first"
+            f"it runs with --nodes {last.nodes} --port-offset {last.port_offset} --host {last.host}: "
+            "scripts/stack down first"
         )
     _stack(wanted).up(given.only or tuple(ENGINES))
 

@@ -1,6 +1,7 @@
 """Apache Cassandra; nodes differ in their loopback address, as drivers expect one port for all."""
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from infra.stack import archive, probes
@@ -96,4 +97,5 @@ def cassandra_yaml(layout: Layout, node: int) -> str:
 
 
 def _hosts(layout: Layout) -> list[str]:
-    return [f"127.0.0.{node}" for node in range(1, layout.nodes + 1)]
+    first = IPv4Address(layout.host)
+    return [str(first + node) for node in range(layout.nodes)]

@@ -9,7 +9,6 @@ from infra.stack.layout import INFRA, Layout
 from infra.stack.server import Server, numbered
 
 _SETTINGS = INFRA / "kafka"
-_HOST = "127.0.0.1"
 _CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -31,10 +30,10 @@ class Kafka:
 
     def answers_as_a_whole(self, layout: Layout) -> None:
         for node in range(1, layout.nodes + 1):
-            probes.kafka(_HOST, _client_port(layout, node), set(range(1, layout.nodes + 1)))
+            probes.kafka(layout.host, _client_port(layout, node), set(range(1, layout.nodes + 1)))
 
     def settings(self, layout: Layout) -> dict[str, str]:
-        brokers = [f"{_HOST}:{_client_port(layout, node)}" for node in range(1, layout.nodes + 1)]
+        brokers = [f"{layout.host}:{_client_port(layout, node)}" for node in range(1, layout.nodes + 1)]
         return {
             "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS": ",".join(brokers),
             "CHAT4ALL_KAFKA_REPLICATION_FACTOR": str(layout.nodes),
@@ -60,9 +59,9 @@ class Kafka:
 
         return Server(
             name=name,
-            ports=[(_HOST, port), (_HOST, port + 1)],
+            ports=[(layout.host, port), (layout.host, port + 1)],
             command=(java, f"@{_SETTINGS}/jvm.options", *archived, *_LOGGING, *classes, "kafka.Kafka", str(file)),
-            answers=lambda: probes.kafka(_HOST, port, {node}),
+            answers=lambda: probes.kafka(layout.host, port, {node}),
             prepare=prepare,
         )
 
@@ -73,12 +72,12 @@ def server_properties(layout: Layout, node: int) -> str:
     if layout.nodes > 1:
         parts.append(_SETTINGS / "cluster.properties")
     port = _client_port(layout, node)
-    voters = [f"{one}@{_HOST}:{_client_port(layout, one) + 1}" for one in range(1, layout.nodes + 1)]
+    voters = [f"{one}@{layout.host}:{_client_port(layout, one) + 1}" for one in range(1, layout.nodes + 1)]
     own = {
         "node.id": node,
         "controller.quorum.voters": ",".join(voters),
-        "listeners": f"PLAINTEXT://{_HOST}:{port},CONTROLLER://{_HOST}:{port + 1}",
-        "advertised.listeners": f"PLAINTEXT://{_HOST}:{port}",
+        "listeners": f"PLAINTEXT://{layout.host}:{port},CONTROLLER://{layout.host}:{port + 1}",
+        "advertised.listeners": f"PLAINTEXT://{layout.host}:{port}",
         "log.dirs": layout.data(f"kafka-{node}"),
     }
     return "\n".join([*(part.read_text() for part in parts), *(f"{name}={value}" for name, value in own.items()), ""])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INFRA = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
 _NAMES = ("data", "log", "run", "settings")
 
 
@@ -13,12 +14,14 @@ _NAMES = ("data", "log", "run", "settings")
 class Layout:
     """
     state: folder of everything that changes; nodes: how many of Kafka and of Cassandra, 1 or 3; port_offset: added
-    to every port, so that two stacks fit beside each other.
+    to every port, so that two stacks fit beside each other; host: the IPv4 address that all listen on, in a network
+    of which everybody may be let in; of several Cassandras the next ones listen on those after it.
     """
 
     state: Path
     nodes: int = 1
     port_offset: int = 0
+    host: str = LOOPBACK
 
     def port(self, usual: int) -> int:
         return usual + self.port_offset
@@ -52,7 +55,7 @@ class Layout:
         return [self.state / name for name in _NAMES] + [self.state / "stack.json"]
 
     def save(self) -> None:
-        kept = {"nodes": self.nodes, "port_offset": self.port_offset}
+        kept = {"nodes": self.nodes, "port_offset": self.port_offset, "host": self.host}
         (self.state / "stack.json").write_text(json.dumps(kept) + "\n")
 
 
@@ -62,7 +65,7 @@ def saved_layout(state: Path) -> Layout | None:
         kept = json.loads((state / "stack.json").read_text())
     except FileNotFoundError:
         return None
-    return Layout(state, kept["nodes"], kept["port_offset"])
+    return Layout(state, kept["nodes"], kept["port_offset"], kept.get("host", LOOPBACK))
 
 
 def state_folder() -> Path:

@@ -14,7 +14,6 @@ from infra.stack.install import GoProgram
 from infra.stack.layout import INFRA, Layout
 from infra.stack.server import Server
 
-_HOST = "127.0.0.1"
 _DRIVES = 4
 
 
@@ -37,28 +36,28 @@ class Minio:
         return [
             Server(
                 name=self.name,
-                ports=[(_HOST, port)],
+                ports=[(layout.host, port)],
                 command=(
                     f"{program}/bin/minio",
                     "server",
                     "--quiet",
                     "--address",
-                    f"{_HOST}:{port}",
+                    f"{layout.host}:{port}",
                     *map(str, drives),
                 ),
                 environment={**_environment_file(), "MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password},
-                answers=lambda: probes.minio(_HOST, port),
+                answers=lambda: probes.minio(layout.host, port),
                 prepare=prepare,
             )
         ]
 
     def answers_as_a_whole(self, layout: Layout) -> None:
-        probes.minio(_HOST, layout.port(9000))
+        probes.minio(layout.host, layout.port(9000))
 
     def settings(self, layout: Layout) -> dict[str, str]:
         user, password = credentials(layout.state)
         return {
-            "CHAT4ALL_MINIO_ENDPOINT": f"http://{_HOST}:{layout.port(9000)}",
+            "CHAT4ALL_MINIO_ENDPOINT": f"http://{layout.host}:{layout.port(9000)}",
             "CHAT4ALL_MINIO_ACCESS_KEY": user,
             "CHAT4ALL_MINIO_SECRET_KEY": password,
         }

@@ -7,8 +7,6 @@ from infra.stack.install import GoProgram
 from infra.stack.layout import INFRA, Layout
 from infra.stack.server import Server
 
-_HOST = "127.0.0.1"
-
 
 class Nats:
     name = "nats"
@@ -19,19 +17,19 @@ class Nats:
 
     def servers(self, layout: Layout, program: Path) -> list[Server]:
         folder, port, monitoring = layout.data(self.name), layout.port(4222), layout.port(8222)
-        own = ("-a", _HOST, "-p", str(port), "-m", str(monitoring), "-sd", str(folder))
+        own = ("-a", layout.host, "-p", str(port), "-m", str(monitoring), "-sd", str(folder))
         return [
             Server(
                 name=self.name,
-                ports=[(_HOST, port), (_HOST, monitoring)],
+                ports=[(layout.host, port), (layout.host, monitoring)],
                 command=(f"{program}/bin/nats-server", "-c", f"{INFRA}/nats/nats.conf", *own),
-                answers=lambda: probes.nats(_HOST, port),
+                answers=lambda: probes.nats(layout.host, port),
                 prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
             )
         ]
 
     def answers_as_a_whole(self, layout: Layout) -> None:
-        probes.nats(_HOST, layout.port(4222))
+        probes.nats(layout.host, layout.port(4222))
 
     def settings(self, layout: Layout) -> dict[str, str]:
-        return {"CHAT4ALL_NATS_URL": f"nats://{_HOST}:{layout.port(4222)}"}
+        return {"CHAT4ALL_NATS_URL": f"nats://{layout.host}:{layout.port(4222)}"}

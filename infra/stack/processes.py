@@ -103,14 +103,15 @@ def stop(process: Process, grace: float) -> bool:
     """
     process.send(signal.SIGTERM)
     process.send(signal.SIGCONT)  # a paused process cannot hear
-    if _gone_within(process, grace):
+    if gone_within(process, grace):
         return True
     process.send(signal.SIGKILL)
-    _gone_within(process, 10)
+    gone_within(process, 10)
     return False
 
 
-def _gone_within(process: Process, seconds: float) -> bool:
+def gone_within(process: Process, seconds: float) -> bool:
+    """Waits for its end; whether it came."""
     deadline = time.monotonic() + seconds
     while process.alive:
         if time.monotonic() > deadline:

@@ -4,10 +4,8 @@ from pathlib import Path
 
 from infra.stack import probes
 from infra.stack.install import DebianProgram
-from infra.stack.layout import INFRA, Layout
+from infra.stack.layout import INFRA, LOOPBACK, Layout
 from infra.stack.server import Server
-
-_HOST = "127.0.0.1"
 
 
 class Redis:
@@ -20,19 +18,21 @@ class Redis:
 
     def servers(self, layout: Layout, program: Path) -> list[Server]:
         folder, port = layout.data(self.name), layout.port(6379)
-        own = ("--bind", _HOST, "--port", str(port), "--dir", str(folder))
+        # Protected, it refuses callers from elsewhere that show no password.
+        protected = "yes" if layout.host == LOOPBACK else "no"
+        own = ("--bind", layout.host, "--port", str(port), "--dir", str(folder), "--protected-mode", protected)
         return [
             Server(
                 name=self.name,
-                ports=[(_HOST, port)],
+                ports=[(layout.host, port)],
                 command=(f"{program}/bin/redis-server", f"{INFRA}/redis/redis.conf", *own),
-                answers=lambda: probes.redis(_HOST, port),
+                answers=lambda: probes.redis(layout.host, port),
                 prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
             )
         ]
 
     def answers_as_a_whole(self, layout: Layout) -> None:
-        probes.redis(_HOST, layout.port(6379))
+        probes.redis(layout.host, layout.port(6379))
 
     def settings(self, layout: Layout) -> dict[str, str]:
-        return {"CHAT4ALL_REDIS_URL": f"redis://{_HOST}:{layout.port(6379)}/0"}
+        return {"CHAT4ALL_REDIS_URL": f"redis://{layout.host}:{layout.port(6379)}/0"}

@@ -7,6 +7,7 @@ from shared.cli.commands import (
     chat,
     conversations,
     demo,
+    dispatch,
     doctor,
     events,
     files,
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, run, demo, tokens, messages, chat, files, events, listen, triggers, doctor, version):
+for module in (up, run, dispatch, demo, tokens, messages, chat, files, events, listen, triggers, doctor, version):
     module.register(app)
 for noun, group in (
     ("users", users.app),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 import functions
 from events import CATALOGUE, EventData, TimerTicked
@@ -28,8 +29,8 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain import errors
 from shared.http.problems import type_of
 from shared.runtime import health, operations
-from shared.runtime.api import Api
-from shared.runtime.functions import folder_of, names
+from shared.runtime.api import ROUTERS, Api
+from shared.runtime.functions import folder_of, names, new
 from shared.runtime.trigger_runner import TriggerRunner
 from shared.runtime.wiring import Trigger, Wiring, read
 from shared.testing.memory_ports import open_memory
@@ -38,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "events" / "schemas"
 EXAMPLES = SCHEMAS / "examples"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NAMESPACE = "chat4all"
 COMMAND = "scripts/export-contracts"
 _MADE = f"<!-- Made by {COMMAND}; do not edit. -->"
 _TYPE = re.compile(r"(?:chat4all)?(?:\.[a-z]+)+\.v\d+")
@@ -59,6 +61,7 @@ def contracts() -> dict[Path, str]:
         reference / "settings.md": settings.reference(),
         reference / "errors.md": errors_page(),
         reference / "http.md": http_page(document),
+        ROOT / "infra" / "overlays" / "entry" / "http-route.yaml": entry(),
     }
 
 
@@ -87,6 +90,51 @@ async def _openapi() -> dict[str, Any]:
             ports, {}, _at_once, [operations.router(runner), health.router({})]
         ).app.openapi()
     return document
+
+
+def entry() -> str:
+    """
+    The HTTPRoute of the public host: each path to the Knative Service whose function serves it.
+
+    Paths that have parameters are regular expressions, which the Gateway API leaves to implementations.
+    """
+    rules = []
+    for function, routes in asyncio.run(_routes()).items():
+        paths = [_path_match(path, method) for path, method in routes]
+        rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
+        rules.append({"matches": paths, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]})
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "chat4all"},
+        "spec": {"parentRefs": [{"name": "chat4all"}], "rules": rules},
+    }
+    return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump(route, sort_keys=False, width=118)}"
+
+
+async def _routes() -> dict[str, list[tuple[str, str | None]]]:
+    """By function, its paths; and their method, where another function serves the same path."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    async with open_memory({}) as ports:
+        for name, router in ROUTERS.items():
+            routes = router(new(name, ports)).routes
+            found[name] = [(one.path, method) for one in routes for method in sorted(one.methods)]
+    owners: dict[str, set[str]] = {}
+    for name, paths in found.items():
+        for path, _ in paths:
+            owners.setdefault(path, set()).add(name)
+    shared_paths = {path for path, names_of_it in owners.items() if len(names_of_it) > 1}
+    return {
+        name: list(dict.fromkeys((path, method if path in shared_paths else None) for path, method in paths))
+        for name, paths in found.items()
+    }
+
+
+def _path_match(path: str, method: str | None) -> dict[str, Any]:
+    pattern = re.sub(r"{[^}]+}", "[^/]+", path)
+    kind = "Exact" if pattern == path else "RegularExpression"
+    match: dict[str, Any] = {"path": {"type": kind, "value": pattern}}
+    return {**match, "method": method} if method else match
 
 
 def emitters() -> dict[str, list[str]]:

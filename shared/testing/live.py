@@ -5,6 +5,7 @@ Flow tests are written in these words. Nothing here knows what is behind the HTT
 """
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -62,13 +63,14 @@ class Process:
 
     data: Path
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     settings: Mapping[str, str] = field(default_factory=lambda: dict(UNLIMITED))
     child: subprocess.Popen[bytes] | None = None
     clients: ExitStack = field(default_factory=ExitStack)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -131,6 +133,41 @@ class Process:
         assert answer.status_code == 200, answer.text
         headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
         return Caller(http, tenant, headers, (client_id, client_secret))
+
+
+@dataclass
+class Deployed(Process):
+    """
+    The platform where scripts/cluster has deployed it: started and stopped by nobody here. ``settings`` are those of
+    the mode servers on its engines, for making tenants.
+    """
+
+    port: int = 80
+    pods: Path = Path("/var/log/pods")
+
+    @property
+    def log(self) -> Path:
+        """What the functions' pods that are still there have said, without the kubelet's stamps."""
+        lines = [
+            line.split(" ", 3)[3]
+            for file in sorted(self.pods.glob("chat4all_*/user-container/*.log"))
+            for line in file.read_text(encoding="utf-8").splitlines()
+        ]
+        collected = self.data.with_suffix(".jsonl")
+        collected.write_text("\n".join(lines), encoding="utf-8")
+        return collected
+
+    @property
+    def said(self) -> str:
+        return ""
+
+    def start(self, *, patience: float = 60.0) -> "Deployed":
+        self.data.mkdir(parents=True)
+        return self
+
+    def stop(self) -> int:
+        self.clients.close()
+        return 0
 
 
 def given(environment: Mapping[str, str]) -> dict[str, str]:
@@ -220,12 +257,22 @@ class Caller:
         return status
 
 
+def _own_address(url: str) -> str:
+    """The address of this machine that whoever is at ``url`` can call back; nothing is sent."""
+    parts = httpx.URL(url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.host, parts.port or 80))
+        address: str = probe.getsockname()[0]
+    return address
+
+
 @dataclass
 class Providers:
     """Simulated providers as a process of their own, for one tenant. Leaving the context ends it."""
 
     tenant: str
     platform: str
+    host: str = "127.0.0.1"
     port: int = 0
     accounts: dict[str, Any] = field(default_factory=dict)
     child: subprocess.Popen[str] | None = None
@@ -239,8 +286,9 @@ class Providers:
             self.child.communicate()
 
     def start(self, *options: str) -> "Providers":
+        self.host = _own_address(self.platform)
         command = [
-            sys.executable, "-m", "shared.simulators", "--port", "0", "--tenant", self.tenant,
+            sys.executable, "-m", "shared.simulators", "--host", self.host, "--port", "0", "--tenant", self.tenant,
             "--callback-base", self.platform, *options,
         ]  # fmt: skip
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, env=plain_environment(), text=True)
@@ -260,11 +308,11 @@ class Providers:
     def writes(self, channel: str, sender: str, words: str, **more: Any) -> None:
         """A customer writes."""
         said = {"from": sender, "text": f"{words} {CANARY}", **more}
-        answer = httpx.post(f"http://127.0.0.1:{self.port}/{channel}/_sim/inbound", json=said)
+        answer = httpx.post(f"http://{self.host}:{self.port}/{channel}/_sim/inbound", json=said)
         assert answer.status_code == 202, answer.text
 
     def shown(self, channel: str, to: str) -> list[dict[str, Any]]:
         """What a customer sees, oldest first."""
-        answer = httpx.get(f"http://127.0.0.1:{self.port}/{channel}/_sim/sent", params={"to": to})
+        answer = httpx.get(f"http://{self.host}:{self.port}/{channel}/_sim/sent", params={"to": to})
         items: list[dict[str, Any]] = answer.json()["items"]
         return items

@@ -55,6 +55,17 @@ def required() -> bool:
     return _environment.get("CHAT4ALL_REAL_ENGINES") == "required"
 
 
+def deployed_url() -> str | None:
+    """Where scripts/cluster has deployed the platform whose flows are to be tested, and no other."""
+    return _environment.get("CHAT4ALL_DEPLOYED_URL")
+
+
+def deployed_environment() -> dict[str, str]:
+    """What it stands on, as this process was told."""
+    names = (*ADDRESSES.values(), *OTHERS, "CHAT4ALL_SECRET_KEY")
+    return {**{name: _environment[name] for name in names if name in _environment}, "CHAT4ALL_MODE": "servers"}
+
+
 def servers_environment() -> dict[str, str]:
     """A platform in the mode servers on these engines: tables and a topic that nobody has used."""
     run = uuid4().hex[:12]

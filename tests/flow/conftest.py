@@ -2,7 +2,7 @@
 One platform for all flow tests, in each mode; every test has a tenant of its own, so none sees another's rows.
 
 The same tests run embedded and on the real engines (design.md 2). With the engines: ``scripts/stack up``, and what
-``scripts/stack env`` prints in the environment.
+``scripts/stack env`` prints in the environment. On Knative: ``scripts/cluster test``.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.testing.live import CANARY, Caller, Process, Providers, fresh_id
+from shared.testing.live import CANARY, Caller, Deployed, Process, Providers, fresh_id
 from shared.testing.platform import UNLIMITED
-from shared.testing.real_engines import forget, servers_environment
+from shared.testing.real_engines import deployed_environment, deployed_url, forget, servers_environment
 
 Environment = Callable[[], dict[str, str]]
 
@@ -30,7 +30,11 @@ WEBHOOKS = {
 """Receivers are at 127.0.0.1, and nobody waits for days."""
 
 
-@pytest.fixture(scope="session", params=[pytest.param(dict, id="embedded"), SERVERS])
+HERE = [pytest.param(dict, id="embedded"), SERVERS]
+THERE = [pytest.param(deployed_environment, id="knative")]
+
+
+@pytest.fixture(scope="session", params=THERE if deployed_url() else HERE)
 def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
     """Makes the environment of a platform that shares nothing with any other; tests run once for each mode."""
     made: list[dict[str, str]] = []
@@ -47,7 +51,12 @@ def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Iterator[Process]:
     data = tmp_path_factory.mktemp("flow") / "data"
-    with Process(data, settings={**environment(), **WEBHOOKS}) as running:
+    settings = {**environment(), **WEBHOOKS}
+    if url := deployed_url():
+        running: Process = Deployed(data, host=url.removeprefix("http://"), settings=settings)
+    else:
+        running = Process(data, settings=settings)
+    with running:
         yield running.start()
         assert running.stop() == 0
     # I11, over all that happened: lines of JSON, and never what people wrote.

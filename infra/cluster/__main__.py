@@ -1,0 +1,143 @@
+"""
+The command line of the cluster.
+
+Exit codes: 0 done; 1 it did not come true, stderr says why; 2 wrong usage. ``status`` ends with 1 unless everything
+is ready; ``exec`` and ``kubectl`` end as what they run.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from infra.cluster import programs
+from infra.cluster.cluster import Cluster, ClusterError
+from infra.cluster.deployment import IN_MEMORY, KAFKA, Deployment
+from infra.cluster.layout import usual_layout
+from infra.image.rootfs import ImageError
+from infra.stack.install import InstallError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    given, words = parser.parse_known_args(arguments)
+    given.words = words
+    if given.words and given.command not in ("exec", "kubectl", "test"):
+        parser.error(f"not understood: {' '.join(given.words)}")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
+    try:
+        return int(_COMMANDS[given.command](given) or 0)
+    except (ClusterError, InstallError, ImageError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/cluster",
+        description="Real Kubernetes with Knative Serving and Eventing on one node, in namespaces of its own.",
+        epilog="CHAT4ALL_CLUSTER_DIR: where its state and logs are.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build its programs, once: a quarter of an hour")
+    commands.add_parser("up", help="start it, and wait until Knative is ready")
+    commands.add_parser("down", help="end it, and leave nothing but the logs")
+    commands.add_parser("status", help="what runs")
+    commands.add_parser("image", help="make the functions' image of the repository as it is; print its name")
+    for name, words in (
+        ("deploy", "put the platform of the repository on it, with real engines"),
+        ("test", "deploy, and run the flow tests against the public entry; what follows is for pytest"),
+    ):
+        kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel"
+        commands.add_parser(name, help=words).add_argument("--kafka", action="store_true", help=kafka)
+    for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
+        commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
+    return parser
+
+
+def _say_from(begin: float) -> programs.Say:
+    def say(name: str, what: str) -> None:
+        sys.stderr.write(f"{time.monotonic() - begin:6.1f} s  {name:<28} {what}\n")
+        sys.stderr.flush()
+
+    return say
+
+
+def _cluster() -> Cluster:
+    layout = usual_layout()
+    say = _say_from(time.monotonic())
+    return Cluster(layout, programs.build(layout.cache, say), say)
+
+
+def _build(_: argparse.Namespace) -> None:
+    say = _say_from(time.monotonic())
+    say("programs", str(programs.build(usual_layout().cache, say).folder))
+
+
+def _up(_: argparse.Namespace) -> None:
+    _cluster().up()
+
+
+def _down(_: argparse.Namespace) -> None:
+    _cluster().down()
+
+
+def _status(_: argparse.Namespace) -> bool:
+    """Whether something is wrong."""
+    cluster = _cluster()
+    seen = cluster.seen()
+    for one in seen:
+        sys.stdout.write(f"{one.name:<26} {'dead' if one.memory is None else f'{one.memory / 2**20:5.0f} MiB'}\n")
+    columns = (
+        "NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,READY:.status.containerStatuses[*].ready"
+    )
+    pods = cluster.kubectl("get", "pods", "-A", "-o", f"custom-columns={columns}")
+    sys.stdout.write(pods)
+    return any(one.memory is None for one in seen) or "false" in pods
+
+
+def _image(_: argparse.Namespace) -> None:
+    sys.stdout.write(f"{_cluster().import_image()}\n")
+
+
+def _deployment(given: argparse.Namespace) -> Deployment:
+    return Deployment(_cluster(), KAFKA if given.kafka else IN_MEMORY, _say_from(time.monotonic()))
+
+
+def _deploy(given: argparse.Namespace) -> None:
+    _deployment(given).deploy()
+
+
+def _test(given: argparse.Namespace) -> bool:
+    """Whether a test failed."""
+    deployment = _deployment(given)
+    deployment.deploy()
+    return not deployment.test(given.words)
+
+
+def _exec(given: argparse.Namespace) -> None:
+    words = given.words[1:] if given.words[:1] == ["--"] else given.words
+    if not words:
+        raise ClusterError("exec needs a command")
+    _cluster().become(words)
+
+
+def _kubectl(given: argparse.Namespace) -> None:
+    _cluster().become(["kubectl", *given.words])
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
+    "build": _build,
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "image": _image,
+    "deploy": _deploy,
+    "test": _test,
+    "exec": _exec,
+    "kubectl": _kubectl,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Puts the platform of this repository on the cluster, with the real engines beside it."""
+
+import base64
+import hashlib
+import json
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from os.path import relpath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from infra.cluster.cluster import Cluster, ClusterError
+from infra.cluster.layout import CONFIGURATION, ENTRY_ADDRESS, NODE_ADDRESS, REPOSITORY
+from infra.cluster.programs import Say
+
+NAMESPACE = "chat4all"
+IN_MEMORY, KAFKA = "one-node", "one-node-kafka"
+_OVERLAYS = REPOSITORY / "infra/overlays"
+_IMAGE = "ghcr.io/chat4all/chat4all"
+_KEY = CONFIGURATION / "chat4all.key"
+_PATIENCE = 300
+_OF_IT = {
+    IN_MEMORY: ("ksvc", "brokers", "triggers", "pingsources"),
+    KAFKA: ("ksvc", "deployments"),
+}
+_ANNOTATE = '[{"op": "add", "path": "/spec/template/metadata/annotations/chat4all.dev~1settings", "value": "%s"}]'
+_FLOWS = [
+    f"tests/flow/test_{name}.py" for name in ("messages", "conversations", "channels", "bad_input", "tenant_walk")
+]
+_MAKE_TABLES = """
+import asyncio, os
+from shared.runtime.open_ports import open_ports
+async def main():
+    async with open_ports(os.environ):
+        pass
+asyncio.run(main())
+"""
+# Not by a SinkBinding: it waits for the Broker, the Broker for its dead letter sink, and that one for its address.
+_BROKER = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/chat4all"
+
+
+class Deployment:
+    """``overlay``: IN_MEMORY or KAFKA, a folder below infra/overlays."""
+
+    def __init__(self, cluster: Cluster, overlay: str, say: Say) -> None:
+        self._cluster, self._overlay, self._say = cluster, overlay, say
+
+    def deploy(self) -> None:
+        """
+        Starts the engines that do not run, makes the image, and applies the overlay; returns when all is ready.
+
+        Raises:
+            ClusterError: something did not come true.
+        """
+        self._start_engines()
+        self._make_tables()
+        image = self._cluster.import_image()
+        self._cluster.kubectl("apply", "-f", str(_OVERLAYS / "one-node-base/namespace.yaml"))
+        version = self._apply_settings()
+        with TemporaryDirectory(prefix="chat4all-overlay-") as folder:
+            name, _, tag = image.partition(":")
+            kustomization = {
+                "resources": [relpath(_OVERLAYS / self._overlay, folder)],
+                "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
+                # Pods read settings when they start: others make a new revision.
+                "patches": [
+                    {"target": {"group": "serving.knative.dev", "kind": "Service"}, "patch": _ANNOTATE % version},
+                    {"target": {"kind": "Deployment"}, "patch": _ANNOTATE % version},
+                ],
+            }
+            (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
+            manifests = self._cluster.kubectl("kustomize", folder)
+        for kind in _OF_IT[IN_MEMORY if self._overlay == KAFKA else KAFKA][1:]:
+            self._cluster.kubectl("-n", NAMESPACE, "delete", kind, "-l", "!serving.knative.dev/service", "--wait=false")
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=manifests)
+        self._say("manifests", "applied")
+        for kind in _OF_IT[self._overlay]:
+            self._wait_for(kind)
+
+    def test(self, options: Sequence[str]) -> bool:
+        """
+        Runs the flow tests that need nothing but the HTTP surface; ``options`` are pytest's, paths among them.
+
+        Returns:
+            Whether all passed.
+        """
+        chosen = options if any(not one.startswith("-") for one in options) else (*_FLOWS, *options)
+        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *chosen)
+        told = {**self._client_settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
+        return self._cluster.run(command, folder=REPOSITORY, more=told).returncode == 0
+
+    def settings(self) -> dict[str, str]:
+        """What every function is told, and who looks at its tables from outside: all but the secret key."""
+        told = self._engines("env").splitlines()
+        return dict(line.split("=", 1) for line in told) | {"CHAT4ALL_PROVIDER_HOSTS": NODE_ADDRESS}
+
+    def secret_key(self) -> str:
+        """Of the vault, made once for each life of the cluster."""
+        made = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        keep = f'[ -s {_KEY} ] || (umask 077; printf %s "$0" >{_KEY}); cat {_KEY}'
+        return str(self._cluster.run(("sh", "-c", keep, made), capture_output=True, check=True).stdout)
+
+    def _start_engines(self) -> None:
+        self._engines("up", "--host", NODE_ADDRESS)
+        self._say("engines", "answer")
+
+    def _engines(self, *arguments: str) -> str:
+        ended = self._cluster.run((sys.executable, "-m", "infra.stack", *arguments), capture_output=True)
+        if ended.returncode != 0:
+            raise ClusterError(f"the engines: {ended.stderr}")
+        return str(ended.stdout)
+
+    def _client_settings(self) -> dict[str, str]:
+        return self.settings() | {"CHAT4ALL_MODE": "servers", "CHAT4ALL_SECRET_KEY": self.secret_key()}
+
+    def _make_tables(self) -> None:
+        """Before the functions start: all of them at once would make them at once."""
+        ended = self._cluster.run(
+            (sys.executable, "-c", _MAKE_TABLES), folder=REPOSITORY, more=self._client_settings(), capture_output=True
+        )
+        if ended.returncode != 0:
+            raise ClusterError(f"the tables cannot be made: {ended.stderr[-2000:]}")
+        self._say("tables", "made")
+
+    def _apply_settings(self) -> str:
+        """Returns: a hash that changes with them."""
+        by_kafka, by_broker = {"CHAT4ALL_MODE": "servers"}, {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
+        settings = self.settings() | (by_kafka if self._overlay == KAFKA else by_broker)
+        sealed = {"CHAT4ALL_SECRET_KEY": self.secret_key()}
+        self._apply_map("ConfigMap", settings)
+        self._apply_map("Secret", sealed)
+        return hashlib.sha256(json.dumps([settings, sealed]).encode()).hexdigest()[:12]
+
+    def _apply_map(self, kind: str, values: Mapping[str, str]) -> None:
+        field = "data" if kind == "ConfigMap" else "stringData"
+        named = {"name": "chat4all", "namespace": NAMESPACE}
+        manifest = {"apiVersion": "v1", "kind": kind, "metadata": named, field: values}
+        self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(manifest))
+
+    def _wait_for(self, kind: str) -> None:
+        condition = "Available" if kind == "deployments" else "Ready"
+        self._cluster.kubectl(
+            "-n", NAMESPACE, "wait", kind, "--all", f"--for=condition={condition}", f"--timeout={_PATIENCE}s"
+        )
+        self._say(kind, "ready")

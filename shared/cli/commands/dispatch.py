@@ -1,0 +1,48 @@
+"""Wakes functions that are Services of their own."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("dispatch")(dispatch)
+
+
+def dispatch(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of health and metrics.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", min=1, help="Calls under way at once, for each Trigger.", show_default=False),
+    ] = None,
+) -> None:
+    """
+    Take all events from Kafka and call Knative Services with them, until Ctrl-C or SIGTERM.
+
+    It stands for Knative's Kafka Broker: Services scale to zero and are woken by its calls.
+    """
+    from shared.observability.log import write_to
+    from shared.runtime import wiring
+    from shared.runtime.dispatcher import Dispatcher
+    from shared.runtime.open_ports import SERVERS, open_by
+    from shared.runtime.serve import serve
+    from shared.runtime.start_error import SETTINGS_WRONG, WIRING_WRONG
+    from shared.runtime.trigger_runner import Pace
+    from shared.runtime.wiring_error import WiringError
+    from shared.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(mode=SERVERS)
+        write_to(sys.stdout, level=settings.log_level)
+        dispatcher = Dispatcher(open_by, wiring.read(), Pace(calls=concurrency or settings.concurrency))
+    except SettingsError as error:
+        print(f"chat4all: {error}", file=sys.stderr)
+        raise typer.Exit(SETTINGS_WRONG) from None
+    except WiringError as error:
+        print(f"chat4all: {error}", file=sys.stderr)
+        raise typer.Exit(WIRING_WRONG) from None
+    given = {"CHAT4ALL_MODE": SERVERS}
+    serve(dispatcher, {**os.environ, **given}, host=host, port=port)  # noqa: TID251  the process's border
