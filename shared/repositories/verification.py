@@ -89,6 +89,9 @@ class Verification:
             assert file.claimed is not None
             await self.blobs.release(tenant, file.claimed, file.file_id)
             await self.files.let_go(tenant, file.file_id)
+            own = object_key(tenant, file.file_id)
+            if not await self.blobs.named(tenant, file.claimed, own):  # made after who deleted the file looked for it
+                await self.objects.delete(own)
             raise
 
     async def _examine(self, tenant: str, file: FileRecord) -> _Verdict:

@@ -546,18 +546,20 @@ async def test_a_file_id_that_is_no_uuid_makes_no_file(new_house):
     assert list(house.quiet.rows(FILES)) == []
 
 
-async def test_every_doomed_blob_is_buried_however_many_there_are(new_house):
+async def test_an_old_doomed_blob_is_buried_though_many_younger_ones_stand_before_it(new_house):
     house = await new_house()
     blobs = Blobs(house.quiet, house.store, house.clock)
-    for n in range(501):
-        checksum = f"{n:064x}"
-        await blobs.share(TENANT, checksum, "f", f"acme/files/{n}")
-        await blobs.release(TENANT, checksum, "f")
-    house.clock.advance(timedelta(hours=1))
-    first = f"{500:064x}"
-    await blobs.share(TENANT, first, "g", "acme/files/500")
-    await house.reap(GRACE)
-    assert [row["checksum"] for row in house.quiet.rows(BLOBS)] == [first]
+
+    async def doom(n):
+        await blobs.share(TENANT, f"{n:064x}", "f", f"acme/files/{n}")
+        await blobs.release(TENANT, f"{n:064x}", "f")
+
+    await doom(500)
+    house.clock.advance(GRACE)
+    for n in range(500):
+        await doom(n)
+    await house.reap(timedelta(minutes=1))
+    assert [row["checksum"] for row in house.quiet.rows(BLOBS)] == [f"{n:064x}" for n in range(500)]
 
 
 async def test_a_large_file_is_promised_once_however_often_it_is_completed(new_house, monkeypatch):
@@ -573,3 +575,20 @@ async def test_a_large_file_is_promised_once_however_often_it_is_completed(new_h
     assert (await house.file()).state is State.VERIFYING
     await house.come_what_was_promised()
     await house.check_one_good_file()
+
+
+async def test_a_file_that_is_removed_while_it_is_scanned_leaves_nothing(new_house):
+    class Removed:
+        async def scan(self, blocks):
+            await files.new(house.calm).remove(TENANT, "f1", "ana")
+            return await NoScanner().scan(blocks)
+
+    house = await new_house()
+    await house.uploaded("f0")
+    await house.complete(file_id="f0")
+    await house.uploaded()
+    removed_meanwhile = replace(house.calm, scanner=Removed())
+    with pytest.raises(NotFound):
+        await house.complete(removed_meanwhile)
+    assert house.objects() == 1
+    assert len(list(house.quiet.rows(BLOB_FILES))) == len(list(house.quiet.rows(FILE_HOLDERS))) == 1
