@@ -365,7 +365,7 @@ class Deliver:
         if breaker.state(now) == "half-open":
             if not breakers.may_try(breaker, _who(mailbox), now):
                 return now + breakers.FIRST_PAUSE
-            trying = msgspec.json.encode(breakers.let_through(breaker, now))
+            trying = msgspec.json.encode(breakers.let_through(breaker, now, who=_who(mailbox)))
             if await self.cache.replace(key, kept, trying, ttl=_BREAKER_TTL):
                 return None
             return now + breakers.FIRST_PAUSE

@@ -26,6 +26,8 @@ class Breaker(Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     recipients: tuple[int, ...] = ()
     """Whose calls failed since the last that worked; by a number that names nobody."""
+    trying: int | None = None
+    """Whose call was let through half-open."""
 
     def state(self, now: datetime) -> Literal["closed", "open", "half-open"]:
         if self.until is None:
@@ -33,9 +35,9 @@ class Breaker(Struct, frozen=True, kw_only=True):
         return "open" if now < self.until else "half-open"
 
 
-def let_through(breaker: Breaker, now: datetime) -> Breaker:
+def let_through(breaker: Breaker, now: datetime, *, who: int) -> Breaker:
     """The state after one call was let through half-open: nobody else goes until it is known how it went."""
-    return structs.replace(breaker, until=now + FIRST_PAUSE)
+    return structs.replace(breaker, until=now + FIRST_PAUSE, trying=who)
 
 
 def succeeded(_: Breaker) -> Breaker:
@@ -55,12 +57,15 @@ def failed(breaker: Breaker, now: datetime, *, who: int, at_once: bool = False) 
     """
     After a failure of the provider, not of the message; ``at_once`` when the account itself is broken.
 
-    One recipient alone opens nothing: their mailbox waits by itself.
+    One recipient alone opens nothing: their mailbox waits by itself. Once it is open, only the call that was let
+    through counts: many were under way when the provider fell silent, and each would double the pause.
     """
     failures = breaker.failures + 1
     recipients = tuple(dict.fromkeys((*breaker.recipients, who)))[-REMEMBERED:]
     many = failures >= THRESHOLD and len(recipients) >= RECIPIENTS
     if not at_once and not many and breaker.until is None:
+        return structs.replace(breaker, failures=failures, recipients=recipients)
+    if not at_once and breaker.until is not None and who != breaker.trying:
         return structs.replace(breaker, failures=failures, recipients=recipients)
     longer = FIRST_PAUSE * (2 ** min(breaker.opened, 10))
     return Breaker(

@@ -76,10 +76,19 @@ def test_after_its_pause_one_call_is_let_through():
     opened = failing(THRESHOLD)
     then = opened.until
     assert opened.state(then) == "half-open"
-    trying = let_through(opened, then)
+    trying = let_through(opened, then, who=1)
     assert trying.state(then) == "open", "nobody else goes until it is known how it went"
     assert succeeded(trying).state(then) == "closed"
     assert failed(trying, then, who=1).until - then == 2 * FIRST_PAUSE, "its failure opens it for longer"
+
+
+def test_calls_that_were_under_way_when_it_opened_open_it_for_no_longer():
+    """Found by the fault campaign (10b): a provider that was mute for 15 s was left alone for minutes."""
+    opened = failing(THRESHOLD)
+    assert failing(20, opened).until == opened.until
+    trying = let_through(opened, opened.until, who=99)
+    assert failing(20, trying, opened.until).until == trying.until
+    assert failed(trying, opened.until, who=99).until - opened.until == 2 * FIRST_PAUSE
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 400)), max_size=40))
@@ -92,7 +101,7 @@ def test_whatever_happens_it_comes_back(steps):
             assert now < breaker.until <= now + LONGEST_PAUSE
             continue
         if state == "half-open":
-            breaker = let_through(breaker, now)
+            breaker = let_through(breaker, now, who=seconds)
         before = breaker
         breaker = succeeded(breaker) if works else failed(breaker, now, who=seconds)
         if works:
