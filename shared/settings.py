@@ -99,10 +99,13 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices(PREFIX + "S3_ENDPOINT", PREFIX + "MINIO_ENDPOINT"),
+        pattern=r"^https?://[^\s/]+/?$",
         description="Base URL of the object store (default: AWS's own)",
     )
     s3_public_endpoint: str | None = Field(
-        None, description="How clients reach the object store: upload and download URLs name it (default: s3_endpoint)"
+        None,
+        pattern=r"^https?://[^\s/]+/?$",
+        description="How clients reach the object store: upload and download URLs name it (default: s3_endpoint)",
     )
     s3_bucket: str = Field("chat4all", description="Made, for nobody else to read, if it is not there")
     s3_region: str = Field("us-east-1", description="Of the bucket")

@@ -27,6 +27,8 @@ from shared.repositories.verification import Verification, verification
 SOURCE = "/functions/complete-upload"
 LEASE = timedelta(minutes=2)
 """After it somebody else looks whether the file has a verdict: who completed it may have died."""
+LARGE_LEASE = timedelta(minutes=12)
+"""The same for large files: longer than verify-upload may take for one."""
 _ATTEMPTS = 5
 _NAMED = 10
 
@@ -82,14 +84,15 @@ def decide(file: FileRecord, stored: Sequence[StoredPart], named: Sequence[Named
     if missing:
         some = ", ".join(map(str, missing[:_NAMED])) + (" …" if len(missing) > _NAMED else "")
         raise Conflict(f"{len(missing)} parts are missing: {some}; GET /v1/files/{file.file_id}/status has their URLs")
-    parts = stored[: len(file.layout.numbers)]
+    by_number = {part.part_number: part for part in stored}
+    parts = [by_number[number] for number in file.layout.numbers]
     if named is not None:
         wrong = rules.same_parts(
             [(one.part_number, one.etag) for one in named], [(part.part_number, part.etag) for part in parts]
         )
         if wrong:
             raise Conflict("; ".join(error["detail"] for error in wrong))
-    return list(parts)
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,9 @@ class CompleteUpload:
             file, stored = await self.uploads.stored(tenant, file)
             parts = decide(file, stored, asked.parts)
             completed = self._completed(tenant, file, traceparent)
+            lease = LEASE if file.size <= SMALL else LARGE_LEASE
             promised = await self.due.add(
-                tenant, completed.id, self.clock.now() + LEASE, completed.to_cloudevent(), kind="verification"
+                tenant, completed.id, self.clock.now() + lease, completed.to_cloudevent(), kind="verification"
             )
             verifying = await self.files.change(
                 tenant, file, state=State.VERIFYING, claimed=checksum, manifest=tuple(parts)
@@ -143,7 +147,9 @@ class CompleteUpload:
         raise Unavailable("the upload is being changed by many at once; try again")
 
     async def _again(self, tenant: str, file: FileRecord, checksum: str, traceparent: str | None) -> FileRecord:
-        """A repeat: whoever came first may have died, so what is small is finished here."""
+        """A repeat: whoever came first may have died, so what is small is finished here; the rest was promised."""
+        if file.size > SMALL:
+            return file
         return answered(await self._settle(tenant, file, traceparent), checksum)
 
     async def _settle(self, tenant: str, file: FileRecord, traceparent: str | None) -> FileRecord:

@@ -24,6 +24,7 @@ from events import (
 )
 from events.vocabulary import rfc3339
 from shared.domain.errors import Invalid
+from shared.domain.message import message_id
 from shared.ports import Clock, EventLog, EventSink, Ports
 from shared.ports.event_log import LoggedEvent
 
@@ -39,7 +40,7 @@ def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> E
     The event as it goes on: of the caller's tenant, whatever it said itself.
 
     Raises:
-        Invalid: not a type that may be sent here, or data that breaks its schema.
+        Invalid: not a type that may be sent here, data that breaks its schema, or a file_id that is no UUID.
     """
     attributes = {"time": now, "traceparent": traceparent, **cloudevent.attributes, "tenant": tenant}
     if attributes["type"] not in COMMANDS:
@@ -48,7 +49,10 @@ def decide(cloudevent: CloudEvent, tenant: str, now: str, traceparent: str) -> E
         event: Event[Command] = from_cloudevent(CloudEvent(attributes, cloudevent.data), COMMANDS)
     except BadEvent as error:
         raise Invalid(str(error)) from None
-    return event
+    if isinstance(event.data, MessageSendRequested) or event.data.file_id is None:
+        return event
+    file_id = message_id(event.data.file_id, "", pointer="/data/file_id")
+    return replace(event, data=structs.replace(event.data, file_id=file_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,10 @@ class FileDesk:
         if not await self.uploads.keep_chunk(tenant, file.file_id, Chunk(offset, size, key)):
             await self.objects.delete(key)
             raise Conflict("somebody else puts the same bytes; ask for the status and go on from its offset")
+        now = await self.files.even_deleted(tenant, file.file_id) or file
+        if now.state not in OPEN:  # whoever ended the upload has looked for chunks, perhaps before this one
+            await self.uploads.forget_chunks(tenant, file.file_id, [Chunk(offset, size, key)])
+            raise closed(now)
 
     async def _reached(self, tenant: str, file: FileRecord, stored: Sequence[StoredPart]) -> int:
         """Where an upload without gaps is: after the parts, and after the chunks of the next one."""
@@ -221,8 +225,10 @@ class FileDesk:
         await self.files.let_go(tenant, file.file_id)
         if file.claimed is not None or file.checksum is not None:
             await self.blobs.release(tenant, file.checksum or file.claimed or "", file.file_id)
-        if file.checksum is None:  # nobody shares the bytes of a file that never was ready
-            await self.objects.delete(object_key(tenant, file.file_id))
+        own = object_key(tenant, file.file_id)
+        # Its verification may have shared the bytes already, with files that are ready.
+        if file.checksum is None and not (file.claimed and await self.blobs.named(tenant, file.claimed, own)):
+            await self.objects.delete(own)
         await self.uploads.clear(tenant, file)
 
 

@@ -14,7 +14,7 @@ from shared.domain import file as rules
 from shared.domain.conversation import Conversation
 from shared.domain.errors import Conflict, Invalid, NotAMember, NotFound, Unavailable
 from shared.domain.file import OPEN, State
-from shared.domain.message import message_id_of_event
+from shared.domain.message import message_id, message_id_of_event
 from shared.observability import metrics
 from shared.ports import Clock, Ids, Ports
 from shared.ports.object_store import Presigned
@@ -94,7 +94,8 @@ class InitiateUpload:
     blobs: Blobs
 
     async def handle(self, event: Event[FileInitiateRequested]) -> None:
-        file_id = event.data.file_id or message_id_of_event(event.id, event.tenant)
+        derived = message_id_of_event(event.id, event.tenant)
+        file_id = message_id(event.data.file_id, derived, pointer="/file_id")
         await self.initiate(event.tenant, event.data, file_id=file_id)
 
     async def initiate(self, tenant: str, asked: FileInitiateRequested, *, file_id: str | None = None) -> Initiated:
@@ -114,7 +115,7 @@ class InitiateUpload:
         known = await self.files.even_deleted(tenant, draft.file_id) if file_id else None
         twin = None if known is not None else await self._twin(tenant, draft)
         if twin is not None:
-            shared = await self._share(tenant, draft, twin)
+            shared = await self._share(tenant, draft, twin, fresh=file_id is None)
             if shared is not None:
                 return Initiated(shared, ())
         if known is None:
@@ -146,17 +147,26 @@ class InitiateUpload:
                 return file
         return None
 
-    async def _share(self, tenant: str, draft: FileRecord, twin: FileRecord) -> FileRecord | None:
+    async def _share(self, tenant: str, draft: FileRecord, twin: FileRecord, *, fresh: bool) -> FileRecord | None:
         """The file, ready with its twin's bytes; None when those have gone meanwhile."""
         assert twin.checksum is not None and twin.object_key is not None
         key = await self.blobs.share(tenant, twin.checksum, draft.file_id, twin.object_key)
-        if await self.uploads.objects.stat(key) is None:
-            await self.blobs.release(tenant, twin.checksum, draft.file_id)
-            return None
-        await self.files.hold(tenant, draft.file_id, draft.conversation_id, draft.owner)
-        ready = replace(draft, state=State.READY, checksum=twin.checksum, object_key=key, manifest=twin.manifest)
+        try:
+            if await self.uploads.objects.stat(key) is None:
+                await self.blobs.release(tenant, twin.checksum, draft.file_id)
+                return None
+            await self.files.hold(tenant, draft.file_id, draft.conversation_id, draft.owner)
+            ready = replace(draft, state=State.READY, checksum=twin.checksum, object_key=key, manifest=twin.manifest)
+            created = await self.files.create(tenant, ready)
+        except Exception:
+            # What nobody will ask for again is given back, unless the row is there and only its answer got lost. Under
+            # an id that was given another process may make the file this moment, and a repeat goes on from here.
+            if fresh and await self.files.even_deleted(tenant, draft.file_id) is None:
+                await self.files.let_go(tenant, draft.file_id)
+                await self.blobs.release(tenant, twin.checksum, draft.file_id)
+            raise
         metrics.files_deduplicated.inc()
-        return await self.files.create(tenant, ready)
+        return created
 
 
 def new(ports: Ports) -> InitiateUpload:

@@ -11,6 +11,8 @@ from shared.observability.log import log
 K = TypeVar("K")
 V = TypeVar("V")
 _AT_ONCE = 8
+_AGAIN = 1.0
+"""Seconds after which what could not be done is tried again."""
 
 
 async def each(items: list[K], do: Callable[[K], Awaitable[None]]) -> None:
@@ -31,7 +33,8 @@ class Coalescing(Generic[K, V]):
     """
     The first value after a pause is handled at once, those of the next ``every`` seconds together.
 
-    ``newer`` says which of two values for a key stays. What a handler could not do now is done next time.
+    ``newer`` says which of two values for a key stays. What a handler could not do now is done next time, a second
+    later at the earliest.
     """
 
     def __init__(
@@ -65,24 +68,32 @@ class Coalescing(Generic[K, V]):
     async def _run(self) -> None:
         while not self._stopping.is_set():
             await self._filled.wait()
-            await self._flush()
+            put_off = await self._flush()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._every):
+                async with asyncio.timeout(max(self._every, _AGAIN) if put_off else self._every):
                     await self._stopping.wait()
         await self._flush()
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> int:
+        """How many could not be done."""
         taken, self._waiting = self._waiting, {}
         self._filled.clear()
-        if taken:
-            await each(list(taken.items()), self._one)
+        put_off: list[str] = []
 
-    async def _one(self, item: tuple[K, V]) -> None:
-        key, value = item
+        async def one(item: tuple[K, V]) -> None:
+            await self._one(*item, put_off)
+
+        if taken:
+            await each(list(taken.items()), one)
+        if put_off:
+            log.warning("put off", function="realtime", count=len(put_off), why=put_off[0])
+        return len(put_off)
+
+    async def _one(self, key: K, value: V, put_off: list[str]) -> None:
         try:
             await self._handle(key, value)
         except Unavailable as error:
-            log.warning("put off", function="realtime", why=error.detail)
+            put_off.append(error.detail)
             meanwhile = self._waiting.get(key)
             self._waiting[key] = value if meanwhile is None else self._newer(value, meanwhile)
             self._filled.set()

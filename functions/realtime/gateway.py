@@ -62,10 +62,9 @@ class SocketWire:
     def write(self, frame: Outgoing) -> bool:
         return self._socket.write(frame.text_frame)
 
-    def ping(self, frame: Outgoing) -> None:
+    def ping(self, frame: Outgoing) -> bool:
         """Ours for code in a page, WebSocket's own for libraries: an answer to either will do."""
-        if self._socket.write(frame.text_frame):
-            self._socket.ping()
+        return self._socket.write(frame.text_frame) and self._socket.ping()
 
     async def drained(self) -> None:
         await self._socket.writable.wait()
@@ -239,7 +238,7 @@ class Gateway:
         if authorization is not None:
             return await self._by_authorization(authorization, act_as)
         if "ticket" in query:
-            return await self._realtime.tickets.redeem(query["ticket"], _origin(scope))
+            return await self._realtime.tickets.redeem(query["ticket"], _origin(scope), by_get=scope["type"] == "http")
         if "token" in query:
             return await self._by_token(query["token"], act_as)
         return None
@@ -311,7 +310,10 @@ def _same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
     if origin is None or origin in allowed or "*" in allowed:
         return True
     host = header(scope, b"host")
-    return host is not None and urlsplit(origin).netloc == host.decode("latin-1")
+    try:
+        return host is not None and urlsplit(origin).netloc == host.decode("latin-1")
+    except ValueError:  # no origin that any page has, as "http://[" is none
+        return False
 
 
 async def _refuse(error: Chat4AllError, scope: Scope, send: Any) -> None:

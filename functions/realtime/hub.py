@@ -9,7 +9,7 @@ for long. So nothing is left out, twice or out of order, whatever fan-out loses.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from itertools import cycle
 from typing import Any
 
@@ -346,6 +346,8 @@ class Hub:
                 self._arrived(subject, frame)
             except msgspec.MsgspecError as error:
                 log.error("fan-out brought no frame", function="realtime", why=str(error))
+            except Exception as error:  # noqa: BLE001  one frame's; all others are still to be heard
+                log.error("a frame was not passed on", function="realtime", exc_info=error)
             count += 1
             if count % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
@@ -460,6 +462,8 @@ class Hub:
         """What one tick does: pings, lost frames, tokens, memberships, subjects that nobody needs."""
         due = self._slots[self._ticks % _SLOTS]
         self._ping(list(due))
+        judged = [s for slot in self._slots[self._ticks % _VERIFY :: _VERIFY] for s in slot]
+        self._expire(judged)
         quiet, self._quieting = self._quieting - self._stirred, self._stirred
         self._stirred = set()
         await each(list(quiet), self._look)
@@ -467,7 +471,7 @@ class Hub:
             self._losses = self._listening.losses
             self.epoch = self._realtime.ids.uuid()
             await each(list(self._feeds.values()), self._look)
-        await self._verify([s for slot in self._slots[self._ticks % _VERIFY :: _VERIFY] for s in slot])
+        await self._verify([session for session in judged if session.open])
         await each(list({session.person for session in due}), self._look_after)
         await self._sweep()
 
@@ -477,13 +481,24 @@ class Hub:
             if session.unanswered >= _UNANSWERED:
                 metrics.socket_cut("silent")
                 session.end(SILENT, "two pings were not answered")
-            elif session.open:
+            elif session.open and session.wire.ping(frame):
                 session.unanswered += 1
-                session.wire.ping(frame)
+
+    def _expire(self, sessions: Iterable[Session]) -> None:
+        """Tokens end by their time, whatever cannot be asked now."""
+        now = self._realtime.clock.now()
+        for session in sessions:
+            expires_at = session.admission.caller.expires_at
+            left = (expires_at - now).total_seconds()
+            if left <= 0:
+                metrics.socket_cut("expired")
+                session.end(UNAUTHENTICATED, "the token has expired; connect with a new one")
+            elif left <= _WARNING and not session.warned:
+                session.warned = True
+                session.write(said("auth.expiring", expires_at=rfc3339(expires_at)))
 
     async def _verify(self, sessions: list[Session]) -> None:
-        """Tokens end by their time, by their client, by their user (closed within 5 s)."""
-        now = self._realtime.clock.now()
+        """Tokens end by their client, by their user (closed within 5 s)."""
         callers = {one.admission.caller for one in sessions}
         by_client = {(one.tenant, one.client_id, one.epoch): one for one in callers}
         standing = {client: await self._realtime.stands(one) for client, one in by_client.items()}
@@ -496,16 +511,10 @@ class Hub:
         await each(list({session.person for session in sessions}), look)
         for session in sessions:
             caller = session.admission.caller
-            left = (caller.expires_at - now).total_seconds()
-            if left <= 0:
-                metrics.socket_cut("expired")
-                session.end(UNAUTHENTICATED, "the token has expired; connect with a new one")
-            elif session.person in gone or not standing[caller.tenant, caller.client_id, caller.epoch]:
+            stands = standing.get((caller.tenant, caller.client_id, caller.epoch), True)  # unless renewed meanwhile
+            if session.person in gone or not stands:
                 metrics.socket_cut("revoked")
                 session.end(UNAUTHENTICATED, "the token is not valid any more")
-            elif left <= _WARNING and not session.warned:
-                session.warned = True
-                session.write(said("auth.expiring", expires_at=rfc3339(caller.expires_at)))
 
     async def _look_after(self, person: Person) -> None:
         """Once a heartbeat: were we told of everything?"""
@@ -529,8 +538,10 @@ class Hub:
     async def _live(self) -> None:
         """Say that this gateway lives, and with it those whose sockets it holds (A14)."""
         while True:
-            with suppress(Unavailable):
+            try:
                 await self._realtime.presence.beat(self.gateway)
+            except Exception as error:  # noqa: BLE001  the next beat tries again
+                log.warning("a beat failed", function="realtime", exc_info=error)
             await asyncio.sleep(GATEWAY_BEAT.total_seconds())
 
     async def _tell_presence(self, user: tuple[str, str], there: bool) -> None:

@@ -39,7 +39,9 @@ class Wire(Protocol):
         """False: it is closed, or was cut now because its reader is too slow."""
         ...
 
-    def ping(self, frame: Outgoing) -> None: ...
+    def ping(self, frame: Outgoing) -> bool:
+        """Whether an answer is to be waited for."""
+        ...
 
     async def drained(self) -> None:
         """Returns once little waits to be read, or it is closed."""

@@ -8,6 +8,7 @@ itself (Last-Event-ID) where to go on.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,8 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 _LITTLE = 64 * 1024
+_PATIENCE = 5.0
+"""Seconds that a reader is given to take what is left when the stream is over."""
 _PING = b": ping\n\n"
 
 
@@ -36,7 +39,11 @@ class Stream:
         self._filled = asyncio.Event()
         self._little = asyncio.Event()
         self._little.set()
-        self._ended = False
+        self._over = asyncio.Event()
+
+    @property
+    def _ended(self) -> bool:
+        return self._over.is_set()
 
     def write(self, frame: Outgoing) -> bool:
         if self._ended:
@@ -56,41 +63,48 @@ class Stream:
         self._put(chunk)
         return True
 
-    def ping(self, frame: Outgoing) -> None:
+    def ping(self, frame: Outgoing) -> bool:
         """A comment: nobody answers it, but a connection that is gone is noticed."""
         if not self._ended:
             self._put(_PING)
+        return False
 
     async def drained(self) -> None:
         await self._little.wait()
 
     def end(self, code: int, reason: str) -> None:
-        self._ended = True
+        self._over.set()
         self._filled.set()
         self._little.set()
 
     async def serve(self, receive: Any, begin: Coroutine[Any, Any, None]) -> None:
         """Write until the reader goes or ``end`` is called; ``begin`` runs beside it."""
-        watching = asyncio.create_task(self._watch(receive))
-        beginning = asyncio.create_task(begin)
+        writing = asyncio.create_task(self._write_all())
+        writing.add_done_callback(lambda _: self.end(0, ""))
+        tasks = writing, asyncio.create_task(self._watch(receive)), asyncio.create_task(begin)
         try:
-            await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            self._put(_PING)
-            while self._chunks or not self._ended:
-                await self._filled.wait()
-                body, self._chunks, self._size = b"".join(self._chunks), [], 0
-                self._filled.clear()
-                if body:
-                    await self._send({"type": "http.response.body", "body": body, "more_body": True})
-                self._little.set()
-                if self._ended and not self._chunks:
-                    break
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._over.wait()
+            with suppress(TimeoutError):  # a reader that stalls may never let go of what was sent
+                await asyncio.wait_for(writing, _PATIENCE)
         finally:
             self.end(0, "")
-            for task in (watching, beginning):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(watching, beginning, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write_all(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        self._put(_PING)
+        while self._chunks or not self._ended:
+            await self._filled.wait()
+            body, self._chunks, self._size = b"".join(self._chunks), [], 0
+            self._filled.clear()
+            if body:
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            self._little.set()
+            if self._ended and not self._chunks:
+                break
+        await self._send({"type": "http.response.body", "body": b""})
 
     def _put(self, chunk: bytes) -> None:
         self._chunks.append(chunk)

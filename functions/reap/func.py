@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
+from shared.domain.errors import Unavailable
 from shared.domain.file import GRACE, OPEN, UPLOAD_LIFE
 from shared.observability import metrics
 from shared.ports import Clock, ObjectStore, Ports
@@ -45,11 +46,17 @@ class Reap:
 
     async def handle(self, event: Event[TimerTicked]) -> None:
         now, open_ = self.clock.now(), 0
+        failed: list[Unavailable] = []
         for tenant in await self.tenants.all():
-            open_ += await self._reap(tenant.name, now)
-            metrics.blobs_buried.inc(await self.blobs.bury(tenant.name, now - GRACE))
-        metrics.uploads_open.set(open_)
+            try:
+                open_ += await self._reap(tenant.name, now)
+                metrics.blobs_buried.inc(await self.blobs.bury(tenant.name, now - GRACE))
+            except Unavailable as error:  # the other tenants do not wait for it
+                failed.append(error)
         await self.objects.discard_stale(now - UPLOAD_LIFE - _MARGIN)
+        if failed:
+            raise failed[0]
+        metrics.uploads_open.set(open_)
 
     async def _reap(self, tenant: str, now: datetime) -> int:
         """How many uploads of the tenant are open afterwards."""

@@ -9,6 +9,7 @@ finished: a try whose process dies is made again. A webhook that hangs has ``in_
 for it meanwhile waits, and whoever ends a try goes on with it.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -18,7 +19,7 @@ from events import Event, EventData, WebhookDisabled, WebhookRequested, derived_
 from functions.webhook_deliver.lanes import Lanes
 from shared.domain import webhook as rules
 from shared.domain.errors import NotFound
-from shared.domain.webhook import Answer, Delivery, Webhook, WebhookPolicy
+from shared.domain.webhook import Answer, Delivery, State, Webhook, WebhookPolicy
 from shared.domain.webhook_signature import headers
 from shared.observability import metrics, spans
 from shared.observability.log import log
@@ -30,6 +31,7 @@ from shared.repositories.webhooks import Webhooks
 
 SOURCE = "/functions/webhook-deliver"
 USER_AGENT = "Chat4All-Webhooks/1"
+_STAGED = re.compile(r"\d+\.(sending|waiting)\.")
 _BUDGET = 10.0
 """Seconds after which no further delivery is taken: with the longest try it is shorter than the Trigger's time-out."""
 
@@ -76,14 +78,27 @@ class WebhookDeliver:
         """See to it that the delivery, which cannot be tried now, is looked at again; whether there is need to."""
         delivery, now = await self.deliveries.get(event.tenant, event.data.delivery_id), self.clock.now()
         if delivery is None or not rules.may_be_taken(delivery, now):
+            await self._too_early(event, delivery, now)
             return False
         if delivery.due_at <= now:  # the entry that it had is what woke us
             await self._change(event, delivery, replace(delivery, due_at=now + self.policy.promise))
         return True
 
+    async def _too_early(self, event: Event[WebhookRequested], delivery: Delivery | None, now: datetime) -> None:
+        """
+        Redrive woke it in a process whose clock is ahead, and forgot the entry: it is promised again, by as much later
+        as it came too early. The row stays as it is: it may be somebody's who calls just now.
+        """
+        if delivery is None or delivery.finished or delivery.until is None or not woken_for(event.data, delivery):
+            return
+        at = delivery.due_at + (delivery.until - now)
+        wake = _wake(event, f"{_stage(delivery)}{at.isoformat()}", at)
+        await self.due.add(event.tenant, delivery.delivery_id, at, wake.to_cloudevent(), kind="webhook")
+
     async def _try(self, event: Event[WebhookRequested]) -> None:
         delivery, now = await self.deliveries.get(event.tenant, event.data.delivery_id), self.clock.now()
         if delivery is None or not rules.may_be_taken(delivery, now):
+            await self._too_early(event, delivery, now)
             return
         webhook = await self.webhooks.get(event.tenant, delivery.webhook_id)
         if webhook is None or not webhook.enabled:
@@ -128,7 +143,7 @@ class WebhookDeliver:
         """
         moved = not after.finished and after.due_at != before.due_at
         if moved:
-            wake = _wake(event, f"{after.made}.{after.state}.{after.due_at.isoformat()}", after.due_at)
+            wake = _wake(event, f"{_stage(after)}{after.due_at.isoformat()}", after.due_at)
             due_at = await self.due.add(
                 event.tenant, after.delivery_id, after.due_at, wake.to_cloudevent(), kind="webhook"
             )
@@ -174,6 +189,17 @@ class WebhookDeliver:
             await self.webhooks.change(event.tenant, webhook.webhook_id, change)
         except NotFound:
             return  # removed meanwhile
+
+
+def _stage(delivery: Delivery) -> str:
+    return f"{delivery.made}.{delivery.state}."
+
+
+def woken_for(wake: WebhookRequested, delivery: Delivery) -> bool:
+    """Whether the wake-up is the one that was promised for the row as it is; a try keeps an entry from before it."""
+    if delivery.state is State.SENDING and not _STAGED.match(wake.wake):
+        return True
+    return wake.wake.startswith(_stage(delivery))
 
 
 def _wake(event: Event[WebhookRequested], wake: str, at: datetime) -> Event[WebhookRequested]:

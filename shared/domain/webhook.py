@@ -317,7 +317,7 @@ def asked_wait(header: str, now: datetime) -> timedelta | None:
 
         try:
             at = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):  # a zone of 10**9 hours
             return None
         wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
     return min(max(wait, timedelta()), LONGEST_WAIT)

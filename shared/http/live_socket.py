@@ -54,6 +54,12 @@ class LiveSocket(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
+    def handle_ping(self) -> None:
+        """Bounded as all that is written: who pings and never reads is cut."""
+        pongs = b"".join(self.conn.data_to_send())  # of all pings that came at once
+        if pongs:
+            self.write(pongs)
+
     def handle_pong(self, event: Frame) -> None:
         if self.on_pong is not None:
             self.on_pong()

@@ -17,7 +17,7 @@ from shared.domain.errors import Chat4AllError, TooLarge, Unauthenticated
 from shared.domain.file import MAX_SIZE
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
-from shared.http.rate_limit import Headers, RateLimiter, route_class
+from shared.http.rate_limit import UNAUTHENTICATED, Headers, RateLimiter, route_class
 from shared.observability import spans
 from shared.repositories.identity_schema import PLATFORM
 
@@ -162,7 +162,10 @@ class RateLimits:
         if policy is None:
             await self._app(scope, receive, send)
             return
-        judged = await self._limiter.judge(_tenant(scope), policy, scope)
+        tenant, named = _tenant(scope)
+        if named and not await self._limiter.knows(tenant):
+            tenant, policy = PLATFORM, UNAUTHENTICATED  # else whoever makes names up has a fresh count with each
+        judged = await self._limiter.judge(tenant, policy, scope)
         answer = _with(judged.headers, send) if judged.headers else send
         if judged.refused is not None:
             await send_problem(judged.refused, scope, answer)
@@ -170,15 +173,17 @@ class RateLimits:
             await self._app(scope, receive, answer)
 
 
-def _tenant(scope: Scope) -> str:
-    """The caller's; of a provider's webhook the one that its path names: the address is in the key beside it."""
+def _tenant(scope: Scope) -> tuple[str, bool]:
+    """
+    The caller's; of a provider's webhook the one that its path names: the address is in the key beside it. And whether
+    it is only named.
+    """
     caller = scope["state"].get("caller")
     if caller is not None:
-        tenant: str = caller.tenant
-        return tenant
+        return caller.tenant, False
     if scope["path"].startswith(OPEN_UNDER_V1):
-        return str(scope["path"].split("/", 4)[3])[:64]
-    return PLATFORM
+        return str(scope["path"].split("/", 4)[3])[:64], True
+    return PLATFORM, False
 
 
 def _with(headers: Headers, send: Send) -> Send:

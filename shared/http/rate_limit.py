@@ -95,9 +95,7 @@ class RateLimiter:
 
     async def judge(self, tenant: str, policy: str, scope: Any) -> Judged:
         """Count one request of the tenant by this policy, from the address that the ASGI scope tells of."""
-        own = self._own.get(tenant)
-        if own is None or own.good_until <= self._clock.now():
-            own = await self._ask(tenant)
+        own = await self._own_of(tenant)
         if policy == MESSAGES:
             requests = self.limits.messages_per_minute if own.messages is None else own.messages
         else:
@@ -112,6 +110,10 @@ class RateLimiter:
         # Tenants that nobody made have no row and get no label: whoever calls could name any number of them.
         metrics.requests_limited.labels(tenant if own.known else PLATFORM, policy).inc()
         return Judged(headers, _refusal(policy, quota, standing))
+
+    async def knows(self, tenant: str) -> bool:
+        """Whether somebody made this tenant."""
+        return (await self._own_of(tenant)).known
 
     async def turn_away(self, error: Chat4AllError, scope: Any) -> tuple[Chat4AllError, Headers]:
         """What somebody who proved to be nobody is answered with: ``error``, or that they tried too often."""
@@ -135,6 +137,10 @@ class RateLimiter:
                 if not _within(address, self.limits.trusted_proxies):
                     break
         return _one_client(address) if ":" in address else address
+
+    async def _own_of(self, tenant: str) -> _Own:
+        own = self._own.get(tenant)
+        return await self._ask(tenant) if own is None or own.good_until <= self._clock.now() else own
 
     async def _ask(self, tenant: str) -> _Own:
         found = None if tenant == PLATFORM else await self._tenants.get(tenant)

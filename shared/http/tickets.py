@@ -65,9 +65,13 @@ class Tickets:
         await self.cache.put(_key(ticket), msgspec.json.encode(kept), ttl=LIFETIME.total_seconds())
         return ticket
 
-    async def redeem(self, ticket: str, origin: str | None) -> Admission:
+    async def redeem(self, ticket: str, origin: str | None, *, by_get: bool = False) -> Admission:
         """
         Whom the ticket admits; it admits nobody again.
+
+        Args:
+            by_get: it came with a GET, for which a page tells its own host no Origin (Fetch 3.2); a foreign one
+                is always told.
 
         Raises:
             Unauthenticated: it was never given, has been used, is too old, or is for another origin.
@@ -80,7 +84,8 @@ class Tickets:
         if not await self.cache.replace(key, found, _USED, ttl=LIFETIME.total_seconds()):
             raise _bad_ticket()
         kept = msgspec.json.decode(found, type=_Kept)
-        if kept.origin != origin or self.clock.now() >= kept.issued_at + LIFETIME:
+        same = kept.origin == origin or (by_get and origin is None)
+        if not same or self.clock.now() >= kept.issued_at + LIFETIME:
             raise _bad_ticket()
         tenant, _, _ = ticket.partition(".")
         caller = Caller(

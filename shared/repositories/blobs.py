@@ -62,6 +62,11 @@ class Blobs:
         rows = await self.tables.slice(BLOB_FILES, (tenant, checksum), limit=_PAGE)
         return [str(row["file_id"]) for row in rows]
 
+    async def named(self, tenant: str, checksum: str, key: str) -> bool:
+        """Whether the bytes with this checksum are to be found there: then only ``bury`` may delete them."""
+        blob = await self.tables.get(BLOBS, (tenant, checksum), serial=True)
+        return blob is not None and blob["object_key"] == key
+
     async def release(self, tenant: str, checksum: str, file_id: str) -> None:
         """The file does not use the bytes any more; the last one dooms them. Repeating it is harmless."""
         await self.tables.delete(BLOB_FILES, (tenant, checksum, file_id))
@@ -76,19 +81,27 @@ class Blobs:
     async def bury(self, tenant: str, before: datetime) -> int:
         """Delete the bytes that no file has used since then; how many blobs."""
         buried = 0
-        for row in await self.tables.slice(DOOMED_BLOBS, (tenant,), limit=_PAGE):
-            checksum, since = str(row["checksum"]), row["since"]
-            assert isinstance(since, datetime)
-            if since < before:
-                buried += await self._bury(tenant, checksum, before)
+        after: str | None = None
+        while rows := await self.tables.slice(DOOMED_BLOBS, (tenant,), after=after, limit=_PAGE):
+            for row in rows:
+                after, since = str(row["checksum"]), row["since"]
+                assert isinstance(since, datetime)
+                if since < before:
+                    buried += await self._bury(tenant, after, before)
         return buried
 
     async def _bury(self, tenant: str, checksum: str, before: datetime) -> bool:
         blob = await self.tables.get(BLOBS, (tenant, checksum), serial=True)
-        if blob is not None and blob["state"] != _GOING and not await self._claimed(tenant, blob, before):
-            return False
+        if blob is not None and blob["state"] != _GOING:
+            if not await self._claimed(tenant, blob, before):
+                return False
+            blob = await self.tables.get(BLOBS, (tenant, checksum), serial=True)
         if blob is not None:
+            if blob["state"] != _GOING:  # somebody else has buried it, and a file has put it anew
+                return False
             await self.objects.delete(str(blob["object_key"]))
+            if not await self._change(tenant, blob, state=_GOING):  # somebody else buries it too: one removes the row
+                return False
             await self.tables.delete(BLOBS, (tenant, checksum))
         await self.tables.delete(DOOMED_BLOBS, (tenant, checksum))
         return blob is not None

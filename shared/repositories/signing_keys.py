@@ -56,10 +56,10 @@ class SigningKeys:
         self._read_at: datetime | None = None
 
     async def signing(self) -> SigningKey:
-        """The key that signs now."""
+        """The key that signs now; by a clock that is behind the first key, that one."""
         now = self._clock.now()
         keys = await self._current(now)
-        return next(key for key in reversed(keys) if key.active_from <= now)
+        return next((key for key in reversed(keys) if key.active_from <= now), keys[0])
 
     async def public(self, kid: str) -> ec.EllipticCurvePublicKey | None:
         """The published key of this id, or None."""

@@ -50,8 +50,7 @@ class Uploads:
         Raises:
             RateLimited: the user, or the tenant, has too many open.
         """
-        row: Row = {"tenant": tenant, "owner": owner, "file_id": file_id, "expires_at": expires_at}
-        await self.tables.put(Put(OPEN_UPLOADS, row))
+        await self.take_place(tenant, owner, file_id, expires_at)
         of_user, of_tenant = await asyncio.gather(
             self.tables.slice(OPEN_UPLOADS, (tenant,), prefix=(owner,), limit=OPEN_PER_USER + 1),
             self.tables.slice(OPEN_UPLOADS, (tenant,), limit=OPEN_PER_TENANT + 1),
@@ -63,6 +62,11 @@ class Uploads:
             if len(open_) > most:
                 await self.release(tenant, owner, file_id)
                 raise RateLimited(f"{whose} {most} uploads open; complete one, or remove it with DELETE /v1/files/…")
+
+    async def take_place(self, tenant: str, owner: str, file_id: str, expires_at: datetime) -> None:
+        """A place whatever the quotas say, for an upload that had one and goes on."""
+        row: Row = {"tenant": tenant, "owner": owner, "file_id": file_id, "expires_at": expires_at}
+        await self.tables.put(Put(OPEN_UPLOADS, row))
 
     async def release(self, tenant: str, owner: str, file_id: str) -> None:
         await self.tables.delete(OPEN_UPLOADS, (tenant, owner, file_id))

@@ -89,6 +89,9 @@ class Verification:
             assert file.claimed is not None
             await self.blobs.release(tenant, file.claimed, file.file_id)
             await self.files.let_go(tenant, file.file_id)
+            own = object_key(tenant, file.file_id)
+            if not await self.blobs.named(tenant, file.claimed, own):  # made after who deleted the file looked for it
+                await self.objects.delete(own)
             raise
 
     async def _examine(self, tenant: str, file: FileRecord) -> _Verdict:
@@ -96,6 +99,7 @@ class Verification:
         try:
             made = await self.objects.complete(upload_of(tenant, file), file.manifest)
         except Conflict:
+            await self.uploads.take_place(tenant, file.owner, file.file_id, file.expires_at)
             await self.files.change(tenant, file, state=State.UPLOADING, claimed=None, manifest=())
             raise
         found = await self.objects.sha256(key)
@@ -113,7 +117,10 @@ class Verification:
     async def _tidy(self, tenant: str, file: FileRecord) -> None:
         """Bytes that nobody uses: of a rejected file, or of one whose bytes the tenant had already."""
         own = object_key(tenant, file.file_id)
-        if file.object_key != own:
+        checksum = file.checksum or file.claimed
+        if file.state is State.REJECTED and checksum is not None:  # another verification of it may have shared them
+            await self.blobs.release(tenant, checksum, file.file_id)
+        if file.object_key != own and not (checksum and await self.blobs.named(tenant, checksum, own)):
             await self.objects.delete(own)
         await self.uploads.clear(tenant, file)
 

@@ -17,7 +17,7 @@ from shared.runtime.functions import new
 from shared.runtime.host import FunctionHost
 from shared.runtime.http_face import http_face
 from shared.runtime.span_export import spans_by
-from shared.runtime.start_error import StartError
+from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.wiring_error import WiringError
 
@@ -54,7 +54,20 @@ class FunctionService:
         await asyncio.wait((opened, self._life), return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
         if self._life.done():
+            if self._life.cancelled():
+                raise StartError("it was told to end before it had started", NOT_STARTED)
             await self._life
+
+    def give_up(self) -> None:
+        """Wait no more for what has not come; from a signal's handler."""
+        if self._life is not None and not self._opened.is_set():
+            self._life.get_loop().call_soon_threadsafe(self._life.cancel)
+
+    async def hang_up(self) -> None:
+        """End what would keep connections open for ever: sockets and streams."""
+        close = getattr(self._face, "close", None)
+        if close is not None:
+            await close()
 
     def stop(self) -> None:
         self._host = self._face = None  # not ready any more; stock func-python cancels the task, once

@@ -90,6 +90,9 @@ class _WithSockets:
     def __init__(self, app: Any, gateway: "Gateway") -> None:
         self._app, self._gateway = app, gateway
 
+    async def close(self) -> None:
+        await self._gateway.stop()
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await (self._gateway if self._gateway.serves(scope) else self._app)(scope, receive, send)
 

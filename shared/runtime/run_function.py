@@ -66,7 +66,13 @@ def run_function(
             finally:
                 await runner.stop(DRAIN)
 
-    served = FunctionService(open_woken if woken and takes else open_ports)
+    @asynccontextmanager
+    async def open_asked(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+        async with open_ports(cfg) as ports:
+            await check_key(ports)
+            yield ports
+
+    served = FunctionService(open_woken if woken and takes else open_asked)
     serve(served, {**cfg, FUNCTION: function}, host=host, port=port)
 
 

@@ -1,17 +1,20 @@
 """
 The server of one function: func-python's contract on uvicorn, uvloop and httptools (docs/adr/0008).
 
-Against stock func-python: a failed start ends the process with code 3, readiness is 503 until the function can
+Against stock func-python: a failed start ends the process with code 3, the port is bound once the function can
 work, SIGTERM drains, hooks may be async, /metrics is there. The same function runs under either.
 """
 
 import inspect
+import socket
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from shared.observability import metrics
+from shared.runtime.start_error import NOT_STARTED
 from shared.runtime.subscriber import Receive, Scope, Send
 
 GRACE = 25
@@ -84,9 +87,30 @@ async def _answer(send: Send, status: int, content_type: str, body: bytes) -> No
     await send({"type": "http.response.body", "body": body})
 
 
+class _Server(uvicorn.Server):
+    """
+    One that can be told to end while its function still waits for a server, and that lets the function end what would
+    keep connections open for ever (its hooks ``give_up`` and ``hang_up``, where it has them).
+    """
+
+    def __init__(self, config: uvicorn.Config, function: Any) -> None:
+        super().__init__(config)
+        self._function = function
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if give_up := getattr(self._function, "give_up", None):
+            give_up()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if hang_up := getattr(self._function, "hang_up", None):
+            await hang_up()
+        await super().shutdown(sockets)
+
+
 def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080) -> None:
     """Until SIGTERM or SIGINT; SystemExit(3) when the function does not start."""
-    uvicorn.run(
+    config = uvicorn.Config(
         Application(function, cfg),
         host=host,
         port=port,
@@ -101,3 +125,7 @@ def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
+    server = _Server(config, function)
+    server.run()
+    if not server.started:
+        raise SystemExit(NOT_STARTED)

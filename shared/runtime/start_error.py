@@ -1,5 +1,8 @@
 """What prevents a start: one clear line, and an exit code of its own."""
 
+NOT_STARTED = 3
+"""Of one function as a process, as uvicorn has it."""
+
 PORT_IN_USE = 10
 DATA_DIR_UNUSABLE = 11
 DATABASE_CORRUPT = 12

@@ -97,6 +97,15 @@ async def test_whoever_proves_nobody_is_stopped_and_keeps_nobody_with_a_token_ou
     assert (await acme("GET", "/v1/users")).status_code == 200
 
 
+async def test_made_up_tenants_share_one_count(api: Api, acme: Member) -> None:
+    """A new name in the path of a provider's webhook is no new count."""
+    answers = [await api.http.post(f"/v1/inbound/none-{n}/whatsapp") for n in range(12)]
+    assert [one.status_code for one in answers[10:]] == [429] * 2
+    assert answers[-1].json()["violated-policies"] == ["unauthenticated"]
+    known = await api.http.post(f"/v1/inbound/{acme.credentials.tenant}/whatsapp")
+    assert known.status_code != 429
+
+
 async def test_only_trusted_proxies_are_believed(ports: Ports, limits: Limits) -> None:
     limiter = RateLimiter.of(ports, limits)
 

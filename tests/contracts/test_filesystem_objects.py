@@ -11,7 +11,7 @@ import pytest
 from shared.adapters.filesystem.endpoint import ObjectsEndpoint
 from shared.adapters.filesystem.objects import FilesystemObjects
 from shared.adapters.local.clock import SystemClock
-from shared.domain.errors import StorageFull
+from shared.domain.errors import Conflict, Invalid, StorageFull
 from shared.ports.object_store import Part
 from shared.testing.contracts.object_store import FIRST, HOUR, LAST, ObjectStoreContract, in_blocks, put, sha256
 
@@ -144,3 +144,42 @@ class TestTrouble:
         assert len(os.listdir(tmp_path / "drafts")) == 1
         assert await store.discard_stale(now + timedelta(seconds=5)) == 1
         assert os.listdir(tmp_path / "uploads") == leftovers(tmp_path) == []
+
+    async def test_of_two_files_of_one_part_the_newer_counts(self, store, upload, tmp_path):
+        """Who replaced it died before the older was removed."""
+        older = await store.put_part(upload, Part(1, len(LAST)), in_blocks(LAST))
+        folder = tmp_path / "uploads" / upload.upload_id
+        kept = (folder / f"00001-{older.etag}").read_bytes()
+        newer = await store.put_part(upload, Part(1, len(LAST)), in_blocks(LAST[::-1]))
+        (folder / f"00001-{older.etag}").write_bytes(kept)
+        os.utime(folder / f"00001-{older.etag}", (1, 1))
+        assert await store.list_parts(upload) == [newer]
+        with pytest.raises(Conflict):
+            await store.complete(upload, [older, newer])
+        await store.complete(upload, [newer])
+        assert await store.sha256(KEY) == sha256(LAST[::-1])
+
+    @pytest.mark.parametrize("key", ["acme/files/x?expires=1", "acme/files/x#y", "acme/files/%2e", "acme/files/\n"])
+    async def test_no_url_is_signed_for_a_name_in_which_something_can_hide(self, store, key):
+        with pytest.raises(Invalid):
+            await store.presign_get(key, filename="a", content_type="a/b", expires_in=HOUR)
+
+    async def test_an_object_that_goes_while_it_is_sent_ends_the_answer_that_has_begun(self, store, upload):
+        whole = FIRST + LAST
+        parts = [
+            await store.put_part(upload, Part(1, len(FIRST)), in_blocks(FIRST)),
+            await store.put_part(upload, Part(2, len(LAST)), in_blocks(LAST)),
+        ]
+        await store.complete(upload, parts)
+        url = httpx.URL(await store.presign_get(KEY, filename="a", content_type="a/b", expires_in=HOUR))
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+            await store.delete(KEY)
+
+        scope = {"type": "http", "method": "GET", "path": url.path, "raw_path": url.raw_path.partition(b"?")[0],
+                 "query_string": url.query, "headers": []}  # fmt: skip
+        await ObjectsEndpoint(store)(scope, None, send)
+        assert [one["type"] for one in sent].count("http.response.start") == 1
+        assert sum(len(one.get("body", b"")) for one in sent) < len(whole)

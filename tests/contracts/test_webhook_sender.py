@@ -173,3 +173,20 @@ async def test_tls_keeps_the_name_while_the_address_is_dialled(opened, tmp_path)
         assert (await sender.post(f"https://hooks.example:{port}/", {}, b"", within=PATIENT)).ok
         assert (await sender.post(f"https://other.example:{port}/", {}, b"", within=PATIENT)).problem == "tls"
     assert heard == ["hooks.example", "other.example"]
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+async def test_a_port_that_there_is_not_is_refused(opened, port):
+    sender = opened(Names(["127.0.0.1"]), private_allowed=True)
+    with pytest.raises(Invalid, match="port"):
+        await sender.check(f"http://x.example:{port}/")
+    assert (await sender.post(f"http://x.example:{port}/", {}, b"", within=PATIENT)).problem == "forbidden_url"
+
+
+@pytest.mark.parametrize("oddity", [RuntimeError("odd"), ExceptionGroup("odd", [OverflowError()])])
+async def test_whatever_breaks_is_an_answer_that_did_not_come(opened, oddity):
+    async def broken(host: str):
+        raise oddity
+
+    answer = await opened(broken).post("https://x.example/", {}, b"", within=PATIENT)
+    assert answer.problem == "connection_lost"

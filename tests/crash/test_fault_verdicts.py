@@ -69,9 +69,9 @@ def test_a_call_that_was_made_twice_is_found_where_none_may_be() -> None:
 
 
 def test_a_drill_that_broke_off_is_no_success() -> None:
-    row = broken(Fault("1", "it", nothing), ExceptionGroup("some", [RuntimeError("no engine")]))
+    row = broken(Fault("1", "it", nothing), ExceptionGroup("some", [RuntimeError("no engine\nmore of its log")]))
 
-    assert [one.detail for one in row.findings] == ["the drill broke off: RuntimeError('no engine')"]
+    assert [one.detail for one in row.findings] == ["the drill broke off: RuntimeError: no engine"]
 
 
 def test_every_fault_has_a_number_of_its_own_and_the_short_form_names_some() -> None:

@@ -135,7 +135,14 @@ def _has_body(method: str, path: str) -> bool:
     return bool(content) and "application/octet-stream" not in content
 
 
-@pytest.mark.parametrize(("method", "path"), list(operations("get", "post", "put", "patch", "delete")))
+ENDLESS = "/v1/stream"
+"""Its answer has no end; what breaks it is in test_realtime.py."""
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [one for one in operations("get", "post", "put", "patch", "delete") if one[1] != ENDLESS],
+)
 def test_no_path_query_or_header_whatever_breaks_a_route(victim: Caller, method: str, path: str) -> None:
     for part in ("%00", "%FF", "%F0%9F%98%80", "x" * 3000, "..%2F..%2Fetc", "%7B%7D", "'%22;--", "-1"):
         url = path

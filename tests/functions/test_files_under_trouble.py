@@ -30,14 +30,16 @@ from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.conversation import Conversation
-from shared.domain.errors import ChecksumMismatch, NotFound, Unavailable
+from shared.domain.errors import ChecksumMismatch, Conflict, Invalid, NotFound, Unavailable
 from shared.domain.file import GRACE, State
 from shared.ports import Ports
 from shared.ports.scanner import Infected, NotScanned
+from shared.repositories.blobs import Blobs
 from shared.repositories.conversations import Conversations
-from shared.repositories.file_schema import BLOB_FILES, BLOBS, FILE_CHUNKS, FILE_HOLDERS, OPEN_UPLOADS
-from shared.repositories.files import upload_of
+from shared.repositories.file_schema import BLOB_FILES, BLOBS, FILE_CHUNKS, FILE_HOLDERS, FILES, OPEN_UPLOADS
+from shared.repositories.files import Files, upload_of
 from shared.repositories.tenants import Tenants
+from shared.repositories.uploads import Uploads
 from shared.testing.build import an_event
 from shared.testing.contracts.object_store import in_blocks
 
@@ -415,3 +417,178 @@ async def test_a_part_that_is_replaced_after_it_was_counted_lets_the_upload_go_o
     await house.store.put_part(upload_of(TENANT, file), file.part(1), in_blocks(CONTENT))
     assert (await house.complete()).state is State.READY
     await house.check_one_good_file()
+
+
+async def test_an_upload_that_goes_on_has_its_place_among_the_open_ones_again(new_house):
+    house = await new_house()
+    file = await house.uploaded()
+    completed = house.store.complete
+
+    async def replaced_meanwhile(upload, parts):
+        await house.store.put_part(upload, file.part(1), in_blocks(CONTENT[::-1]))
+        return await completed(upload, parts)
+
+    house.store.complete = replaced_meanwhile
+    with pytest.raises(Conflict):
+        await house.complete()
+    assert (await house.file()).state is State.UPLOADING
+    assert [row["file_id"] for row in house.quiet.rows(OPEN_UPLOADS)] == ["f1"]
+
+
+async def test_a_file_that_is_removed_while_it_is_verified_leaves_the_bytes_to_who_shares_them(new_house):
+    """f1 dies after it shared its bytes and before it is ready; f2 has the same bytes, and is ready with those."""
+    house = await new_house()
+    await house.uploaded()
+    change = Files.change
+
+    async def dies_at_the_verdict(self, tenant, file, **changes):
+        if changes.get("state") is State.READY:
+            raise Died
+        return await change(self, tenant, file, **changes)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Files, "change", dies_at_the_verdict)
+        with suppress(Died):
+            await house.complete()
+    assert (await house.file()).state is State.VERIFYING
+    await house.uploaded("f2")
+    await house.complete(file_id="f2")
+    await files.new(house.calm).remove(TENANT, "f1", "ana")
+    assert await house.store.sha256((await house.file("f2")).object_key) == SHA256
+    await house.reap(GRACE + timedelta(minutes=1))
+    assert await house.store.sha256((await house.file("f2")).object_key) == SHA256
+
+
+async def test_bytes_in_common_are_given_back_when_the_file_is_not_made(new_house):
+    house = await new_house()
+    await house.uploaded("f0")
+    await house.complete(file_id="f0")
+    asked = FileInitiateRequested(
+        conversation_id="c1", filename="b.txt", content_type="text/plain", size=len(CONTENT), sender="ana",
+        checksum=SHA256,
+    )  # fmt: skip
+
+    async def initiate(ports):
+        await initiate_upload.new(ports).initiate(TENANT, asked)
+
+    create = Files.create
+
+    async def not_made(self, tenant, file):
+        raise Unavailable("create was not reached")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Files, "create", not_made)
+        with suppress(Unavailable):
+            await initiate(house.calm)
+    assert len(list(house.quiet.rows(BLOB_FILES))) == len(list(house.quiet.rows(FILE_HOLDERS))) == 1
+
+    async def not_answered(self, tenant, file):
+        await create(self, tenant, file)
+        raise Unavailable("create was not answered")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Files, "create", not_answered)
+        with suppress(Unavailable):
+            await initiate(house.calm)
+    assert len(list(house.quiet.rows(BLOB_FILES))) == len(list(house.quiet.rows(FILE_HOLDERS))) == 2
+
+
+async def test_a_chunk_that_comes_while_the_upload_ends_is_not_kept(new_house):
+    house = await new_house()
+    await house.uploaded(content=CONTENT)
+    desk = files.new(house.calm)
+    put = house.store.put
+
+    async def aborted_meanwhile(*args, **kwargs):
+        stored = await put(*args, **kwargs)
+        await files.new(house.calm).remove(TENANT, "f3", "ana")
+        return stored
+
+    asked = FileInitiateRequested(
+        conversation_id="c1", filename="c.txt", content_type="text/plain", size=len(CONTENT), sender="ana"
+    )
+    await initiate_upload.new(house.calm).initiate(TENANT, asked, file_id="f3")
+    house.store.put = aborted_meanwhile
+    with pytest.raises(Conflict, match="aborted"):
+        await desk.append(TENANT, "f3", "ana", 0, 5, in_blocks(CONTENT[:5]))
+    assert list(house.quiet.rows(FILE_CHUNKS)) == []
+    assert house.objects() == 0
+
+
+async def test_one_tenant_that_cannot_be_reaped_does_not_stop_the_others(new_house):
+    house = await new_house()
+    await house.uploaded()
+    await Tenants(house.quiet, house.clock).create("aaa")
+    function = reap.new(house.calm)
+    opened = Uploads.open
+
+    async def not_of_aaa(self, tenant, **more):
+        if tenant == "aaa":
+            raise Unavailable("aaa is away")
+        return await opened(self, tenant, **more)
+
+    house.clock.advance(timedelta(days=8))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Uploads, "open", not_of_aaa)
+        with pytest.raises(Unavailable, match="aaa is away"):
+            await function.handle(an_event(TimerTicked(name="reap")))
+    assert (await house.file()).state is State.ABORTED
+
+
+async def test_a_file_id_that_is_no_uuid_makes_no_file(new_house):
+    house = await new_house()
+    asked = FileInitiateRequested(
+        conversation_id="c1", filename="a.txt", content_type="text/plain", size=1, sender="ana",
+        file_id="x?expires=9999999999",
+    )  # fmt: skip
+    with pytest.raises(Invalid):
+        await initiate_upload.new(house.calm).handle(an_event(asked))
+    assert list(house.quiet.rows(FILES)) == []
+
+
+async def test_an_old_doomed_blob_is_buried_though_many_younger_ones_stand_before_it(new_house):
+    house = await new_house()
+    blobs = Blobs(house.quiet, house.store, house.clock)
+
+    async def doom(n):
+        await blobs.share(TENANT, f"{n:064x}", "f", f"acme/files/{n}")
+        await blobs.release(TENANT, f"{n:064x}", "f")
+
+    await doom(500)
+    house.clock.advance(GRACE)
+    for n in range(500):
+        await doom(n)
+    await house.reap(timedelta(minutes=1))
+    assert [row["checksum"] for row in house.quiet.rows(BLOBS)] == [f"{n:064x}" for n in range(500)]
+
+
+async def test_a_large_file_is_promised_once_however_often_it_is_completed(new_house, monkeypatch):
+    monkeypatch.setattr(complete_upload, "SMALL", 10)
+    house = await new_house()
+    await house.uploaded()
+    for _ in range(3):
+        assert (await house.complete()).state is State.VERIFYING
+    kinds = [record.event.attributes["type"] for record in house.log.records]
+    assert kinds.count("chat4all.file.completed.v1") == 1
+    house.clock.advance(timedelta(minutes=7))
+    await house.come_what_was_promised()  # ten minutes: as long as a verification may take
+    assert (await house.file()).state is State.VERIFYING
+    await house.come_what_was_promised()
+    await house.check_one_good_file()
+
+
+async def test_a_file_that_is_removed_while_it_is_scanned_leaves_nothing(new_house):
+    class Removed:
+        async def scan(self, blocks):
+            await files.new(house.calm).remove(TENANT, "f1", "ana")
+            return await NoScanner().scan(blocks)
+
+    house = await new_house()
+    await house.uploaded("f0")
+    await house.complete(file_id="f0")
+    await house.uploaded()
+    removed_meanwhile = replace(house.calm, scanner=Removed())
+    with pytest.raises(NotFound):
+        await house.complete(removed_meanwhile)
+    assert house.objects() == 1
+    assert len(list(house.quiet.rows(BLOB_FILES))) == len(list(house.quiet.rows(FILE_HOLDERS))) == 1

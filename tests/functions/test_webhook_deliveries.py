@@ -6,6 +6,7 @@ of it is left on the due list (D3, A11, E1). Over real HTTP, on tables in memory
 import asyncio
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 
@@ -28,6 +29,7 @@ from shared.domain.webhook import Key, State, Webhook, WebhookPolicy
 from shared.ports import Ports
 from shared.ports.tables import Put
 from shared.repositories import schema
+from shared.repositories.due import DueList
 from shared.repositories.webhook_deliveries import WebhookDeliveries
 from shared.repositories.webhooks import Webhooks
 from shared.testing.build import a_message_accepted, an_event
@@ -77,6 +79,8 @@ class House:
             hasher=None,
             channels=None,
             sweeper=None,
+            objects=None,
+            scanner=None,
             webhooks=sender,
             webhook_policy=policy or WebhookPolicy(schedule=(timedelta(minutes=1),) * 9, timeout=timedelta(seconds=5)),
         )
@@ -284,3 +288,41 @@ def test_lanes_forget_who_has_nothing_under_way():
     assert lanes.next(lane) is event and lanes.next(lane) is None
     lanes.leave(lane)
     assert lanes.next(lane) is None and lanes.enter(lane, 1)
+
+
+@pytest.mark.parametrize("state", [State.WAITING, State.SENDING])
+async def test_a_wake_up_that_comes_before_its_time_by_this_clock_comes_again(sender, state):
+    """Redrive woke it in a process whose clock is ahead, and forgot the entry (E1)."""
+    with Receiver() as receiver:
+        answers = iter([Reply(500)])
+        receiver.answer = lambda taken: next(answers, Reply())
+        house = House(sender)
+        await house.subscribe(receiver.url())
+        await house.happens()
+        if state is State.SENDING:  # who took it died while calling, so that only the entry brings it back
+            dies_in_the_call(house)
+            with suppress(Died):
+                await house.run()
+            house.handled = len(house.log.records)
+            house.begin()
+        else:
+            await house.run()
+        assert house.states() == [state]
+        (promised,) = house.quiet.rows(schema.DUE)
+        ahead = DueList(house.quiet, SettableClock(promised["at"] + timedelta(seconds=1)))
+        woken = await ahead.due(10)
+        await ahead.done(woken)
+        assert not house.quiet.rows(schema.DUE)
+        for entry in woken.entries:
+            await house.handle(entry.wake)
+        assert house.states() == [state], "not before its time"
+        await house.until_quiet(rounds=12)
+        assert house.states() == ["delivered"]
+
+
+def dies_in_the_call(house):
+    class Dying:
+        async def post(self, *_, **__):
+            raise Died
+
+    house.deliver = webhook_deliver.new(replace(house.ports, webhooks=Dying()))

@@ -97,8 +97,8 @@ class Device:
         self.ready += told["type"] == "ready"
         return True
 
-    def ping(self, frame: Outgoing) -> None:
-        pass
+    def ping(self, frame: Outgoing) -> bool:
+        return False
 
     async def drained(self) -> None:
         await asyncio.sleep(0)

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.adapters.s3.object_store import S3ObjectStore
 from shared.adapters.s3.settings import S3Settings
+from shared.ports.object_store import Upload
 
 _LOOK = """
 import asyncio, sys
@@ -27,3 +30,31 @@ def test_a_store_that_is_not_used_imports_no_client() -> None:
 def test_a_secret_is_not_shown() -> None:
     assert "s3cr3t" not in repr(S3Settings(secret_key="s3cr3t"))
     assert "s3cr3t" not in repr(S3ObjectStore(S3Settings(secret_key="s3cr3t")))
+
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Bucket(S3ObjectStore):
+    """With uploads of ours and of somebody else's, none of which was finished."""
+
+    def __init__(self) -> None:
+        super().__init__(S3Settings())
+        self.aborted: list[Upload] = []
+
+    async def _client(self) -> Any:
+        return self
+
+    async def pages(self, method: str) -> list[dict[str, Any]]:
+        keys = ("acme/files/1", "backup/2026.tar", "files/1")
+        return [{"Uploads": [{"Key": key, "UploadId": "u", "Initiated": BEGUN} for key in keys]}, {}]
+
+    async def abort(self, upload: Upload) -> None:
+        self.aborted.append(upload)
+
+
+async def test_only_uploads_of_ours_are_discarded() -> None:
+    bucket = Bucket()
+    assert await bucket.discard_stale(BEGUN) == 0
+    assert await bucket.discard_stale(BEGUN + timedelta(seconds=1)) == 1
+    assert bucket.aborted == [Upload("acme/files/1", "u")]

@@ -217,3 +217,8 @@ def test_what_is_told_of_a_message_and_of_a_conversation():
 def test_a_long_text_is_left_out_and_the_message_can_be_asked_for():
     body = body_of(an_event(a_message_accepted()), Text(text="x" * LARGEST_BODY))
     assert len(body) < 1000 and "payload" not in json.loads(body)["data"]
+
+
+@pytest.mark.parametrize("header", ["Sat, 21 Nov 2026 12:00:00 +99999999999999", "Sat, 32 Nov 2026 12:00:00 GMT", ""])
+def test_a_date_that_is_none_asks_for_nothing(header):
+    assert asked_wait(header, NOON) is None

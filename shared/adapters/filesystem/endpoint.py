@@ -49,18 +49,28 @@ class ObjectsEndpoint:
         if query is None:
             await _problem(send, 403, "this URL was changed, has expired or is for another method; ask for a fresh one")
             return
+        begun = False
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         key, headers = path.decode("latin-1").removeprefix(PREFIX), dict(scope["headers"])
         try:
             if scope["method"] == "PUT":
-                await self._put(key, query, headers, receive, send)
+                await self._put(key, query, headers, receive, watched)
             else:
-                await self._get(key, query, headers, send)
+                await self._get(key, query, headers, watched)
         except ClientGone:
             return
-        except TimeoutError:
-            await _problem(send, 408, f"nothing came for {self._stall:.0f} s; put the part again")
-        except Chat4AllError as error:
-            await _problem(send, error.status, error.detail)
+        except (TimeoutError, Chat4AllError) as error:
+            if begun:  # the answer stays short of its length: the server hangs up, and the client sees that
+                return
+            if isinstance(error, TimeoutError):
+                await _problem(send, 408, f"nothing came for {self._stall:.0f} s; put the part again")
+            else:
+                await _problem(send, error.status, error.detail)
 
     async def _put(self, key: str, query: Mapping[str, str], headers: Headers, receive: Receive, send: Send) -> None:
         part = Part(int(query["part"]), int(query["size"]), query.get("sha256"))

@@ -92,21 +92,26 @@ class Shelf:
         return StoredPart(part.part_number, part.size, draft.sha256, draft.sha256)
 
     def parts(self, upload: Upload) -> list[StoredPart]:
-        found = []
+        """The newest of each number: whoever replaced one may have died before the older was removed."""
+        found: dict[int, tuple[int, StoredPart]] = {}
         try:
             with os.scandir(self._folder_of(upload)) as entries:
                 for entry in entries:
                     number, _, etag = entry.name.partition("-")
                     if etag:
                         with suppress(FileNotFoundError):  # replaced meanwhile: its successor is there
-                            found.append(StoredPart(int(number), entry.stat().st_size, etag, etag))
+                            about = entry.stat()
+                            one = about.st_mtime_ns, StoredPart(int(number), about.st_size, etag, etag)
+                            found[int(number)] = max(found.get(int(number), one), one, key=lambda each: each[0])
         except FileNotFoundError:
             raise _no_upload() from None
-        return sorted(found, key=lambda part: part.part_number)
+        return [found[number][1] for number in sorted(found)]
 
     def complete(self, upload: Upload, parts: Sequence[StoredPart]) -> StoredObject:
         if not parts:
             raise Conflict("an object is made of at least one part")
+        if len({part.part_number for part in parts}) < len(parts):
+            raise Conflict("an object has one part of each number")
         target = self._object(upload.key)
         try:
             with _locked(self._folder_of(upload)) as folder:

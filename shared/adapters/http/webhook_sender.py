@@ -23,6 +23,7 @@ import httpx
 from shared.domain.errors import Invalid
 from shared.domain.outbound_address import Address, refusal
 from shared.domain.webhook import Answer
+from shared.observability.log import log
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 """
@@ -42,6 +43,7 @@ _ADDRESSES = 4  # of a name that are tried
 _LOOK_UPS = 8  # at once; a slow name server must not take the threads of others
 _STALE = 1.0  # seconds in which a kept connection that was closed on us shows
 _FIRST_FREE_PORT = 1024
+_LAST_PORT = 65535
 _HTTPS = 443
 
 
@@ -86,6 +88,9 @@ class HttpWebhookSender:
             answer = Answer(problem="forbidden_url")
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             answer = Answer(problem=_problem(error))
+        except Exception as error:  # noqa: BLE001  one receiver's oddity must not park what others wait behind
+            log.warning("a webhook was called and something broke", exc_info=error)
+            answer = Answer(problem="connection_lost")
         return replace(answer, seconds=perf_counter() - began)
 
     async def close(self) -> None:
@@ -159,6 +164,8 @@ class HttpWebhookSender:
         if target.fragment:
             raise _wrong("no fragment: nobody would see it")
         port = target.port
+        if port is not None and not 0 < port <= _LAST_PORT:
+            raise _wrong(f"there are the ports 1 to {_LAST_PORT}")
         if not self._private_allowed and port is not None and port != _HTTPS and port < _FIRST_FREE_PORT:
             raise _wrong(f"port {_HTTPS}, or one from {_FIRST_FREE_PORT} on")
         return target

@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _OWN_URL = timedelta(minutes=15)  # for a request that leaves at once
 _PING = 1.0
+_OURS = "*/files/*"  # keys of uploads; a bucket may be shared with others
 
 
 class _Opened(NamedTuple):
@@ -118,7 +120,7 @@ class S3ObjectStore:
             Upload(each["Key"], each["UploadId"])
             for page in pages
             for each in page.get("Uploads", ())
-            if each["Initiated"] < before
+            if each["Initiated"] < before and fnmatchcase(each["Key"], _OURS)
         ]
         for upload in stale:
             await self.abort(upload)

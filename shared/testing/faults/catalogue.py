@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from glob import glob
 from itertools import cycle
+from pathlib import Path
 
 from shared.testing.faults import events
 from shared.testing.faults.drill import Deed, Fault, Scene
 from shared.testing.faults.rig import WORKERS
-from shared.testing.faults.stack import Toxic
+from shared.testing.faults.stack import ROOT, Toxic
 from shared.testing.history import now
 
 FUNCTIONS = ("route", "deliver-whatsapp", "deliver-instagram", "record-status")
 """Those of a message's way to a provider and back, each killed as a process of its own."""
+
+SKEW = Path(__file__).with_name("skew")
 
 POINTS = (
     "channel.send.before",
@@ -190,19 +192,16 @@ def _providers_say_500(seconds: float) -> Deed:
     return strike
 
 
-def _skewed(offset: str) -> dict[str, str]:
+def _skewed(minutes: int) -> dict[str, str]:
     """The wall clock of one process only; what measures durations goes on as it did."""
-    found = glob("/usr/lib/*/faketime/libfaketime.so.1")
-    if not found:
-        raise RuntimeError("libfaketime is not installed: apt-get install libfaketime")
-    return {"LD_PRELOAD": found[0], "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+    return {"PYTHONPATH": f"{SKEW}:{ROOT}", "FAULTS_SKEW": f"{60 * minutes}"}
 
 
 async def _clocks_disagree(scene: Scene) -> None:
     await scene.rig.stop_workers()
     await asyncio.gather(
-        scene.rig.start_workers("worker-1", settings=_skewed("+10m")),
-        scene.rig.start_workers("worker-2", settings=_skewed("-10m")),
+        scene.rig.start_workers("worker-1", settings=_skewed(10)),
+        scene.rig.start_workers("worker-2", settings=_skewed(-10)),
     )
     await asyncio.sleep(10)
 
@@ -214,7 +213,7 @@ async def _clocks_agree(scene: Scene) -> None:
 
 async def _front_ahead(scene: Scene) -> None:
     await scene.rig.processes["front"].stop()
-    await scene.rig.start_front(_skewed("+10m"))
+    await scene.rig.start_front(_skewed(10))
     await asyncio.sleep(8)
     await scene.rig.processes["front"].stop()
     await scene.rig.start_front()

@@ -216,8 +216,14 @@ class _Present:
 
 def broken(fault: Fault, error: BaseException) -> Row:
     """A drill that did not come to its end has shown nothing."""
-    findings = tuple(Finding("I10", f"the drill broke off: {one!r}") for one in _leaves(error))
+    findings = tuple(Finding("I10", f"the drill broke off: {_short(one)}") for one in _leaves(error))
     return Row(fault.number, fault.name, fault.nodes, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, findings)
+
+
+def _short(error: BaseException) -> str:
+    """Without what the log of a process may say of this machine."""
+    said = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {said[:100]}" if said else type(error).__name__
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

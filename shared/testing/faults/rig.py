@@ -96,10 +96,9 @@ class Rig:
         """Everything as it was at the start, whatever a drill has left behind."""
         await self.toxiproxy.heal()
         await self.stack.up_again()
-        await self.stop(*(name for name in self.processes if name not in {"front", *WORKERS}))
-        for name in ("front", *WORKERS):
-            if name not in self.processes or not self.runs(name):
-                await (self.start_front() if name == "front" else self.start_workers(name))
+        await asyncio.gather(*(process.kill() for process in self.processes.values()))
+        await self.start_front()
+        await self.start_workers()
 
     def runs(self, name: str) -> bool:
         process = self.processes[name].process

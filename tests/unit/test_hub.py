@@ -1,0 +1,281 @@
+"""The hub and the wires of one gateway, where time, a store that is away or a reader that stalls matter (A12, A13)."""
+
+import asyncio
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from websockets.client import ClientProtocol
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from functions.realtime import stream as streams
+from functions.realtime.coalescing import Coalescing
+from functions.realtime.func import new as new_realtime
+from functions.realtime.gateway import Gateway, _same_origin
+from functions.realtime.hub import Hub
+from functions.realtime.outgoing import Outgoing, said
+from functions.realtime.session import Limits
+from functions.realtime.stream import Stream
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.fan_out import MemoryFanOut
+from shared.adapters.memory.ids import CountedIds
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.domain.errors import Unauthenticated, Unavailable
+from shared.domain.identity import User
+from shared.http.authenticator import Authenticator
+from shared.http.caller import Caller
+from shared.http.live_socket import LiveSocket
+from shared.http.tickets import Admission, Tickets
+from shared.ports import Ports
+from shared.repositories.clients import Clients
+from shared.repositories.users import Users
+from shared.testing.api import FastHasher
+
+TENANT, USER = "acme", "ana"
+LIMITS = Limits(heartbeat=10_000, patience=0)
+"""Ticks are the test's to make."""
+
+
+class House:
+    def __init__(self) -> None:
+        self.clock, self.away = SettableClock(), False
+        self.tables = MemoryTables(self.clock, fault=lambda *_: Fault.UNREACHED if self.away else None)
+        nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Ports))
+        log = MemoryRecordLog()
+        used = {
+            "clock": self.clock,
+            "ids": CountedIds(),
+            "tables": self.tables,
+            "sink": log,
+            "log": log,
+            "cache": MemoryCache(),
+            "fan_out": MemoryFanOut(),
+            "hasher": FastHasher(),
+        }
+        self.ports = Ports(**nothing | used)
+        self.realtime = new_realtime(self.ports)
+        self.hub = Hub(self.realtime, LIMITS)
+
+    async def admission(self) -> Admission:
+        now = self.clock.now()
+        await Users(self.tables, self.clock).create(TENANT, User(user_id=USER, created_at=now, updated_at=now))
+        client = await Clients(self.tables, self.clock, FastHasher()).create(TENANT, "c", "secret")
+        caller = Caller(
+            tenant=TENANT,
+            client_id="c",
+            user_id=USER,
+            scopes=frozenset({"messages"}),
+            epoch=client.epoch,
+            expires_at=now + timedelta(hours=1),
+        )
+        return Admission(caller, USER)
+
+    async def heartbeats(self, count: int) -> None:
+        for _ in range(28 * count):
+            self.hub._ticks += 1
+            await self.hub.turn()
+
+
+@pytest.fixture
+async def house():
+    made = House()
+    await made.hub.start()
+    yield made
+    made.away = False
+    await made.hub.stop()
+
+
+class Wire:
+    """``answers``: whether its pings could be answered; nobody ever does."""
+
+    def __init__(self, answers: bool) -> None:
+        self.answers, self.code, self.pings = answers, 0, 0
+
+    def write(self, frame: Outgoing) -> bool:
+        return not self.code
+
+    def ping(self, frame: Outgoing) -> bool:
+        self.pings += 1
+        return self.answers
+
+    async def drained(self) -> None:
+        return
+
+    def end(self, code: int, reason: str) -> None:
+        self.code = code
+
+
+@pytest.mark.parametrize(("answers", "code"), [(True, 4410), (False, 0)])
+async def test_only_who_could_answer_a_ping_is_cut_for_silence(house, answers, code):
+    wire = Wire(answers)
+    await house.hub.open(await house.admission(), wire)
+    await house.heartbeats(4)
+    assert (wire.code, wire.pings >= 2) == (code, True)
+
+
+async def test_a_stream_answers_no_ping():
+    assert Stream(None, {}, 50).ping(said("ping")) is False
+
+
+async def test_an_expired_token_ends_its_socket_while_the_store_is_away(house):
+    wire = Wire(answers=False)
+    await house.hub.open(await house.admission(), wire)
+    house.away = True
+    house.clock.advance(timedelta(hours=2))
+    for _ in range(28):
+        house.hub._ticks += 1
+        try:
+            await house.hub.turn()
+        except Unavailable:
+            continue
+    assert wire.code == 4401
+
+
+async def test_a_frame_that_breaks_something_keeps_nobody_from_hearing_the_next(house, monkeypatch):
+    wire = Wire(answers=False)
+    session = await house.hub.open(await house.admission(), wire)
+    heard: list[bytes] = []
+
+    def arrived(subject: str, frame: bytes) -> None:
+        heard.append(frame)
+        if frame == b"1":
+            raise KeyError("a bug")
+
+    monkeypatch.setattr(house.hub, "_arrived", arrived)
+    for frame in (b"1", b"2"):
+        await house.ports.fan_out.publish(session.person.subject, frame)
+    async with asyncio.timeout(5):
+        while heard != [b"1", b"2"]:  # noqa: ASYNC110  what is waited for is inside the hub or the stream
+            await asyncio.sleep(0)
+
+
+async def test_a_beat_that_breaks_is_not_the_last(house, monkeypatch):
+    beats: list[str] = []
+
+    async def beat(gateway: str) -> None:
+        beats.append(gateway)
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(type(house.realtime.presence), "beat", lambda _, gateway: beat(gateway))
+    monkeypatch.setattr("functions.realtime.hub.GATEWAY_BEAT", timedelta())
+    live = asyncio.ensure_future(house.hub._live())
+    async with asyncio.timeout(5):
+        while len(beats) < 3:  # noqa: ASYNC110  what is waited for is inside the hub or the stream
+            await asyncio.sleep(0)
+    live.cancel()
+
+
+async def test_what_could_not_be_done_is_not_tried_again_at_once(monkeypatch, caplog):
+    monkeypatch.setattr("functions.realtime.coalescing._AGAIN", 0.1)
+    tries = 0
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def handle(key: str, value: int) -> None:
+        nonlocal tries
+        tries += 1
+        if loop.time() < began + 0.25:
+            raise Unavailable("away")
+        done.set()
+
+    began = loop.time()
+    work: Coalescing[str, int] = Coalescing(handle, every=0.0)
+    work.put("k", 1)
+    work.start()
+    async with asyncio.timeout(5):
+        await done.wait()
+    await work.stop()
+    assert tries <= 4
+
+
+async def test_a_reader_that_stalls_does_not_keep_its_stream_for_ever(monkeypatch):
+    monkeypatch.setattr(streams, "_PATIENCE", 0.05)
+    never = asyncio.Event()
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if len(sent) > 1:
+            await never.wait()
+
+    async def begin() -> None:
+        await asyncio.sleep(0)
+
+    async def receive() -> Any:
+        await never.wait()
+
+    stream = Stream(send, {}, 50)
+    serving = asyncio.ensure_future(stream.serve(receive, begin()))
+    async with asyncio.timeout(5):
+        while len(sent) < 2:  # noqa: ASYNC110  what is waited for is inside the hub or the stream
+            await asyncio.sleep(0)
+        stream.end(4401, "expired")
+        await serving
+
+
+async def test_a_stream_still_says_why_it_ends():
+    never, sent = asyncio.Event(), []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def begin() -> None:
+        stream.write(said("error", code="x"))
+        stream.end(4401, "expired")
+
+    async def receive() -> Any:
+        await never.wait()
+
+    stream = Stream(send, {}, 50)
+    async with asyncio.timeout(5):
+        await stream.serve(receive, begin())
+    body = b"".join(message.get("body", b"") for message in sent)
+    assert b'"code":"x"' in body
+    assert sent[-1] == {"type": "http.response.body", "body": b""}
+
+
+@pytest.mark.parametrize("origin", [b"http://[", b"http://[::1", "http://\u2100.example".encode("latin-1", "replace")])
+def test_an_origin_that_is_no_url_is_foreign(origin):
+    assert not _same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
+
+
+async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does(house):
+    admission = await house.admission()
+    tickets = Tickets(house.ports.cache, house.ports.ids, house.clock)
+    page = "https://here.example"
+    assert await tickets.redeem(await tickets.issue(admission, page), None, by_get=True) == admission
+    for origin, by_get in ((None, False), ("https://other.example", True)):
+        with pytest.raises(Unauthenticated):
+            await tickets.redeem(await tickets.issue(admission, page), origin, by_get=by_get)
+    gateway = Gateway(house.realtime, Authenticator.of(house.ports), LIMITS)
+    for kind, admitted in (("http", True), ("websocket", False)):
+        ticket = await tickets.issue(admission, page)
+        scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode()}
+        try:
+            assert (await gateway._admission(scope) == admission) is admitted
+        except Unauthenticated:
+            assert not admitted
+
+
+def test_pongs_go_the_bounded_way():
+    """A client that sends pings and never reads is cut as any slow reader is."""
+    socket = LiveSocket.__new__(LiveSocket)
+    written: list[bytes] = []
+    socket.conn = ServerProtocol()
+    client = ClientProtocol(parse_uri("ws://here/"))
+    client.send_request(client.connect())
+    socket.conn.receive_data(b"".join(client.data_to_send()))
+    (request,) = socket.conn.events_received()
+    socket.conn.send_response(socket.conn.accept(request))
+    client.receive_data(b"".join(socket.conn.data_to_send()))
+    for payload in (b"a", b"b"):
+        client.send_ping(payload)
+    socket.conn.receive_data(b"".join(client.data_to_send()))
+    socket.write = lambda frame: bool(written.append(frame)) or True
+    for _ in socket.conn.events_received():
+        socket.handle_ping()
+    assert written == [b"\x8a\x01a\x8a\x01b"]
