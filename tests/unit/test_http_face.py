@@ -21,6 +21,8 @@ async def test_a_message_over_the_size_limit_is_413_from_the_function_alone() ->
 
 
 async def _post(name, ports, path, **more) -> httpx.Response:
-    async with http_face(name, functions.new(name, ports), ports, {}) as face:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://test") as http:
-            return await http.post(path, **more)
+    async with (
+        http_face(name, functions.new(name, ports), ports, {}) as face,
+        httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://test") as http,
+    ):
+        return await http.post(path, **more)
