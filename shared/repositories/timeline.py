@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from events import Event, MessageAccepted
-from events.vocabulary import Payload
+from events.vocabulary import Payload, Text
 from shared.domain.errors import Conflict, Unavailable
 from shared.domain.message import EXPIRED, Draft
 from shared.domain.sequence import BUCKET, Holder, advance, bucket_of, fits
@@ -28,6 +28,7 @@ from shared.repositories.interest import Interest
 from shared.repositories.schema import EPHEMERAL_PAYLOADS, MESSAGE_IDS, TIMELINE
 
 _BATCH = 64  # messages in one write
+_BATCH_TEXT = 128 * 1024  # characters of their texts: Cassandra refuses a write of 4 MiB, and each is in it thrice
 _KNOWN_HEADS = 10_000  # conversations whose head this process remembers
 _HINT_TTL = 24 * 3600.0  # seconds
 _PAGE = 200  # rows read at once
@@ -61,6 +62,17 @@ class _Sending:
     def fail(self, error: BaseException) -> None:
         if not self.done.done():
             self.done.set_exception(error)
+
+
+def _first(waiting: list[_Sending]) -> list[_Sending]:
+    """Those that go into one write; at least one."""
+    room = _BATCH_TEXT
+    for count, sending in enumerate(waiting[:_BATCH]):
+        payload = sending.draft.payload
+        room -= len(payload.text) if isinstance(payload, Text) else 0
+        if room < 0 and count:
+            return waiting[:count]
+    return waiting[:_BATCH]
 
 
 class Timeline:
@@ -100,7 +112,8 @@ class Timeline:
         waiting = self._lanes[lane]
         try:
             while waiting:
-                batch, waiting[:_BATCH] = waiting[:_BATCH], []
+                batch = _first(waiting)
+                del waiting[: len(batch)]
                 try:
                     await self._place(lane, batch)
                 except asyncio.CancelledError:
