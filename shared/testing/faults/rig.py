@@ -123,7 +123,7 @@ class Rig:
         """New tenants, made beside the running platform; for each (client_id, client_secret)."""
         keys = [self.environment["CHAT4ALL_SECRET_KEY"].encode()]
         made = {}
-        async with open_servers(self.engines, Choices(keys=keys)) as opened:
+        async with open_servers(self.engines, Choices(keys=keys), folder=self.directory) as opened:
             for name in names:
                 await ensure_client(opened.ports, name, f"client-{name}", CLIENT_SECRET)
                 made[name] = f"client-{name}", CLIENT_SECRET
