@@ -173,6 +173,7 @@ FREE = {
     ("GET", "/v1/webhooks"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/rate-limits"),
+    ("POST", "/v1/ws/ticket"),
     ("POST", "/v1/messages/batch"),
 }
 
