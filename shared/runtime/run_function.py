@@ -12,7 +12,7 @@ from shared.observability.log import log
 from shared.ports import Ports
 from shared.runtime import functions, wiring
 from shared.runtime.function_service import FUNCTION, FunctionService
-from shared.runtime.open_ports import open_by, open_ports
+from shared.runtime.open_ports import open_by
 from shared.runtime.secret_key import check_key
 from shared.runtime.serve import serve
 from shared.runtime.subscribers import subscribers, triggers_of
@@ -52,9 +52,12 @@ def run_function(
     takes = service in called or function in {wired.services[name].function for name in called}
 
     @asynccontextmanager
-    async def open_woken(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+    async def open_checked(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
         async with open_by(cfg) as opened:
             await check_key(opened.ports)
+            if not (woken and takes):
+                yield opened.ports
+                return
             triggers = triggers_of(wired, service)
             made = {name: new(name, opened.ports) for name in _made(wired, function)}
             runner = opened.runner(triggers, subscribers(wired, triggers, made, opened.ports), Pace(calls=concurrency))
@@ -66,14 +69,7 @@ def run_function(
             finally:
                 await runner.stop(DRAIN)
 
-    @asynccontextmanager
-    async def open_asked(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
-        async with open_ports(cfg) as ports:
-            await check_key(ports)
-            yield ports
-
-    served = FunctionService(open_woken if woken and takes else open_asked)
-    serve(served, {**cfg, FUNCTION: function}, host=host, port=port)
+    serve(FunctionService(open_checked), {**cfg, FUNCTION: function}, host=host, port=port)
 
 
 def _function(wired: Wiring, service: str) -> str:

@@ -23,12 +23,12 @@ from rich.table import Table
 
 from shared.testing import baseline, bench_files, bench_live, measure
 from shared.testing.checker import Report, check
-from shared.testing.history import Operation, Page, Send, now
+from shared.testing.history import Operation, Send, now
 from shared.testing.http1 import Client, request
 from shared.testing.large_file import MIB, object_store
-from shared.testing.load import MessageIds, Room, Step, closed_loop, open_loop, percentile
+from shared.testing.load import MessageIds, Room, Step, closed_loop, open_loop, percentile, whole_history
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
-from shared.testing.tenant import PAGE, Tenant
+from shared.testing.tenant import Tenant
 
 PRIVATE, GROUPS, GROUP = 5, 2, 10
 """Of seven conversations five are of 2 and two of 10 members, as in the peers' job (3.3 deliveries a message)."""
@@ -152,28 +152,7 @@ class Bench:
     async def verify(self) -> Report:
         """Read every conversation as its last member, and judge."""
         for room in self.rooms:
-            since = 0
-            while True:
-                sent = now()
-                status, items = await room.tenant.page(room.conversation, room.members[-1], since=since)
-                if status != 200:
-                    raise RuntimeError(f"history of {room.conversation} answered {status}")
-                self.history.append(
-                    Page(
-                        tenant=room.tenant.name,
-                        conversation=room.conversation,
-                        reader=room.members[-1],
-                        since=since,
-                        limit=PAGE,
-                        sent=sent,
-                        answered=now(),
-                        items=items,
-                        final=True,
-                    )
-                )
-                if len(items) < PAGE:
-                    break
-                since = items[-1].seq
+            self.history.extend(await whole_history(room))
         return check(self.history)
 
 

@@ -26,12 +26,12 @@ from rich.table import Table
 from shared.testing import measure, real_engines
 from shared.testing.checker import check
 from shared.testing.fleet import Fleet, Worker
-from shared.testing.history import Page, Send, now
+from shared.testing.history import Send, now
 from shared.testing.http1 import Answer, Client
-from shared.testing.load import MessageIds, Room, Step, open_loop, percentile
+from shared.testing.load import MessageIds, Room, Step, open_loop, percentile, whole_history
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, UNLIMITED
 from shared.testing.providers import Simulators
-from shared.testing.tenant import PAGE, Tenant
+from shared.testing.tenant import Tenant
 
 ACCEPTED = 202
 KEPT_UP = 0.05
@@ -161,28 +161,7 @@ class Bench:
 
     async def verify(self, rooms: Sequence[Room]) -> None:
         for room in rooms:
-            since = 0
-            while True:
-                sent = now()
-                status, items = await room.tenant.page(room.conversation, room.members[-1], since=since)
-                if status != 200:
-                    raise RuntimeError(f"history of {room.conversation} answered {status}")
-                self.history.append(
-                    Page(
-                        tenant=room.tenant.name,
-                        conversation=room.conversation,
-                        reader=room.members[-1],
-                        since=since,
-                        limit=PAGE,
-                        sent=sent,
-                        answered=now(),
-                        items=items,
-                        final=True,
-                    )
-                )
-                if len(items) < PAGE:
-                    break
-                since = items[-1].seq
+            self.history.extend(await whole_history(room))
 
 
 LAST = {"chat": "push", "whatsapp": "deliver-whatsapp"}

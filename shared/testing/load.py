@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shared.testing.history import Conversation, Send
+from shared.testing.history import Conversation, Page, Send, now
 from shared.testing.http1 import Answer, Client
-from shared.testing.tenant import Tenant
+from shared.testing.tenant import PAGE, Tenant
 
 TEXT = "x" * 70
 
@@ -33,6 +33,38 @@ class Room:
     @property
     def created(self) -> Conversation:
         return Conversation(self.tenant.name, self.conversation, self.members)
+
+
+async def whole_history(room: Room) -> list[Page]:
+    """
+    Everything in the conversation, as its last member reads it.
+
+    Raises:
+        RuntimeError: it cannot be read.
+    """
+    pages: list[Page] = []
+    since = 0
+    while True:
+        sent = now()
+        status, items = await room.tenant.page(room.conversation, room.members[-1], since=since)
+        if status != 200:
+            raise RuntimeError(f"history of {room.conversation} answered {status}")
+        pages.append(
+            Page(
+                tenant=room.tenant.name,
+                conversation=room.conversation,
+                reader=room.members[-1],
+                since=since,
+                limit=PAGE,
+                sent=sent,
+                answered=now(),
+                items=items,
+                final=True,
+            )
+        )
+        if len(items) < PAGE:
+            return pages
+        since = items[-1].seq
 
 
 @dataclass(slots=True)

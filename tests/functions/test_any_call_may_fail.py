@@ -11,7 +11,6 @@ import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import Enum
 
 import msgspec
 import pytest
@@ -62,22 +61,12 @@ from shared.repositories.webhooks import Webhooks
 from shared.testing.atomic_outbox import AtomicOutbox
 from shared.testing.build import NOON, an_event, an_id
 from shared.testing.scripted_provider import PARTS_OF, OneChannel, Outcome, Provider, channel_to
+from shared.testing.trouble import Died, Trouble
 
 TENANT, CONVERSATION = "acme", "c1"
 MAILBOX = Mailbox(TENANT, "fake", "1", CONVERSATION)
 PASSING = {schema.OUTBOX.name, schema.OUTBOX_SWEPT.name, schema.CURSORS.name, schema.DUE.name}
 """Tables of hints and promises: they may differ after trouble."""
-
-
-class Died(BaseException):
-    """The process dies here; nothing that catches errors catches it."""
-
-
-class Trouble(Enum):
-    UNREACHED = Fault.UNREACHED
-    SWALLOWED = Fault.SWALLOWED
-    LOST_ANSWER = Fault.LOST_ANSWER
-    DEATH = None
 
 
 class Sink:

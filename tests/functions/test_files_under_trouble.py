@@ -42,13 +42,10 @@ from shared.repositories.tenants import Tenants
 from shared.repositories.uploads import Uploads
 from shared.testing.build import an_event
 from shared.testing.contracts.object_store import in_blocks
+from shared.testing.trouble import Died
 
 TENANT, CONTENT = "acme", b"what is in the file" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Died(BaseException):
-    """The process dies here; nothing that catches errors catches it."""
 
 
 class Trouble(Enum):

@@ -8,7 +8,6 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from enum import Enum
 
 import pytest
 
@@ -35,20 +34,10 @@ from shared.repositories.webhooks import Webhooks
 from shared.testing.build import a_message_accepted, an_event
 from shared.testing.live import eventually
 from shared.testing.receiver import Receiver, Reply
+from shared.testing.trouble import Died, Trouble
 
 TENANT = "acme"
 TICK = "chat4all.timer.ticked.v1"
-
-
-class Died(BaseException):
-    """The process dies here; nothing that catches errors catches it."""
-
-
-class Trouble(Enum):
-    UNREACHED = Fault.UNREACHED
-    SWALLOWED = Fault.SWALLOWED
-    LOST_ANSWER = Fault.LOST_ANSWER
-    DEATH = None
 
 
 class Vault:
