@@ -131,7 +131,7 @@ class _Member:
             await self.woken.wait()
 
     async def commit(self, finished: Mapping[Claim, int]) -> bool:
-        if self._group.moving.locked():
+        if self._group.moving.locked() or not self.lives:
             return False
         self._keep({claim: offset for claim, offset in finished.items() if claim.held})
         return True
