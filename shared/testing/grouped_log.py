@@ -46,9 +46,9 @@ class GroupedLog(MemoryRecordLog):
         """By partition how many of its first events the group has committed; empty: it was never seen."""
         return self._groups[group].committed
 
-    async def move(self, group: str, turn: int = 1) -> None:
+    async def move(self, group: str) -> None:
         """Every partition of the group goes to another member, if there is one."""
-        self._groups[group].turn += turn
+        self._groups[group].turn += 1
         await self._groups[group].share()
 
     def keep(self, group: str, finished: Mapping[int, int]) -> None:
