@@ -67,7 +67,10 @@ class GroupMember(Protocol):
         ...
 
     async def leave(self) -> None:
-        """End every claim through ``let_go``, commit, and let the others have them."""
+        """
+        End every claim through ``let_go``, commit, and let the others have them. Waits for a log that cannot be
+        reached; who does not wait is taken for dead by the others after a while.
+        """
         ...
 
 

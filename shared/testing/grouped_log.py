@@ -8,7 +8,8 @@ MemoryRecordLog's. What the tests of the runner ask, they ask of both runners.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from zlib import crc32
 
@@ -50,6 +51,14 @@ class GroupedLog(MemoryRecordLog):
         """Every partition of the group goes to another member, if there is one."""
         self._groups[group].turn += 1
         await self._groups[group].share()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Nobody joins, leaves or commits meanwhile."""
+        async with AsyncExitStack() as stack:
+            for group in self._groups.values():
+                await stack.enter_async_context(group.moving)
+            yield
 
     def keep(self, group: str, finished: Mapping[int, int]) -> None:
         self._groups[group].committed.update(finished)
