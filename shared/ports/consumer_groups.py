@@ -49,7 +49,10 @@ class GroupMember(Protocol):
         ...
 
     async def fetch(self) -> Sequence[Fetched]:
-        """The next events that pass a filter; waits for them. What its reader leaves lying is bounded."""
+        """
+        The next events that pass a filter; waits for them. A new claim is told at once, with no events if there are
+        none. What its reader leaves lying is bounded.
+        """
         ...
 
     async def commit(self, finished: Mapping[Claim, int]) -> bool:

@@ -110,6 +110,7 @@ class _Member:
         self._filters = filters
         self._instead_of = instead_of
         self._group = log.of(name)
+        self._untold: list[Claim] = []
         self._heartbeat: asyncio.Task[object] | None = None
 
     @property
@@ -127,7 +128,8 @@ class _Member:
 
     async def fetch(self) -> Sequence[Fetched]:
         while True:
-            fetched = []
+            fetched = [Fetched(claim, (), claim.start) for claim in self._untold if claim.held]
+            self._untold.clear()
             for claim, read in self.claims.items():
                 records = list(islice(self._log.partitions[claim.partition], read, read + _BATCH))
                 if records:
@@ -161,6 +163,7 @@ class _Member:
 
     def take(self, claim: Claim) -> None:
         self.claims[claim] = claim.start - 1
+        self._untold.append(claim)
         self.woken.set()
 
     async def give_up(self, claims: Collection[Claim]) -> None:
