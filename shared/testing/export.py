@@ -24,6 +24,7 @@ import yaml
 import functions
 from events import CATALOGUE, EventData, TimerTicked
 from events.envelope import SCHEMA_BASE
+from functions.realtime.gateway import SOCKET
 from shared import settings
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain import errors
@@ -32,7 +33,7 @@ from shared.runtime import health, operations
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.functions import folder_of, names, new
 from shared.runtime.trigger_runner import TriggerRunner
-from shared.runtime.wiring import Trigger, Wiring, read
+from shared.runtime.wiring import Trigger, Wiring, manifests, read
 from shared.testing.memory_ports import open_memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,15 +95,20 @@ async def _openapi() -> dict[str, Any]:
 
 def entry() -> str:
     """
-    The HTTPRoute of the public host: each path to the Knative Service whose function serves it.
+    The HTTPRoute of the public host: each path to the Knative Service, or Deployment, whose function serves it.
 
     Paths that have parameters are regular expressions, which the Gateway API leaves to implementations.
     """
+    deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
     rules = []
     for function, routes in asyncio.run(_routes()).items():
-        paths = [_path_match(path, method) for path, method in routes]
-        rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
-        rules.append({"matches": paths, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]})
+        matches = [_path_match(path, method) for path, method in routes]
+        if function in deployments:
+            sockets = [_path_match(SOCKET, None)] if function == "realtime" else []
+            rules.append({"matches": [*sockets, *matches], "backendRefs": [{"name": function, "port": 80}]})
+        else:
+            rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
+            rules.append({"matches": matches, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]})
     route = {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
