@@ -8,7 +8,7 @@ import yaml
 from shared.runtime.wiring import manifests, read
 from shared.testing.export import entry
 
-RULES: list[dict[str, Any]] = yaml.safe_load(entry())["spec"]["rules"]
+RULES: list[dict[str, Any]] = [rule for route in yaml.safe_load_all(entry()) for rule in route["spec"]["rules"]]
 SERVICES = {f"{service.name}.{service.namespace}.svc.cluster.local" for service in read().services.values()}
 DEPLOYMENTS = {path.stem for path in manifests().glob("deployments/*.yaml")}
 
