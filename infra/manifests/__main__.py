@@ -15,4 +15,4 @@ if __name__ == "__main__":
         path.unlink()
     for path, text in made.items():
         path.write_text(text)
-    print(f"{len(made)} schemas in {SCHEMAS}")
+    sys.stdout.write(f"{len(made)} schemas in {SCHEMAS}\n")

@@ -1,7 +1,7 @@
 """
 Every overlay, put together, against the schemas of Kubernetes, Knative and the Gateway API (G1, issue 7).
 
-A Trigger keeps fields that nobody knows, by its definition; the strict one is our own reader (tests/wiring/test_reader.py).
+By its definition a Trigger keeps fields that nobody knows; our own reader refuses them (tests/wiring/test_reader.py).
 """
 
 import copy
@@ -21,8 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [ROOT / "knative", *sorted(path.parent for path in ROOT.glob("infra/overlays/**/kustomization.yaml"))]
 NOT_TO_BE_HAD = {"sources.knative.dev/v1 KafkaSource", "eventing.knative.dev/v1alpha1 KafkaSink"}
 """Their schemas are in no package registry; tests/manifests/test_production.py looks at what we say in them."""
-
-PRODUCTION = ROOT / "infra/overlays/production"
 
 
 @cache
