@@ -58,8 +58,13 @@ class Trigger:
 
     @property
     def group(self) -> str:
-        """Its consumer group; it outlives the Trigger, so the name is all that holds its place in the log."""
+        """A consumer group of its own; it outlives the Trigger, so the name is all that holds its place in the log."""
         return f"knative-trigger-{self.namespace}-{self.name}"
+
+    @property
+    def service_group(self) -> str:
+        """The group that it shares with every Trigger of its service where the log has partitions (ADR 29)."""
+        return f"service-{self.namespace}-{self.subscriber}"
 
 
 @dataclass(frozen=True, slots=True)
