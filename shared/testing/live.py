@@ -37,7 +37,7 @@ def text(words: str = "olá") -> dict[str, str]:
     return {"type": "text", "text": f"{words} {CANARY}"}
 
 
-def eventually(look: Callable[[], T], *, within: float = 15.0) -> T:
+def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
     """
     What ``look`` finds, once it is anything true.
 
