@@ -65,9 +65,9 @@ class LiveSocket(WebSocketsSansIOProtocol):
             self.on_pong()
 
     def slim(self) -> None:
-        """Forget the handshake: the socket may live for days."""
+        """Forget the handshake but for whose it was: the socket may live for days."""
         del self.request, self.response
-        self.scope["headers"] = []
+        self.scope["headers"] = [one for one in self.scope["headers"] if one[0] == b"x-forwarded-for"]
 
     def pause_writing(self) -> None:
         super().pause_writing()

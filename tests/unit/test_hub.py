@@ -13,7 +13,7 @@ from websockets.uri import parse_uri
 from functions.realtime import stream as streams
 from functions.realtime.coalescing import Coalescing
 from functions.realtime.func import new as new_realtime
-from functions.realtime.gateway import Gateway, _same_origin
+from functions.realtime.gate import Gate, same_origin
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import Limits
@@ -29,6 +29,8 @@ from shared.domain.identity import User
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.live_socket import LiveSocket
+from shared.http.rate_limit import Limits as RateLimits
+from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
 from shared.ports import Ports
 from shared.repositories.clients import Clients
@@ -240,7 +242,7 @@ async def test_a_stream_still_says_why_it_ends():
 
 @pytest.mark.parametrize("origin", [b"http://[", b"http://[::1", "http://\u2100.example".encode("latin-1", "replace")])
 def test_an_origin_that_is_no_url_is_foreign(origin):
-    assert not _same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
+    assert not same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
 
 
 async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does(house):
@@ -251,12 +253,13 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
     for origin, by_get in ((None, False), ("https://other.example", True)):
         with pytest.raises(Unauthenticated):
             await tickets.redeem(await tickets.issue(admission, page), origin, by_get=by_get)
-    gateway = Gateway(house.realtime, Authenticator.of(house.ports), LIMITS)
+    limiter = RateLimiter.of(house.ports, RateLimits())
+    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, frozenset())
     for kind, admitted in (("http", True), ("websocket", False)):
         ticket = await tickets.issue(admission, page)
-        scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode()}
+        scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode(), "state": {}}
         try:
-            assert (await gateway._admission(scope) == admission) is admitted
+            assert (await gate.admission(scope) == admission) is admitted
         except Unauthenticated:
             assert not admitted
 
