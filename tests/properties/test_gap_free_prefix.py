@@ -7,8 +7,7 @@ Whenever an offset is kept, every event before it has been finished by every Tri
 every event has been, by all of them, and all is committed.
 
 What it catches, tried by planting each: the prefix of one Trigger committed for all; an event taken for read once the
-first of two Triggers has begun it; a reader that waits for ever for room that went with its partition; a call that was
-cut taken for finished.
+first of two Triggers has begun it; a call that was cut taken for finished.
 """
 
 import asyncio
