@@ -1,0 +1,159 @@
+"""
+What route does about a backlog: each message is planned once in a process, however many wake-ups come at once, and
+what was planned before a handler was cut counts (design.md 4; ADR 31).
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from events import CATALOGUE, from_cloudevent
+from events.vocabulary import Text
+from functions.route import func as route
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.ids import CountedIds
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import MemoryTables
+from shared.domain.message import Draft
+from shared.ports import Ports
+from shared.repositories.schema import MAILBOX
+from shared.repositories.timeline import Timeline
+from shared.testing.atomic_outbox import AtomicOutbox
+from shared.testing.build import an_id
+
+TENANT, CONVERSATION = "acme", "c1"
+
+
+class House:
+    """A conversation with a backlog, and a count of what its planning costs."""
+
+    def __init__(self):
+        clock, self.log = SettableClock(), MemoryRecordLog()
+        self.tables = MemoryTables(clock)
+        self.calls = Counter()
+        self.ports = Ports(
+            clock=clock,
+            ids=CountedIds(),
+            tables=self.tables,
+            outbox=AtomicOutbox(self.tables, self.log),
+            sink=self.log,
+            log=self.log,
+            cache=MemoryCache(monotonic=lambda: 0.0),
+            fan_out=None,
+            vault=None,
+            hasher=None,
+            channels=None,
+            sweeper=None,
+            webhooks=None,
+            objects=None,
+            scanner=None,
+        )
+
+    async def backlog(self, messages):
+        """So many messages to one address that nobody has planned; their events, in the order of seq."""
+        timeline = Timeline(self.tables, self.ports.outbox, self.ports.cache, self.ports.clock)
+        for number in range(messages):
+            draft = Draft(
+                message_id=an_id(f"message {number}"),
+                conversation_id=CONVERSATION,
+                sender="ana",
+                payload=Text(text="olá"),
+                to=("fake:1",),
+            )
+            await timeline.accept(TENANT, draft, source="/functions/send", traceparent=None)
+        self.tables.checkpoint, self.tables.fault = self._others_go_on, self._count
+        return [from_cloudevent(record.event, CATALOGUE) for record in self.log.records]
+
+    async def _others_go_on(self):
+        await asyncio.sleep(0)
+
+    def _count(self, method, table):
+        self.calls[method, table.name] += 1
+
+    @property
+    def planned(self):
+        return self.calls["put_if_absent", MAILBOX.name]
+
+    def rows(self):
+        return sorted(row["seq"] for row in self.tables.rows(MAILBOX))
+
+
+async def cost(messages, processes=1):
+    """Of waking each process for every message of a backlog at once: (messages planned, calls to the tables)."""
+    house = House()
+    events = await house.backlog(messages)
+    functions = [route.new(house.ports) for _ in range(processes)]
+    await asyncio.gather(*(function.handle(event) for event in events for function in functions))
+    assert house.rows() == [*range(1, messages + 1)]
+    return house.planned, house.calls.total()
+
+
+async def test_wake_ups_of_one_process_plan_each_message_once():
+    planned, _ = await cost(messages=60)
+    assert planned == 60
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+async def test_processes_plan_a_message_once_each_at_most(processes):
+    planned, _ = await cost(messages=60, processes=processes)
+    assert planned <= 60 * processes
+
+
+async def test_what_a_backlog_costs_grows_as_the_backlog_does():
+    _, small = await cost(messages=30)
+    _, large = await cost(messages=120)
+    assert large <= 4 * small * 1.1
+
+
+async def test_wake_ups_in_any_order_plan_in_the_order_of_the_conversation():
+    house = House()
+    events = await house.backlog(50)
+    before = len(house.log.records)
+    await asyncio.gather(*map(route.new(house.ports).handle, reversed(events)))
+    requested = [from_cloudevent(record.event, CATALOGUE).data.seq for record in house.log.records[before:]]
+    assert requested == [*range(1, 51)]
+
+
+async def test_a_handler_that_is_cut_leaves_the_rest_to_the_next_one():
+    """The Trigger's time-out falls always before the backlog is planned; nothing may begin again at its start."""
+    house, cuts = House(), 0
+    last = (await house.backlog(300))[-1]
+    function = route.new(house.ports)
+    while house.rows() != [*range(1, 301)]:
+        cuts += 1
+        assert cuts < 50, "it does not get ahead"
+        handling = asyncio.create_task(function.handle(last))
+        await _turns(250)
+        handling.cancel()
+        with suppress(asyncio.CancelledError):
+            await handling
+    assert house.planned <= 300 + cuts * route.PAGE
+
+
+async def test_who_waits_for_a_handler_that_is_cut_or_fails_goes_on_himself():
+    house = House()
+    events = await house.backlog(40)
+    function = route.new(house.ports)
+    first, second, third = (asyncio.create_task(function.handle(event)) for event in events[-3:])
+    await _turns(20)
+    first.cancel()
+    second.cancel()
+    await third
+    assert house.rows() == [*range(1, 41)]
+
+
+async def test_conversations_do_not_wait_for_each_other():
+    house = House()
+    events = await house.backlog(5)
+    function = route.new(house.ports)
+    async with function.lane(TENANT, "another conversation"):
+        await function.handle(events[-1])
+    assert house.rows() == [1, 2, 3, 4, 5]
+
+
+async def _turns(count):
+    for _ in range(count):
+        await asyncio.sleep(0)
