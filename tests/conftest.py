@@ -32,7 +32,9 @@ def pytest_runtest_setup(item):
     for mark in item.iter_markers("real"):
         for engine in mark.args:
             if real_engines.address(engine) is None:
-                pytest.skip(f"needs {engine}: scripts/stack starts it, {real_engines.ADDRESSES[engine]} says where it is")
+                pytest.skip(
+                    f"needs {engine}: scripts/stack starts it, {real_engines.ADDRESSES[engine]} says where it is"
+                )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -86,7 +86,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, patience: float = 60.0) -> "Process":
+    def start(self, *, patience: float = 100.0) -> "Process":
         """Start it and wait until it is ready, ``patience`` seconds at most."""
         with self.data.with_suffix(".log").open("ab") as output:
             self.child = subprocess.Popen(
@@ -161,7 +161,7 @@ class Deployed(Process):
     def said(self) -> str:
         return ""
 
-    def start(self, *, patience: float = 60.0) -> "Deployed":
+    def start(self, *, patience: float = 100.0) -> "Deployed":
         self.data.mkdir(parents=True)
         return self
 
