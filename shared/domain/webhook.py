@@ -97,6 +97,8 @@ class WebhookPolicy:
     schedule: Sequence[timedelta] = SCHEDULE
     timeout: timedelta = timedelta(seconds=15)
     """For one try, from the look-up of the name to the end of the answer."""
+    at_once: int = 100
+    """Tries at once in one process, of all webhooks: as many as it may have events under way."""
     in_flight: int = 10
     """Tries of one webhook at once, in one process: a receiver that hangs takes no more of us."""
     disable_after: timedelta = timedelta(days=5)
