@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         of_it.add_argument("--kafka", action="store_true", help=kafka)
         if name != "deploy":
             of_it.add_argument("--write", action="store_true", help=f"then write {PAGE.relative_to(REPOSITORY)}")
+    commands.add_parser(
+        "demo", help="show on what is deployed with --kafka how functions sleep, wake, and are replaced"
+    )
     commands.add_parser("report", help=f"write {PAGE.relative_to(REPOSITORY)} from what was seen last")
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
@@ -129,6 +132,11 @@ def _trial(given: argparse.Namespace) -> bool:
     return not well
 
 
+def _demo(given: argparse.Namespace) -> None:
+    given.kafka = True
+    Trials(usual_layout(), _cluster(), _deployment(given)).demo(given.words)
+
+
 def _report(_: argparse.Namespace) -> None:
     PAGE.write_text(page(kept(usual_layout().results)))
 
@@ -157,6 +165,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "image": _image,
     "deploy": _deploy,
     **dict.fromkeys(("test", "drill", "figures"), _trial),
+    "demo": _demo,
     "report": _report,
     "exec": _exec,
     "kubectl": _kubectl,

@@ -32,7 +32,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     caller = await asyncio.to_thread(deployed.tenant, f"figures-{fresh_id()[:8]}")
     with Providers(caller.tenant, deployed.url) as providers:
         providers.start("--pace", "0.05").enter(caller)
-        talk = _talk(caller)
+        talk = talk_of(caller)
         async with open_ports(inside.settings()) as ports:
             if "wakes" in parts:
                 told["wakes"] = await _wakes(ports, given.rounds)
@@ -73,7 +73,7 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
     return {"scale": scaled, "rollout": rolled, "memory": memory}
 
 
-def _talk(caller: Caller) -> wakes.Talk:
+def talk_of(caller: Caller) -> wakes.Talk:
     caller.users("agent", "customer")
     caller.must("POST", "/v1/users/customer/channels", {"channel": "whatsapp", "identifier": _NUMBER})
     return wakes.Talk(caller, caller.conversation("agent", "customer"))

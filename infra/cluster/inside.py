@@ -24,10 +24,13 @@ def main(parser: argparse.ArgumentParser, trial: Trial) -> None:
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="chat4all-trial-") as folder,
-        Deployed(Path(folder, "data"), host=ENTRY_ADDRESS, settings=settings()).start() as deployed,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        given.result.write_text(json.dumps(runner.run(trial(given, deployed))))
+        deployed = Deployed(Path(folder, "data"), host=ENTRY_ADDRESS, settings=settings()).start()
+        try:
+            given.result.write_text(json.dumps(runner.run(trial(given, deployed))))
+        finally:
+            deployed.stop()
 
 
 def settings() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """docs/reference/cluster-run.md from what was kept."""
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -10,6 +11,7 @@ from infra.cluster.results import Result
 
 PAGE = REPOSITORY / "docs/reference/cluster-run.md"
 _MIB = 2**20
+_WIDTH = 118
 _ORDER = ("accepted", "inbound", "delivered", "kills", "lost", "doubled", "order_breaks", "gaps", "status_regressions")
 
 
@@ -49,15 +51,19 @@ def _flows(title: str) -> Any:
 def _drill(result: Result) -> Iterator[str]:
     told = result.told
     yield from _opening("Pods killed under load", result)
-    yield "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. The load began with"
-    yield "every function at zero. Judged by the checker of the [crash campaigns](crash-campaign.md), from what clients and"
-    yield "providers saw."
+    yield from _text(
+        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. The load began with"
+        " every function at zero. Judged by the checker of the [crash campaigns](crash-campaign.md), from what clients"
+        " and providers saw."
+    )
     yield ""
     yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
     yield ""
-    yield f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}."
-    yield f"What was hit was whole again after {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most;"
-    yield f"everything was at rest {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+    yield from _text(
+        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. What was hit was whole again after"
+        f" {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; everything was at rest"
+        f" {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+    )
 
 
 def _figures(result: Result) -> Iterator[str]:
@@ -123,13 +129,19 @@ def _scale(scale: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterator[str
         ),
     )
     yield ""
-    yield f"`send` had its first pod ready after {scale['first ready']} s and {scale['most']} pods at most; it was at zero"
-    yield f"{scale['to zero']} s after the last request. The new revision was ready after {rollout['ready']} s, and the pods"
-    yield f"of the old one gone after {rollout['old gone']} s."
+    yield from _text(
+        f"`send` had its first pod ready after {scale['first ready']} s, and {scale['most']} pods at most. It was at"
+        f" zero {scale['to zero']} s after the last request. The new revision was ready after {rollout['ready']} s; the"
+        f" pods of the old one were gone after {rollout['old gone']} s."
+    )
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
     return (f"## {title}", "", f"{result.at}, commit {result.commit}.", "")
+
+
+def _text(paragraph: str) -> Iterator[str]:
+    yield from textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

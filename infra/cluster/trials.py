@@ -42,20 +42,22 @@ class Trials:
             ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
             if not some and result.exists():
                 rows = [asdict(row) for row in flows.rows(result.read_text(), left_out)]
-                results.keep(
-                    self._folder,
-                    f"flows-{self._deployment.overlay}",
-                    {"rows": rows, "left out": left_out},
-                    REPOSITORY,
-                )
+                self._keep(f"flows-{self._deployment.overlay}", {"rows": rows, "left out": left_out})
         return ended.returncode == 0
 
     def drill(self, options: Sequence[str]) -> bool:
         """Load while pods are killed. Returns: whether nothing was lost, doubled or out of order."""
-        return not self._inside("drill", options)["findings"]
+        told = self._inside("drill", options)
+        self._keep("drill", told)
+        return not told["findings"]
 
     def figures(self, options: Sequence[str]) -> bool:
-        self._inside("figures", options)
+        self._keep("figures", self._inside("figures", options))
+        return True
+
+    def demo(self, options: Sequence[str]) -> bool:
+        """For people to watch; nothing is kept."""
+        self._inside("demo", options)
         return True
 
     def _inside(self, trial: str, options: Sequence[str]) -> Mapping[str, object]:
@@ -66,8 +68,10 @@ class Trials:
             if ended.returncode != 0:
                 raise ClusterError(f"{trial}: it ended with {ended.returncode}")
             told: Mapping[str, object] = json.loads(result.read_text())
-        results.keep(self._folder, trial, told, REPOSITORY)
         return told
+
+    def _keep(self, trial: str, told: object) -> None:
+        results.keep(self._folder, trial, told, REPOSITORY)
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:

@@ -91,9 +91,9 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent) -> Wa
     """The event, again, to a Service that is at zero."""
     await until_at_zero([service])
     headers, body = event.to_binary()
-    host = {"host": f"{service}.{NAMESPACE}.svc.cluster.local"}
+    host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
     started = time.perf_counter()
-    answer = await client.post("/", headers={**headers, **host}, content=body)
+    answer = await client.post("/", headers=[*headers, host], content=body)
     seconds = time.perf_counter() - started
     memory = max((one.memory for one in pods.processes() if one.function == service), default=0)
     return Wake(service, round(seconds, 2), answer.status_code, memory)
