@@ -64,7 +64,7 @@ async def _until_all_sleep() -> None:
     await until_at_zero([one["metadata"]["name"] for one in services], _ASLEEP)
     rest = sorted({pod.service for pod in await asyncio.to_thread(pods.pods)})
     say(
-        f"{len(services)} functions, all at zero after {time.monotonic() - began:.0f} s; always there: {', '.join(rest)}"
+        f"{len(services)} functions, all at zero after {time.monotonic() - began:.0f} s; still there: {', '.join(rest)}"
     )
 
 
