@@ -20,8 +20,12 @@ _IMAGE = "ghcr.io/chat4all/chat4all"
 _KEY = CONFIGURATION / "chat4all.key"
 _PATIENCE = 300
 _OF_IT = {
-    IN_MEMORY: ("ksvc", "brokers", "triggers", "pingsources"),
+    IN_MEMORY: ("ksvc", "deployments", "brokers", "triggers", "pingsources"),
     KAFKA: ("ksvc", "deployments"),
+}
+_OF_THE_OTHER = {
+    IN_MEMORY: ("deployments", "-l", "app.kubernetes.io/component=dispatcher"),
+    KAFKA: ("brokers,triggers,pingsources", "--all"),
 }
 _ANNOTATE = '[{"op": "add", "path": "/spec/template/metadata/annotations/chat4all.dev~1settings", "value": "%s"}]'
 _ONE_NODE = {
@@ -80,8 +84,7 @@ class Deployment:
             }
             (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
             manifests = self._cluster.kubectl("kustomize", folder)
-        for kind in _OF_IT[IN_MEMORY if self._overlay == KAFKA else KAFKA][1:]:
-            self._cluster.kubectl("-n", NAMESPACE, "delete", kind, "-l", "!serving.knative.dev/service", "--wait=false")
+        self._cluster.kubectl("-n", NAMESPACE, "delete", *_OF_THE_OTHER[self._overlay], "--wait=false")
         self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=manifests)
         self._say("manifests", "applied")
         for kind in _OF_IT[self._overlay]:
