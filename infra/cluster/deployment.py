@@ -27,7 +27,6 @@ _OF_THE_OTHER = {
     IN_MEMORY: ("deployments", "-l", "app.kubernetes.io/component=dispatcher"),
     KAFKA: ("brokers,triggers,pingsources", "--all"),
 }
-_ANNOTATE = '[{"op": "add", "path": "/spec/template/metadata/annotations/chat4all.dev~1settings", "value": "%s"}]'
 _ONE_NODE = {
     "CHAT4ALL_PROVIDER_HOSTS": NODE_ADDRESS,
     "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -47,6 +46,14 @@ asyncio.run(main())
 """
 # Not by a SinkBinding: it waits for the Broker, the Broker for its dead letter sink, and that one for its address.
 _BROKER = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/chat4all"
+
+
+def _annotated(version: str, kind: str, settings: str) -> dict[str, object]:
+    """A patch of kustomize that all of this kind get, in the pods' template."""
+    template = {"metadata": {"annotations": {"chat4all.dev/settings": settings}}}
+    named = {"apiVersion": version, "kind": kind, "metadata": {"name": "any"}}
+    target = {"group": version.rpartition("/")[0], "kind": kind}
+    return {"target": target, "patch": json.dumps({**named, "spec": {"template": template}})}
 
 
 class Deployment:
@@ -78,8 +85,8 @@ class Deployment:
                 "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
                 # Pods read settings when they start: others make a new revision.
                 "patches": [
-                    {"target": {"group": "serving.knative.dev", "kind": "Service"}, "patch": _ANNOTATE % version},
-                    {"target": {"kind": "Deployment"}, "patch": _ANNOTATE % version},
+                    _annotated("serving.knative.dev/v1", "Service", version),
+                    _annotated("apps/v1", "Deployment", version),
                 ],
             }
             (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))

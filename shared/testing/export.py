@@ -95,27 +95,30 @@ async def _openapi() -> dict[str, Any]:
 
 def entry() -> str:
     """
-    The HTTPRoute of the public host: each path to the Knative Service, or Deployment, whose function serves it.
+    The HTTPRoutes of the public host, one for each function: its paths to its Knative Service, or its Deployment.
 
-    Paths that have parameters are regular expressions, which the Gateway API leaves to implementations.
+    One route for all would have more rules than the Gateway API takes. Paths that have parameters are regular
+    expressions, which it leaves to implementations.
     """
     deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
-    rules = []
-    for function, routes in asyncio.run(_routes()).items():
-        matches = [_path_match(path, method) for path, method in routes]
+    routes = []
+    for function, paths in asyncio.run(_routes()).items():
+        matches = [_path_match(path, method) for path, method in paths]
         if function in deployments:
             sockets = [_path_match(SOCKET, None)] if function == "realtime" else []
-            rules.append({"matches": [*sockets, *matches], "backendRefs": [{"name": function, "port": 80}]})
+            rule = {"matches": [*sockets, *matches], "backendRefs": [{"name": function, "port": 80}]}
         else:
             rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
-            rules.append({"matches": matches, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]})
-    route = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "chat4all"},
-        "spec": {"parentRefs": [{"name": "chat4all"}], "rules": rules},
-    }
-    return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump(route, sort_keys=False, width=118)}"
+            rule = {"matches": matches, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]}
+        routes.append(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "HTTPRoute",
+                "metadata": {"name": function},
+                "spec": {"parentRefs": [{"name": "chat4all"}], "rules": [rule]},
+            }
+        )
+    return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump_all(routes, sort_keys=False, width=118)}"
 
 
 async def _routes() -> dict[str, list[tuple[str, str | None]]]:
