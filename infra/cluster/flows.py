@@ -29,7 +29,7 @@ ONE_PROCESS: Mapping[str, str] = {
     "operations::test_health_says_what_it_depends_on": _NOT_AT_THE_ENTRY,
     "operations::test_metrics_move": _NOT_AT_THE_ENTRY,
     "operations::test_the_documentation_is_served": _NOT_AT_THE_ENTRY,
-    "tenant_walk::test_nobody_gets_in_without_a_token[GET-/v1/triggers]": _NOT_AT_THE_ENTRY,
+    "tenant_walk::test_nobody_gets_in_without_a_token[knative-GET-/v1/triggers]": _NOT_AT_THE_ENTRY,
     "operations::test_the_simulators_are_there": "simulators are served on loopback only",
 }
 """Why a test cannot run on any cluster."""
