@@ -5,7 +5,6 @@ Flow tests are written in these words. Nothing here knows what is behind the HTT
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -21,11 +20,16 @@ from shared.adapters.local.clock import RandomIds
 from shared.runtime.platform import create_tenant
 from shared.settings import PREFIX, READ_ELSEWHERE, load_settings
 from shared.testing.platform import UNLIMITED, free_port, plain_environment
+from shared.testing.real_engines import deployed_url, own_address
 
 T = TypeVar("T")
 
 CANARY = "kanarienvogel"
 """In every text, name and secret of the flow tests, so that it can be looked for where it must not be."""
+
+
+_PATIENCE = 4 if deployed_url() else 1
+"""Functions that are at zero start first."""
 
 
 def fresh_id() -> str:
@@ -42,9 +46,10 @@ def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
     What ``look`` finds, once it is anything true.
 
     Raises:
-        AssertionError: it is not after ``within`` seconds; what ``look`` asserted at last is its cause.
+        AssertionError: it is not after ``within`` seconds, or some times as many on a cluster; what ``look`` asserted
+            at last is its cause.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + within * _PATIENCE
     while True:
         why: AssertionError | None = None
         try:
@@ -147,10 +152,11 @@ class Deployed(Process):
 
     @property
     def log(self) -> Path:
-        """What the functions' pods that are still there have said, without the kubelet's stamps."""
+        """What the platform's pods that are still there have said, without the kubelet's stamps."""
         lines = [
             line.split(" ", 3)[3]
-            for file in sorted(self.pods.glob("chat4all_*/user-container/*.log"))
+            for file in sorted(self.pods.glob("chat4all_*/*/*.log"))
+            if file.parent.name in ("user-container", "realtime", "dispatcher")
             for line in file.read_text(encoding="utf-8").splitlines()
         ]
         collected = self.data.with_suffix(".jsonl")
@@ -257,15 +263,6 @@ class Caller:
         return status
 
 
-def _own_address(url: str) -> str:
-    """The address of this machine that whoever is at ``url`` can call back; nothing is sent."""
-    parts = httpx.URL(url)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((parts.host, parts.port or 80))
-        address: str = probe.getsockname()[0]
-    return address
-
-
 @dataclass
 class Providers:
     """Simulated providers as a process of their own, for one tenant. Leaving the context ends it."""
@@ -286,7 +283,7 @@ class Providers:
             self.child.communicate()
 
     def start(self, *options: str) -> "Providers":
-        self.host = _own_address(self.platform)
+        self.host = own_address(self.platform)
         command = [
             sys.executable, "-m", "shared.simulators", "--host", self.host, "--port", "0", "--tenant", self.tenant,
             "--callback-base", self.platform, *options,
