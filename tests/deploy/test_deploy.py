@@ -116,6 +116,13 @@ def test_a_missing_secret_is_said_before_anything_is_applied(
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
+def test_a_secret_that_the_overlay_brings_along_is_not_missed(ready: FakeCluster) -> None:
+    ready.answers("secret", by=[""])
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all-1a", "namespace": "chat4all"}}
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, secret])])
+    assert run("production", "--image", DIGEST) == 0
+
+
 def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     ready.answers("apply", by=[""], code=1, stderr='namespaces "chat4all" is forbidden')
     assert run("production", "--image", DIGEST) == 1
