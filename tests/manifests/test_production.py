@@ -285,6 +285,12 @@ def test_the_gateway_s_replicas_belong_to_its_autoscaler() -> None:
     assert "replicas" not in gateway["spec"], "each apply would set it back"
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == gateway["metadata"]["name"]
     assert autoscaler["spec"]["minReplicas"] >= 3
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    used = next(one["resource"] for one in autoscaler["spec"]["metrics"] if one["resource"]["name"] == "memory")
+    mib = int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+    sockets = (mib * used["target"]["averageUtilization"] / 100 - 163) * 1024 / 21.9
+    assert sockets > 10_000, "an empty gateway would already be too full"
+    assert sockets * autoscaler["spec"]["maxReplicas"] > 1_000_000
     budgets = {one["metadata"]["name"] for one in of_kind("PodDisruptionBudget")}
     assert "realtime" in budgets
 
