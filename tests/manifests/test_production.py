@@ -8,6 +8,8 @@ import ast
 import asyncio
 import inspect
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from ipaddress import ip_network
@@ -283,6 +285,12 @@ def test_the_gateway_s_replicas_belong_to_its_autoscaler() -> None:
     assert "replicas" not in gateway["spec"], "each apply would set it back"
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == gateway["metadata"]["name"]
     assert autoscaler["spec"]["minReplicas"] >= 3
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    used = next(one["resource"] for one in autoscaler["spec"]["metrics"] if one["resource"]["name"] == "memory")
+    mib = int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+    sockets = (mib * used["target"]["averageUtilization"] / 100 - 163) * 1024 / 21.9
+    assert sockets > 10_000, "an empty gateway would already be too full"
+    assert sockets * autoscaler["spec"]["maxReplicas"] > 1_000_000
     budgets = {one["metadata"]["name"] for one in of_kind("PodDisruptionBudget")}
     assert "realtime" in budgets
 
@@ -315,6 +323,35 @@ def test_nothing_here_is_left_over() -> None:
     text = (FOLDER / "kustomization.yaml").read_text()
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
     assert {name for name in there if name not in text} == {"kustomization.yaml", "secret.env.example"}
+
+
+GUIDE = (ROOT / "docs/guides/production.md").read_text()
+
+
+def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
+    """What it shows, with this repository as a folder beside it, makes what it promises."""
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL) if "secretGenerator" in block)
+    for folder in ("knative", "infra/overlays"):
+        shutil.copytree(ROOT / folder, tmp_path / "chat4all" / folder)
+    (tmp_path / "kustomization.yaml").write_text(shown)
+    (tmp_path / "secret.env").write_text("CHAT4ALL_SECRET_KEY=filled-in\n")
+    made = manifests(tmp_path)
+    (told,) = (one for one in made if one["kind"] == "ConfigMap" and "CHAT4ALL_MODE" in one["data"])
+    (secret,) = (one for one in made if one["kind"] == "Secret")
+    assert told["data"]["CHAT4ALL_PUBLIC_URL"] == "https://chat.acme.example"
+    for one in made:
+        if one["apiVersion"] == "serving.knative.dev/v1":
+            (container,) = one["spec"]["template"]["spec"]["containers"]
+            assert container["envFrom"] == [
+                {"configMapRef": {"name": told["metadata"]["name"]}},
+                {"secretRef": {"name": secret["metadata"]["name"]}},
+            ]
+            assert container["image"].endswith(":1.4")
+
+
+def test_the_guide_counts_right() -> None:
+    assert f"{len(read().services)} functions are Knative Services" in GUIDE
+    assert GUIDE.count(f"{len(read().triggers)} Triggers") == 3
 
 
 def test_these_tests_know_every_port() -> None:
