@@ -115,7 +115,7 @@ class Process:
         if self.child is None:
             return 0
         self.child.terminate()
-        return self.child.wait(30)
+        return self.child.wait(100)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it runs afterwards."""
