@@ -39,7 +39,7 @@ from shared.domain.errors import (
 )
 from shared.domain.rate_limit import admit
 from shared.http.authenticator import Authenticator
-from shared.http.live_socket import EXTENSION, SLOW, LiveSocket
+from shared.http.live_socket import EXTENSION, PING, SLOW, LiveSocket
 from shared.http.middleware import header, send_problem, with_headers
 from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission
@@ -64,7 +64,7 @@ class SocketWire:
 
     def ping(self, frame: Outgoing) -> bool:
         """Ours for code in a page, WebSocket's own for libraries: an answer to either will do."""
-        return self._socket.write(frame.text_frame) and self._socket.ping()
+        return self._socket.write(frame.text_frame + PING)
 
     async def drained(self) -> None:
         await self._socket.writable.wait()

@@ -35,7 +35,8 @@ def text_frame(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
-_PING = Frame(Opcode.PING, b"").serialize(mask=False)
+PING = Frame(Opcode.PING, b"").serialize(mask=False)
+"""WebSocket's own ping, which libraries and browsers answer by themselves."""
 
 
 class LiveSocket(WebSocketsSansIOProtocol):
@@ -89,10 +90,6 @@ class LiveSocket(WebSocketsSansIOProtocol):
                 return False
         self.transport.write(frame)
         return True
-
-    def ping(self) -> bool:
-        """WebSocket's own ping, which libraries and browsers answer by themselves."""
-        return self.write(_PING)
 
     def end(self, code: int, reason: str) -> None:
         """Close the socket; whoever does not answer the close frame is cut off."""

@@ -1,6 +1,7 @@
 """The hub and the wires of one gateway, where time, a store that is away or a reader that stalls matter (A12, A13)."""
 
 import asyncio
+from collections import Counter
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,7 @@ from shared.http.rate_limit import Limits as RateLimits
 from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
 from shared.ports import Ports
+from shared.ports.tables import Table
 from shared.repositories.clients import Clients
 from shared.repositories.users import Users
 from shared.testing.api import FastHasher
@@ -45,7 +47,8 @@ LIMITS = Limits(heartbeat=10_000, patience=0)
 class House:
     def __init__(self) -> None:
         self.clock, self.away = SettableClock(), False
-        self.tables = MemoryTables(self.clock, fault=lambda *_: Fault.UNREACHED if self.away else None)
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.tables = MemoryTables(self.clock, fault=self.ask)
         nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Ports))
         log = MemoryRecordLog()
         used = {
@@ -61,6 +64,10 @@ class House:
         self.ports = Ports(**nothing | used)
         self.realtime = new_realtime(self.ports)
         self.hub = Hub(self.realtime, LIMITS)
+
+    def ask(self, method: str, table: Table) -> Fault | None:
+        self.asked[method, table.name] += 1
+        return Fault.UNREACHED if self.away else None
 
     async def admission(self) -> Admission:
         now = self.clock.now()
@@ -117,6 +124,41 @@ async def test_only_who_could_answer_a_ping_is_cut_for_silence(house, answers, c
     await house.hub.open(await house.admission(), wire)
     await house.heartbeats(4)
     assert (wire.code, wire.pings >= 2) == (code, True)
+
+
+async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_many_they_are(house):
+    admission = await house.admission()
+    for _ in range(5):
+        await house.hub.open(admission, Wire(answers=False))
+    house.asked.clear()
+    await house.heartbeats(8)
+    assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
+
+
+async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minute(house):
+    told, untold = Wire(answers=False), Wire(answers=False)
+    admission = await house.admission()
+    session = await house.hub.open(admission, told)
+    await house.ports.fan_out.publish(session.person.subject, b'{"type":"erased"}')
+    await asyncio.sleep(0.05)
+    assert told.code == 4401
+    await house.hub.close(session)
+    await house.hub.open(admission, untold)
+    await Users(house.tables, house.clock).bury(TENANT, USER)
+    await house.heartbeats(3)
+    assert untold.code == 4401
+
+
+async def test_a_client_that_is_switched_off_is_gone_from_all_its_sockets_within_seconds(house):
+    wires = [Wire(answers=False) for _ in range(5)]
+    admission = await house.admission()
+    for wire in wires:
+        await house.hub.open(admission, wire)
+    await Clients(house.tables, house.clock, FastHasher()).ensure(TENANT, "c", "another secret")
+    for _ in range(4):  # 3.6 s
+        house.hub._ticks += 1
+        await house.hub.turn()
+    assert {wire.code for wire in wires} == {4401}
 
 
 async def test_a_stream_answers_no_ping():
