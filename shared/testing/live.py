@@ -130,7 +130,7 @@ class Process:
 
     def client(self) -> httpx.Client:
         """One that knows the address and nothing else; closed with the platform."""
-        return self.clients.enter_context(httpx.Client(base_url=self.url, timeout=30))
+        return self.clients.enter_context(httpx.Client(base_url=self.url, timeout=30 * _PATIENCE))
 
     def login(self, client_id: str, client_secret: str, *, tenant: str) -> "Caller":
         http = self.client()
