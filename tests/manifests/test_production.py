@@ -104,9 +104,13 @@ def needs(deployed: str) -> set[str]:
 
 
 def labels(deployed: str) -> dict[str, str]:
-    if deployed == "realtime":
-        return {"app.kubernetes.io/component": "realtime"}
-    return {"serving.knative.dev/service": deployed}
+    (pod,) = (
+        one["spec"]["template"]["metadata"]
+        for one in rendered()
+        if one["metadata"]["name"] == deployed and "template" in one["spec"]
+    )
+    given = {} if deployed == "realtime" else {"serving.knative.dev/service": deployed}  # by Knative itself
+    return given | dict(pod["labels"])
 
 
 def selects(selector: dict[str, Any], given: dict[str, str]) -> bool:
@@ -146,6 +150,7 @@ def test_a_function_may_speak_to_what_its_code_needs_and_to_nothing_else(deploye
 def test_a_function_that_is_new_is_seen_by_these_tests() -> None:
     deployed = {one["metadata"]["name"] for one in rendered() if one["apiVersion"] == "serving.knative.dev/v1"}
     assert deployed | {"realtime"} == set(RUN)
+    assert {one: labels(one)["app.kubernetes.io/component"] for one in RUN} == RUN
     assert {needs(one).issuperset({"the internet"}) for one in RUN} == {True, False}
 
 
