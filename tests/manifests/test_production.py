@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import functions
 from infra.manifests.kustomize import Manifest, manifests
 from shared import settings
 from shared.domain import outbound_address
+from shared.http.authenticator import Authenticator
+from shared.http.rate_limit import Limits, RateLimiter
 from shared.runtime.functions import folder_of, names, new
 from shared.runtime.wiring import read
 from shared.testing.memory_ports import open_memory
@@ -39,9 +42,11 @@ FLOWS = {
     "cache": "redis",
     "fan_out": "nats",
 }
-"""The namespace that an adapter of a port speaks to. Of every process: all that open_servers opens at the start."""
+"""The namespace that an adapter of a port speaks to."""
 
-ALWAYS = {"kube-system", "cassandra", "kafka", "redis", "nats", "monitoring"}
+ALWAYS = {"kube-system", "cassandra", "kafka", "monitoring"}
+"""Every process asks for names, tells of its spans, and waits at its start for Cassandra and for its topic."""
+
 CALLS = {"post", "connect", "send_message", "send_file"}
 """Methods of webhook senders and channels that dial a stranger."""
 
@@ -75,7 +80,11 @@ def ports_of() -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         async with open_memory({}) as ports:
             for name in names():
-                new(name, Noting(ports, found.setdefault(name, set())))  # type: ignore[arg-type]
+                noting: Any = Noting(ports, found.setdefault(name, set()))
+                new(name, noting)
+                if find_spec(f"functions.{folder_of(name)}.http"):
+                    Authenticator.of(noting)
+                    RateLimiter.of(noting, Limits.of(requests_per_minute=1, messages_per_minute=1, trusted_proxies=""))
         return found
 
     return asyncio.run(build())
@@ -95,9 +104,13 @@ def needs(deployed: str) -> set[str]:
 
 
 def labels(deployed: str) -> dict[str, str]:
-    if deployed == "realtime":
-        return {"app.kubernetes.io/component": "realtime"}
-    return {"serving.knative.dev/service": deployed}
+    (pod,) = (
+        one["spec"]["template"]["metadata"]
+        for one in rendered()
+        if one["metadata"]["name"] == deployed and "template" in one["spec"]
+    )
+    given = {} if deployed == "realtime" else {"serving.knative.dev/service": deployed}  # by Knative itself
+    return given | dict(pod["labels"])
 
 
 def selects(selector: dict[str, Any], given: dict[str, str]) -> bool:
@@ -137,6 +150,7 @@ def test_a_function_may_speak_to_what_its_code_needs_and_to_nothing_else(deploye
 def test_a_function_that_is_new_is_seen_by_these_tests() -> None:
     deployed = {one["metadata"]["name"] for one in rendered() if one["apiVersion"] == "serving.knative.dev/v1"}
     assert deployed | {"realtime"} == set(RUN)
+    assert {one: labels(one)["app.kubernetes.io/component"] for one in RUN} == RUN
     assert {needs(one).issuperset({"the internet"}) for one in RUN} == {True, False}
 
 
@@ -218,7 +232,9 @@ def test_functions_are_told_addresses_that_they_may_speak_to(variable: str) -> N
     _, namespace, *rest = (url.hostname or "").split(".")
     assert rest == ["svc", "cluster", "local"]
     port = {"K_SINK": 8080, "CHAT4ALL_CASSANDRA_CONTACT_POINTS": 9042}.get(variable, url.port)  # K_SINK: the pod's own
-    allowed = {(name_of(peer), one["port"]) for peer, rule in peers("verify-upload", "Egress") for one in rule["ports"]}
+    allowed = {
+        (name_of(peer), one["port"]) for name in RUN for peer, rule in peers(name, "Egress") for one in rule["ports"]
+    }
     assert (namespace, port) in allowed
 
 
