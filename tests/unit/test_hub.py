@@ -15,6 +15,7 @@ from functions.realtime import stream as streams
 from functions.realtime.coalescing import Coalescing
 from functions.realtime.func import new as new_realtime
 from functions.realtime.gate import Gate, same_origin
+from functions.realtime.gateway import Gateway
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import Limits
@@ -29,7 +30,7 @@ from shared.domain.errors import Unauthenticated, Unavailable
 from shared.domain.identity import User
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
-from shared.http.live_socket import LiveSocket
+from shared.http.live_socket import EXTENSION, LiveSocket
 from shared.http.rate_limit import Limits as RateLimits
 from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
@@ -296,7 +297,7 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
         with pytest.raises(Unauthenticated):
             await tickets.redeem(await tickets.issue(admission, page), origin, by_get=by_get)
     limiter = RateLimiter.of(house.ports, RateLimits())
-    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, frozenset())
+    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, Limits())
     for kind, admitted in (("http", True), ("websocket", False)):
         ticket = await tickets.issue(admission, page)
         scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode(), "state": {}}
@@ -304,6 +305,41 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
             assert (await gate.admission(scope) == admission) is admitted
         except Unauthenticated:
             assert not admitted
+
+
+async def test_so_many_sockets_of_an_address_may_be_open_before_they_say_whose_they_are(house):
+    """Whatever is allowed by the minute (E11)."""
+    limiter = RateLimiter.of(house.ports, RateLimits())
+    gateway = Gateway(house.realtime, Authenticator.of(house.ports), limiter, Limits(unproven=2))
+
+    class Visitor:
+        def __init__(self, address):
+            self.says, self.told = asyncio.Queue(), []
+            self.says.put_nowait({"type": "websocket.connect"})
+            scope = {
+                "type": "websocket",
+                "path": "/ws",
+                "headers": [],
+                "query_string": b"",
+                "client": (address, 1),
+                "extensions": {EXTENSION: None},
+            }
+            self.task = asyncio.create_task(gateway(scope, self.says.get, self.hear))
+
+        async def hear(self, message):
+            self.told.append((message["type"], message.get("status")))
+
+    async def told(*visitors):
+        await asyncio.sleep(0.02)
+        return [visitor.told[0] for visitor in visitors]
+
+    accepted, refused = ("websocket.accept", None), ("websocket.http.response.start", 429)
+    visitors = [Visitor("203.0.113.1") for _ in range(3)]
+    assert await told(*visitors) == [accepted, accepted, refused]
+    assert await told(Visitor("203.0.113.2")) == [accepted]
+    visitors[0].says.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await visitors[0].task
+    assert await told(Visitor("203.0.113.1")) == [accepted]
 
 
 def test_pongs_go_the_bounded_way():
