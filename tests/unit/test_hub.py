@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -136,7 +137,7 @@ async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_ma
     assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
 
 
-async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minute(house):
+async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):
     told, untold = Wire(answers=False), Wire(answers=False)
     admission = await house.admission()
     session = await house.hub.open(admission, told)
@@ -148,6 +149,36 @@ async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minut
     await Users(house.tables, house.clock).bury(TENANT, USER)
     await house.heartbeats(3)
     assert untold.code == 4401
+
+
+async def test_who_was_erased_opens_nothing_by_what_was_issued_before(house):
+    """A ticket, or a token that is remembered: nobody tells of the erasure a second time."""
+    admission = await house.admission()
+    ticket = await house.realtime.tickets.issue(admission, None)
+    session = await house.hub.open(admission, Wire(answers=False))
+    await Users(house.tables, house.clock).bury(TENANT, USER)
+    await house.ports.fan_out.publish(session.person.subject, b'{"type":"erased"}')
+    await asyncio.sleep(0.05)
+    for again in (admission, await house.realtime.tickets.redeem(ticket, None)):
+        with pytest.raises(Unauthenticated):
+            await house.hub.open(again, Wire(answers=False))
+    assert session.person.sessions <= {session}
+
+
+async def test_an_interruption_has_users_looked_after_by_and_by_and_whom_it_failed_for_again(house):
+    """All at once they would hold up pings, expiry and revocation."""
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    house.asked.clear()
+    house.hub._ticks, house.hub._losses = 1, -1
+    await house.hub.turn()
+    assert not house.asked["get", "users"], "its socket has the slot 0"
+    house.away, house.hub._ticks = True, 28
+    with suppress(Unavailable):
+        await house.hub.turn()
+    house.away = False
+    house.asked.clear()
+    await house.heartbeats(1)
+    assert house.asked["get", "users"] == 1
 
 
 async def test_a_client_that_is_switched_off_is_gone_from_all_its_sockets_within_seconds(house):
