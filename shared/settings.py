@@ -9,6 +9,7 @@ import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
@@ -59,6 +60,24 @@ def _networks(text: str) -> str:
     for part in filter(None, map(str.strip, text.split(","))):
         ip_network(part)
     return text
+
+
+def _at(*schemes: str) -> AfterValidator:
+    """URLs, comma-separated. What is wrong is said without quoting any: they may hold passwords."""
+
+    def check(text: str) -> str:
+        for url in map(str.strip, text.split(",")):
+            try:
+                parts = urlsplit(url)
+                known = parts.scheme in schemes and bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+                _ = parts.port
+            except ValueError:
+                known = False
+            if not known:
+                raise ValueError(f"it must be {' or '.join(schemes)}://host:port")
+        return text
+
+    return AfterValidator(check)
 
 
 def _schedule(text: str) -> str:
@@ -195,10 +214,10 @@ class Settings(BaseSettings):
     cassandra_datacenter: str | None = Field(None, description="Whose nodes are asked (default: that of the first)")
     cassandra_username: str | None = Field(None, description="Who asks Cassandra")
     cassandra_password: SecretStr | None = Field(None, description="Who asks Cassandra")
-    redis_url: str = Field(
+    redis_url: Annotated[str, _at("redis", "rediss", "unix")] = Field(
         "redis://127.0.0.1:6379/0", repr=False, description="Mode servers: Redis; may be away without harm"
     )
-    nats_url: str = Field(
+    nats_url: Annotated[str, _at("nats", "tls", "ws", "wss")] = Field(
         "nats://127.0.0.1:4222", repr=False, description="Mode servers: NATS, comma-separated; may be away for a while"
     )
     failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")

@@ -100,6 +100,13 @@ class NatsFanOut:
         """Returns at once: a NATS that is down is waited for, for ever, while everything else goes on."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
+            self._connecting.add_done_callback(self._tried)
+
+    def _tried(self, connecting: asyncio.Task[None]) -> None:
+        """Whatever is down is waited for in there; what ends by an error is tried again by who uses it next."""
+        if not connecting.cancelled() and (error := connecting.exception()) is not None:
+            self._connecting, self._client = None, Client()
+            log.error("cannot connect to NATS; frames wait", why=type(error).__name__)
 
     async def connected(self) -> None:
         """Wait until NATS was there for the first time."""
@@ -126,9 +133,8 @@ class NatsFanOut:
         self._closing = True
         if self._connecting is not None:
             self._connecting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._connecting
-        await self._client.close()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+            await self._client.close()
 
     async def publish(self, subject: str, frame: bytes) -> None:
         await self.start()
@@ -199,7 +205,7 @@ class NatsFanOut:
                         await heard.subscription.unsubscribe()
 
     async def _connect(self) -> None:
-        log.info("connecting to NATS", servers=self._servers)
+        log.info("connecting to NATS")  # not where: an address may hold a password
         await self._client.connect(
             self._servers,
             name="chat4all",

@@ -1,0 +1,39 @@
+"""What the environment says wrong stops the start with one line, and shows no secret (E8)."""
+
+import pytest
+
+from shared.settings import SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "nats://user:hidden@host:notaport"),
+        ("NATS_URL", "nats://host:4222, nats://"),
+        ("NATS_URL", ""),
+        ("NATS_URL", "nats://user:hid/den@host:4222"),
+        ("REDIS_URL", "redis:localhost"),
+        ("REDIS_URL", "http://host:6379"),
+        ("REDIS_URL", "redis://:hidden@host:65536/0"),
+    ],
+)
+def test_an_address_that_cannot_be_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CHAT4ALL_{name}", value)
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert f"CHAT4ALL_{name}" in str(stopped.value)
+    assert "hid" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "nats://one:4222,tls://user:secret@two"),
+        ("REDIS_URL", "rediss://user:secret@host:6379/1"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("REDIS_URL", "redis://[::1]:6379/0?protocol=3"),
+    ],
+)
+def test_an_address_that_may_be_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CHAT4ALL_{name}", value)
+    assert getattr(load_settings(), name.lower()) == value
