@@ -10,7 +10,7 @@ What waits here is a hint: each has its entry on the due list, so that a process
 costs time and nothing else.
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from typing import TypeVar
 
@@ -19,18 +19,20 @@ from events import Event, WebhookRequested
 K = TypeVar("K", bound=Hashable)
 Lane = tuple[str, str]
 """Tenant and webhook_id."""
-_MOST_WAITING = 1000  # in one lane
+MOST_WAITING = 2000
+"""Of all lanes; whoever ends a try looks through them."""
 
 
 class Lanes:
     """``places``: tries at once, of all; ``of_one``: of one webhook."""
 
-    def __init__(self, places: int, of_one: int) -> None:
-        self._free, self._of_one = places, of_one
+    def __init__(self, places: int, of_one: int, *, most_waiting: int = MOST_WAITING) -> None:
+        self._free, self._of_one, self._most_waiting = places, of_one, most_waiting
         self._tenants: Counter[str] = Counter()
         self._lanes: Counter[Lane] = Counter()
-        self._waiting: OrderedDict[Lane, deque[Event[WebhookRequested]]] = OrderedDict()
-        """Whoever had a turn goes to the end."""
+        self._waiting: OrderedDict[Lane, dict[str, Event[WebhookRequested]]] = OrderedDict()
+        """By delivery_id, in the order in which they came; whichever lane had a turn goes to the end."""
+        self._count = 0
 
     def enter(self, lane: Lane) -> bool:
         """Begin a try, if there is a place for it."""
@@ -48,18 +50,33 @@ class Lanes:
         _less(self._lanes, lane)
 
     def wait(self, lane: Lane, event: Event[WebhookRequested]) -> None:
-        """Have the event's delivery taken by whoever ends a try; the one that waited longest gives way."""
-        self._waiting.setdefault(lane, deque(maxlen=_MOST_WAITING)).append(event)
+        """
+        Have the event's delivery taken by whoever ends a try; a newer wake-up of it takes its place. When too many
+        wait, the one that waited longest where most do gives way.
+        """
+        waiting = self._waiting.setdefault(lane, {})
+        if event.data.delivery_id not in waiting:
+            self._count += 1
+        waiting[event.data.delivery_id] = event
+        if self._count > self._most_waiting:
+            self._take(max(self._waiting, key=lambda one: len(self._waiting[one])))
 
     def next(self) -> Event[WebhookRequested] | None:
         """What waited longest where there is a place now; the webhooks that have one take turns."""
         lane = next((lane for lane in self._waiting if self._has_room(lane)), None)
         if lane is None:
             return None
-        waiting = self._waiting.pop(lane)
-        event = waiting.popleft()
-        if waiting:
-            self._waiting[lane] = waiting
+        event = self._take(lane)
+        if lane in self._waiting:
+            self._waiting.move_to_end(lane)
+        return event
+
+    def _take(self, lane: Lane) -> Event[WebhookRequested]:
+        waiting = self._waiting[lane]
+        event = waiting.pop(next(iter(waiting)))
+        self._count -= 1
+        if not waiting:
+            del self._waiting[lane]
         return event
 
     def _has_room(self, lane: Lane) -> bool:

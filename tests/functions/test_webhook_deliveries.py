@@ -395,6 +395,30 @@ def test_lanes_forget_who_has_nothing_under_way():
     assert (lanes._tenants, lanes._lanes, lanes._waiting) == ({}, {}, {})
 
 
+def test_what_is_woken_again_waits_once():
+    lanes, lane = Lanes(2, 1), ("acme", "w")
+    first, again = (an_event(WebhookRequested(webhook_id="w", delivery_id="d", wake=wake)) for wake in ("1", "2"))
+    lanes.wait(lane, first)
+    lanes.wait(lane, again)
+    assert [lanes.next(), lanes.next()] == [again, None]
+
+
+def test_so_many_wait_of_all_webhooks_and_whoever_has_most_gives_way():
+    lanes = Lanes(2, 1, most_waiting=4)
+
+    def wait(webhook_id, delivery_id):
+        event = an_event(WebhookRequested(webhook_id=webhook_id, delivery_id=delivery_id))
+        lanes.wait(("acme", webhook_id), event)
+
+    for n in range(6):
+        wait("many", str(n))
+    for name in ("few", "other"):
+        wait(name, name)
+    left = {event.data.delivery_id for event in iter(lanes.next, None)}
+    assert left == {"4", "5", "few", "other"}
+    assert not lanes._waiting
+
+
 def test_what_waits_takes_turns_by_webhook():
     lanes = Lanes(2, 1)
     wakes = {
