@@ -8,7 +8,9 @@ embedded mode.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 
 from prometheus_client.core import GaugeMetricFamily
 
@@ -94,6 +96,18 @@ class PartitionRunner:
         return gauges(self.standings())
 
 
+def fingerprint(filters: Iterable[Mapping[str, str]]) -> str:
+    """
+    Eight digits that change with the filters, and not with their order.
+
+    >>> a, b = {"type": "a"}, {"type": "b", "channel": "whatsapp"}
+    >>> fingerprint([a, b]) == fingerprint([b, a]), fingerprint([a, b]) == fingerprint([a])
+    (True, False)
+    """
+    told = sorted(json.dumps(one, sort_keys=True) for one in map(dict, filters))
+    return blake2b("\n".join(told).encode(), digest_size=4).hexdigest()
+
+
 class _Calls:
     """One Trigger of a group, and the room that it has for events."""
 
@@ -159,6 +173,9 @@ class _Group:
         self._committing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        # Members with other filters pass over, and commit, what only these want: who looks for that finds it here.
+        filters = fingerprint(one.trigger.filter for one in self._calls)
+        log.info("joins the group of a service", service=self.service, triggers=len(self._calls), filters=filters)
         await self._member.join(self._let_go)
         self._following = asyncio.create_task(self._follow(), name=f"follow {self.service}")
 

@@ -1,11 +1,14 @@
 """Several Triggers of one service: one group, one reader, each with its own way of calling (E1, E6; ADR 29)."""
 
 import asyncio
+import io
+import json
 
 import pytest
 
 from events import CloudEvent
 from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.observability.log import write_to
 from shared.runtime.partition_runner import PartitionRunner
 from shared.runtime.subscriber import Answer, Headers
 from shared.runtime.trigger_runner import Pace
@@ -127,3 +130,15 @@ async def test_who_gets_a_partition_back_goes_on_after_a_defect(log: GroupedLog)
     await asyncio.sleep(5)
     assert defective.ids == ["2"]
     await first.stop()
+
+
+async def test_processes_that_differ_in_their_triggers_can_be_told_by_their_lines(log: GroupedLog) -> None:
+    """While both run, one passes over what only the other wants (ADR 29)."""
+    written = io.StringIO()
+    write_to(written)
+    for triggers in ([EVERY], [EVERY, WHATSAPP], [WHATSAPP, EVERY]):
+        await (await started(log, Scripted(), *triggers)).stop()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    joined = [line for line in lines if line["message"] == "joins the group of a service"]
+    assert [(line["service"], line["triggers"]) for line in joined] == [("f", 1), ("f", 2), ("f", 2)]
+    assert joined[0]["filters"] != joined[1]["filters"] == joined[2]["filters"]
