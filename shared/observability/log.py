@@ -23,6 +23,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import BasePowertoolsFormatter
 
 SERVICE = "chat4all"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _NOTHING: Mapping[str, Any] = {}
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("chat4all_log_fields", default=_NOTHING)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from shared.observability.log import SERVICE, log
+from shared.observability.log import LEVELS, SERVICE, log
 from shared.ports import Ports
 from shared.runtime.functions import new
 from shared.runtime.host import FunctionHost
@@ -24,7 +24,19 @@ from shared.runtime.wiring_error import WiringError
 OpenPorts = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Ports]]
 """Adapters by what the environment says; they are closed on leaving."""
 
-FUNCTION = "CHAT4ALL_FUNCTION"
+FUNCTION, LOG_LEVEL = "CHAT4ALL_FUNCTION", "CHAT4ALL_LOG_LEVEL"
+
+
+def _log_from(level: str | None) -> None:
+    """
+    Raises:
+        StartError: it is none.
+    """
+    if level is None:
+        return
+    if level not in LEVELS:
+        raise StartError(f"{LOG_LEVEL} is none of {', '.join(LEVELS)}", NOT_STARTED)
+    log.setLevel(level)
 
 
 class FunctionService:
@@ -98,6 +110,7 @@ class FunctionService:
     async def _live(self, cfg: Mapping[str, str]) -> None:
         name = cfg.get(FUNCTION, "")
         try:
+            _log_from(cfg.get(LOG_LEVEL))
             async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
                 function = new(name, ports)
                 self._name = name
