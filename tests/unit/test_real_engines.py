@@ -22,6 +22,9 @@ def test_that_decides_by_itself(): pytest.skip("not today")
 @pytest.mark.engines
 def test_that_starts_servers(): pass
 
+@pytest.mark.real()
+def test_that_is_known_to_fail(): pytest.xfail("issue 1")
+
 def test_of_no_engine(): pytest.skip("no Node")
 """
 
@@ -38,7 +41,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 def test_tests_of_real_engines_skip_where_there_are_none(suite, monkeypatch):
     monkeypatch.delenv("CHAT4ALL_REAL_ENGINES", raising=False)
 
-    suite.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(skipped=4)
+    suite.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(skipped=4, xfailed=1)
 
 
 def test_none_of_them_may_skip_where_they_are_required(suite, monkeypatch):
@@ -46,5 +49,5 @@ def test_none_of_them_may_skip_where_they_are_required(suite, monkeypatch):
 
     result = suite.runpytest_inprocess("-p", "no:asyncio")
 
-    result.assert_outcomes(errors=1, failed=1, passed=1, skipped=1)
+    result.assert_outcomes(errors=1, failed=1, passed=1, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(["*needs redis: scripts/stack starts it*none may skip*"])
