@@ -14,11 +14,13 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from events import CloudEvent
 from shared.ports.event_log import LoggedEvent
 from shared.runtime.partition_runner import PartitionRunner
 from shared.runtime.subscriber import Answer, Headers, Subscriber
@@ -48,23 +50,11 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    pass
+class End:
+    """Of a process; ``cleanly`` or by a kill."""
 
-
-@dataclass(frozen=True, slots=True)
-class Stop:
     which: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    which: int
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    pass
+    cleanly: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +62,20 @@ class Wait:
     seconds: float
 
 
-Step = Publish | Start | Stop | Kill | Move | Wait
+class Now(Enum):
+    START = "another process starts"
+    MOVE = "partitions move"
+
+
+Step = Publish | End | Wait | Now
 EVENTS = st.tuples(st.sampled_from("ab"), st.sampled_from(["whatsapp", "instagram"]), st.sampled_from("pqrs"))
 STEPS = st.one_of(
     st.builds(Publish, st.lists(EVENTS, min_size=1, max_size=8)),
     st.builds(Wait, st.sampled_from([0.0, 0.1, 0.6, 2.0, 7.0])),
-    st.just(Move()),
-    st.just(Start()),
-    st.builds(Stop, st.integers(0, 2)),
-    st.builds(Kill, st.integers(0, 2)),
+    st.just(Now.MOVE),
+    st.just(Now.START),
+    st.builds(End, st.integers(0, 2), cleanly=st.just(True)),
+    st.builds(End, st.integers(0, 2), cleanly=st.just(False)),
 )
 ANSWERS = st.tuples(st.sampled_from([204, 204, 204, 503, 422, None]), st.sampled_from([0.0, 0.0, 0.3, 2.5, 20.0]))
 
@@ -118,15 +113,14 @@ class Function:
         self._log = log
         self._answers = answers
 
-    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
-        told = {name.decode().removeprefix("ce-"): value.decode() for name, value in headers}
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         trigger = TRIGGERS[within or 0.0]
         status, seconds = self._answers.pop() if self._answers else (204, 0.0)
         await asyncio.sleep(min(seconds, within or 0.0))
         if status is None or seconds > (within or 0.0):
             return None
         if status == 204:
-            self._log.done.add((trigger.name, told["id"]))
+            self._log.done.add((trigger.name, event.attributes["id"]))
         return Answer(status)
 
 
@@ -151,13 +145,13 @@ class Processes:
                     self.published += 1
                     more = {"type": kind, "channel": channel, "partitionkey": key}
                     await self.log.append(cloudevent(str(self.published), **more))
-            case Start() if len(self.running) < 3:
+            case Now.START if len(self.running) < 3:
                 self.start()
-            case Stop(which) if which in self.running:
+            case End(which, cleanly=True) if which in self.running:
                 self.begin(self.running.pop(which).stop(grace=2.0))
-            case Kill(which) if which in self.running:
+            case End(which, cleanly=False) if which in self.running:
                 self.kill(which)
-            case Move():
+            case Now.MOVE:
                 self.begin(self.log.move(GROUP))
             case Wait(seconds):
                 await asyncio.sleep(seconds)

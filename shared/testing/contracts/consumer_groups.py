@@ -78,6 +78,15 @@ def numbers(count: int, start: int = 0) -> set[str]:
     return {str(n) for n in range(start, start + count)}
 
 
+async def one_who_finishes_nothing(reading: Callable[..., Awaitable[Reader]], publish: Publish) -> Reader:
+    """Twenty events were published, and it has seen them."""
+    reader = await reading()
+    reader.finishes = False
+    await publish(*(event(str(n)) for n in range(20)))
+    await until(lambda: len(reader.ids) >= 20)
+    return reader
+
+
 class ConsumerGroupsContract:
     @pytest.fixture
     def groups(self) -> ConsumerGroups:
@@ -169,10 +178,7 @@ class ConsumerGroupsContract:
     async def test_what_was_not_finished_is_seen_again_by_the_next_holder(
         self, reading: Callable[..., Awaitable[Reader]], publish: Publish
     ) -> None:
-        first = await reading()
-        first.finishes = False
-        await publish(*(event(str(n)) for n in range(20)))
-        await until(lambda: len(first.ids) >= 20)
+        first = await one_who_finishes_nothing(reading, publish)
         await first.stop()
         second = await reading()
         await until(lambda: len(second.ids) >= 20)
@@ -181,10 +187,7 @@ class ConsumerGroupsContract:
     async def test_of_a_claim_that_ended_nothing_is_kept(
         self, reading: Callable[..., Awaitable[Reader]], publish: Publish
     ) -> None:
-        first = await reading()
-        first.finishes = False
-        await publish(*(event(str(n)) for n in range(20)))
-        await until(lambda: len(first.ids) >= 20)
+        first = await one_who_finishes_nothing(reading, publish)
         seen = dict(first.read)
         second = await reading()
         second.finishes = False
