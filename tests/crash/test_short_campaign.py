@@ -29,7 +29,7 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.real("cassandra", "kafka", "redis", "nats")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_path: Path) -> None:
     environment = servers_environment()
     # Paced: what is left undone when the load ends has to be done in the time of a test.
