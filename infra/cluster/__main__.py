@@ -14,7 +14,10 @@ from collections.abc import Callable
 from infra.cluster import programs
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import IN_MEMORY, KAFKA, Deployment
-from infra.cluster.layout import usual_layout
+from infra.cluster.layout import REPOSITORY, usual_layout
+from infra.cluster.report import PAGE, page
+from infra.cluster.results import kept
+from infra.cluster.trials import Trials
 from infra.image.rootfs import ImageError
 from infra.stack.install import InstallError
 
@@ -23,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given, words = parser.parse_known_args(arguments)
     given.words = words
-    if given.words and given.command not in ("exec", "kubectl", "test"):
+    if given.words and given.command not in ("exec", "kubectl", *_TRIALS):
         parser.error(f"not understood: {' '.join(given.words)}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
     try:
@@ -48,9 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, words in (
         ("deploy", "put the platform of the repository on it, with real engines"),
         ("test", "deploy, and run the flow tests against the public entry; what follows is for pytest"),
+        ("drill", "deploy, and kill pods under load (--kills N); whether anything was lost, doubled or out of order"),
+        ("figures", "deploy, and measure: starts from zero, hops, scaling, rollouts, memory"),
     ):
-        kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel"
-        commands.add_parser(name, help=words).add_argument("--kafka", action="store_true", help=kafka)
+        of_it = commands.add_parser(name, help=words)
+        kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel; drill and figures need it"
+        of_it.add_argument("--kafka", action="store_true", help=kafka)
+        if name != "deploy":
+            of_it.add_argument("--write", action="store_true", help=f"then write {PAGE.relative_to(REPOSITORY)}")
+    commands.add_parser(
+        "demo", help="show on what is deployed with --kafka how functions sleep, wake, and are replaced"
+    )
+    commands.add_parser("report", help=f"write {PAGE.relative_to(REPOSITORY)} from what was seen last")
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser
@@ -109,11 +121,24 @@ def _deploy(given: argparse.Namespace) -> None:
     _deployment(given).deploy()
 
 
-def _test(given: argparse.Namespace) -> bool:
-    """Whether a test failed."""
+def _trial(given: argparse.Namespace) -> bool:
+    """Whether something failed."""
+    given.kafka = given.kafka or given.command != "test"
     deployment = _deployment(given)
     deployment.deploy()
-    return not deployment.test(given.words)
+    well = _TRIALS[given.command](Trials(usual_layout(), _cluster(), deployment), given.words)
+    if given.write:
+        _report(given)
+    return not well
+
+
+def _demo(given: argparse.Namespace) -> None:
+    given.kafka = True
+    Trials(usual_layout(), _cluster(), _deployment(given)).demo(given.words)
+
+
+def _report(_: argparse.Namespace) -> None:
+    PAGE.write_text(page(kept(usual_layout().results)))
 
 
 def _exec(given: argparse.Namespace) -> None:
@@ -127,6 +152,11 @@ def _kubectl(given: argparse.Namespace) -> None:
     _cluster().become(["kubectl", *given.words])
 
 
+_TRIALS: dict[str, Callable[[Trials, list[str]], bool]] = {
+    "test": Trials.flows,
+    "drill": Trials.drill,
+    "figures": Trials.figures,
+}
 _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "build": _build,
     "up": _up,
@@ -134,7 +164,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
     "status": _status,
     "image": _image,
     "deploy": _deploy,
-    "test": _test,
+    **dict.fromkeys(("test", "drill", "figures"), _trial),
+    "demo": _demo,
+    "report": _report,
     "exec": _exec,
     "kubectl": _kubectl,
 }

@@ -104,6 +104,10 @@ class Cluster:
             self._inside(command, folder), env=environment, text=True, **options
         )
 
+    def start(self, command: Sequence[str], *, folder: Path, more: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Starts a command inside that ends when its stdin does: a signal would end only who entered for it."""
+        return subprocess.Popen(self._inside(command, folder), env={**self.environment, **more}, stdin=subprocess.PIPE)
+
     def become(self, command: Sequence[str]) -> None:
         """This process goes on as that command, inside."""
         sys.stdout.flush()

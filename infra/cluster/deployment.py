@@ -5,29 +5,37 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.cluster.cluster import Cluster, ClusterError
-from infra.cluster.layout import CONFIGURATION, ENTRY_ADDRESS, NODE_ADDRESS, REPOSITORY
+from infra.cluster.layout import CONFIGURATION, NAMESPACE, NODE_ADDRESS, REPOSITORY
 from infra.cluster.programs import Say
 
-NAMESPACE = "chat4all"
 IN_MEMORY, KAFKA = "one-node", "one-node-kafka"
 _OVERLAYS = REPOSITORY / "infra/overlays"
 _IMAGE = "ghcr.io/chat4all/chat4all"
 _KEY = CONFIGURATION / "chat4all.key"
 _PATIENCE = 300
 _OF_IT = {
-    IN_MEMORY: ("ksvc", "brokers", "triggers", "pingsources"),
+    IN_MEMORY: ("ksvc", "deployments", "brokers", "triggers", "pingsources"),
     KAFKA: ("ksvc", "deployments"),
 }
-_ANNOTATE = '[{"op": "add", "path": "/spec/template/metadata/annotations/chat4all.dev~1settings", "value": "%s"}]'
-_FLOWS = [
-    f"tests/flow/test_{name}.py" for name in ("messages", "conversations", "channels", "bad_input", "tenant_walk")
-]
+_OF_THE_OTHER = {
+    IN_MEMORY: ("deployments", "-l", "app.kubernetes.io/component=dispatcher"),
+    KAFKA: ("brokers,triggers,pingsources", "--all"),
+}
+_ONE_NODE = {
+    "CHAT4ALL_PROVIDER_HOSTS": NODE_ADDRESS,
+    "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE": "true",
+    "CHAT4ALL_WEBHOOK_SCHEDULE": "1,1,1",
+    "CHAT4ALL_WEBHOOK_TIMEOUT": "5",
+    "CHAT4ALL_RATE_LIMIT_PER_MINUTE": "0",
+    "CHAT4ALL_MESSAGE_RATE_LIMIT_PER_MINUTE": "0",
+}
+"""Providers and receivers of webhooks are on the node, nobody waits for days, and one address sends all the load."""
 _MAKE_TABLES = """
 import asyncio, os
 from shared.runtime.open_ports import open_ports
@@ -40,11 +48,23 @@ asyncio.run(main())
 _BROKER = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/chat4all"
 
 
+def _annotated(version: str, kind: str, settings: str) -> dict[str, object]:
+    """A patch of kustomize that all of this kind get, in the pods' template."""
+    template = {"metadata": {"annotations": {"chat4all.dev/settings": settings}}}
+    named = {"apiVersion": version, "kind": kind, "metadata": {"name": "any"}}
+    target = {"group": version.rpartition("/")[0], "kind": kind}
+    return {"target": target, "patch": json.dumps({**named, "spec": {"template": template}})}
+
+
 class Deployment:
     """``overlay``: IN_MEMORY or KAFKA, a folder below infra/overlays."""
 
     def __init__(self, cluster: Cluster, overlay: str, say: Say) -> None:
         self._cluster, self._overlay, self._say = cluster, overlay, say
+
+    @property
+    def overlay(self) -> str:
+        return self._overlay
 
     def deploy(self) -> None:
         """
@@ -65,37 +85,31 @@ class Deployment:
                 "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
                 # Pods read settings when they start: others make a new revision.
                 "patches": [
-                    {"target": {"group": "serving.knative.dev", "kind": "Service"}, "patch": _ANNOTATE % version},
-                    {"target": {"kind": "Deployment"}, "patch": _ANNOTATE % version},
+                    _annotated("serving.knative.dev/v1", "Service", version),
+                    _annotated("apps/v1", "Deployment", version),
                 ],
             }
             (Path(folder) / "kustomization.yaml").write_text(json.dumps(kustomization))
             manifests = self._cluster.kubectl("kustomize", folder)
-        for kind in _OF_IT[IN_MEMORY if self._overlay == KAFKA else KAFKA][1:]:
-            self._cluster.kubectl("-n", NAMESPACE, "delete", kind, "-l", "!serving.knative.dev/service", "--wait=false")
+        self._cluster.kubectl("-n", NAMESPACE, "delete", *_OF_THE_OTHER[self._overlay], "--wait=false")
         self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=manifests)
         self._say("manifests", "applied")
         for kind in _OF_IT[self._overlay]:
             self._wait_for(kind)
 
-    def test(self, options: Sequence[str]) -> bool:
-        """
-        Runs the flow tests that need nothing but the HTTP surface; ``options`` are pytest's, paths among them.
-
-        Returns:
-            Whether all passed.
-        """
-        chosen = options if any(not one.startswith("-") for one in options) else (*_FLOWS, *options)
-        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *chosen)
-        told = {**self._client_settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
-        return self._cluster.run(command, folder=REPOSITORY, more=told).returncode == 0
-
     def settings(self) -> dict[str, str]:
-        """What every function is told, and who looks at its tables from outside: all but the secret key."""
-        told = self._engines("env").splitlines()
-        return dict(line.split("=", 1) for line in told) | {"CHAT4ALL_PROVIDER_HOSTS": NODE_ADDRESS}
+        """What every function is told, and who makes tenants beside them; its own secrets are among it."""
+        told = dict(line.split("=", 1) for line in self._engines("env").splitlines())
+        return {**told, **_ONE_NODE, "CHAT4ALL_MODE": "servers", "CHAT4ALL_SECRET_KEY": self._secret_key()}
 
-    def secret_key(self) -> str:
+    def broker(self) -> dict[str, str]:
+        """Settings of who emits events as the deployed functions do, without the cluster's DNS."""
+        if self._overlay == KAFKA:
+            return {}
+        ask = ("-n", "knative-eventing", "get", "service", "broker-ingress", "-o", "jsonpath={.spec.clusterIP}")
+        return {"CHAT4ALL_MODE": "knative", "K_SINK": f"http://{self._cluster.kubectl(*ask)}/{NAMESPACE}/chat4all"}
+
+    def _secret_key(self) -> str:
         """Of the vault, made once for each life of the cluster."""
         made = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         keep = f'[ -s {_KEY} ] || (umask 077; printf %s "$0" >{_KEY}); cat {_KEY}'
@@ -111,13 +125,10 @@ class Deployment:
             raise ClusterError(f"the engines: {ended.stderr}")
         return str(ended.stdout)
 
-    def _client_settings(self) -> dict[str, str]:
-        return self.settings() | {"CHAT4ALL_MODE": "servers", "CHAT4ALL_SECRET_KEY": self.secret_key()}
-
     def _make_tables(self) -> None:
         """Before the functions start: all of them at once would make them at once."""
         ended = self._cluster.run(
-            (sys.executable, "-c", _MAKE_TABLES), folder=REPOSITORY, more=self._client_settings(), capture_output=True
+            (sys.executable, "-c", _MAKE_TABLES), folder=REPOSITORY, more=self.settings(), capture_output=True
         )
         if ended.returncode != 0:
             raise ClusterError(f"the tables cannot be made: {ended.stderr[-2000:]}")
@@ -125,12 +136,13 @@ class Deployment:
 
     def _apply_settings(self) -> str:
         """Returns: a hash that changes with them."""
-        by_kafka, by_broker = {"CHAT4ALL_MODE": "servers"}, {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
-        settings = self.settings() | (by_kafka if self._overlay == KAFKA else by_broker)
-        sealed = {"CHAT4ALL_SECRET_KEY": self.secret_key()}
-        self._apply_map("ConfigMap", settings)
-        self._apply_map("Secret", sealed)
-        return hashlib.sha256(json.dumps([settings, sealed]).encode()).hexdigest()[:12]
+        settings = self.settings()
+        if self._overlay == IN_MEMORY:
+            settings |= {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
+        secret = {name: value for name, value in settings.items() if name.endswith("_KEY")}
+        self._apply_map("ConfigMap", {name: value for name, value in settings.items() if name not in secret})
+        self._apply_map("Secret", secret)
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
     def _apply_map(self, kind: str, values: Mapping[str, str]) -> None:
         field = "data" if kind == "ConfigMap" else "stringData"

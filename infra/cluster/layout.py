@@ -7,6 +7,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 
+NAMESPACE = "chat4all"
+"""Of the platform."""
 NODE = "node1"
 NODE_ADDRESS = "10.250.0.1"
 API_SERVER = f"https://{NODE_ADDRESS}:6443"
@@ -45,6 +47,11 @@ class Layout:
     def pid_file(self) -> Path:
         """Of the first process, which holds the namespaces, as seen from outside."""
         return self.state / "node.pid"
+
+    @property
+    def results(self) -> Path:
+        """What was seen; it outlives the cluster."""
+        return self.state / "results"
 
     @property
     def sysctl_before(self) -> Path:

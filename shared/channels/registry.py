@@ -16,8 +16,8 @@ GROUP = "chat4all.channels"
 
 class InstalledChannels:
     """
-    ``http`` is the one client of all channels; the caller closes it. A channel's module is imported when it is
-    first asked for, so that a function that delivers on one does not pay for the others.
+    ``http`` is the one client of all channels; who does not close it calls ``close``. A channel's module is imported
+    when it is first asked for, so that a function that delivers on one does not pay for the others.
 
     A tenant chooses the setting ``api`` of its account, so it may name only the provider's own hosts (that of the
     default, and ``hosts`` in the field's json_schema_extra), by https; and ``allowed_hosts`` of the installation.
@@ -34,6 +34,9 @@ class InstalledChannels:
         self._allowed_hosts = frozenset(allowed_hosts)
         self._installed = _by_name(entry_points(group=GROUP) if installed is None else installed)
         self._loaded: dict[str, type[Channel]] = {}
+
+    async def close(self) -> None:
+        await self._http.aclose()
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._installed))

@@ -49,7 +49,10 @@ class GroupMember(Protocol):
         ...
 
     async def fetch(self) -> Sequence[Fetched]:
-        """The next events that pass a filter; waits for them. What its reader leaves lying is bounded."""
+        """
+        The next events that pass a filter; waits for them. A new claim is told at once, with no events if there are
+        none. What its reader leaves lying is bounded.
+        """
         ...
 
     async def commit(self, finished: Mapping[Claim, int]) -> bool:
@@ -67,7 +70,10 @@ class GroupMember(Protocol):
         ...
 
     async def leave(self) -> None:
-        """End every claim through ``let_go``, commit, and let the others have them."""
+        """
+        End every claim through ``let_go``, commit, and let the others have them. Waits for a log that cannot be
+        reached; who does not wait is taken for dead by the others after a while.
+        """
         ...
 
 

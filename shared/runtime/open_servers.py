@@ -13,11 +13,16 @@ from shared.runtime import object_stores
 from shared.runtime.choices import Choices, split
 from shared.runtime.dependency import Check, Dependency
 from shared.runtime.engines import Engines
+from shared.runtime.later import later
 from shared.runtime.opened import Opened, Waiting
 from shared.runtime.wiring_error import WiringError
 
 if TYPE_CHECKING:
+    from shared.adapters.http.webhook_sender import HttpWebhookSender
     from shared.adapters.kafka.cluster import Cluster
+    from shared.adapters.nats.fan_out import NatsFanOut
+    from shared.adapters.redis.cache import RedisCache
+    from shared.channels.registry import InstalledChannels
     from shared.ports.event_sink import EventSink
     from shared.runtime.subscriber import Subscriber
     from shared.runtime.trigger_runner import Pace, Runner
@@ -61,7 +66,6 @@ async def open_servers(
         from shared.adapters.cassandra.settings import CassandraSettings
         from shared.adapters.cassandra.tables import CassandraTables
         from shared.adapters.clamav.scanner import ClamavScanner
-        from shared.adapters.http.webhook_sender import webhook_sender
         from shared.adapters.kafka import topics
         from shared.adapters.kafka.cluster import Cluster
         from shared.adapters.kafka.event_log import KafkaEventLog
@@ -69,10 +73,7 @@ async def open_servers(
         from shared.adapters.local.hasher import Argon2Hasher
         from shared.adapters.local.scanner import NoScanner
         from shared.adapters.local.vault import FernetVault
-        from shared.adapters.nats.fan_out import NatsFanOut
-        from shared.adapters.redis.cache import RedisCache
         from shared.adapters.tables_outbox import OutboxSweeper, TablesOutbox
-        from shared.channels.registry import InstalledChannels, http_client
         from shared.repositories.schema import TABLES
     except ModuleNotFoundError as error:
         raise WiringError(
@@ -92,11 +93,6 @@ async def open_servers(
     )
     cluster = Cluster(engines.kafka_bootstrap_servers, engines.kafka_properties)
     async with AsyncExitStack() as stack:
-        fan_out = NatsFanOut(engines.nats_url)
-        await fan_out.start()
-        stack.push_async_callback(fan_out.close)
-        cache = RedisCache(engines.redis_url)
-        stack.push_async_callback(cache.close)
         try:
             tables, _ = await asyncio.gather(
                 _there("cassandra", lambda: CassandraTables.connect(settings, TABLES), waiting),
@@ -108,9 +104,9 @@ async def open_servers(
         sink = await _sink(cluster, engines, k_sink, stack)
         event_log = KafkaEventLog(cluster, engines.kafka_topic)
         clock, ids = SystemClock(), RandomIds()
-        http = await stack.enter_async_context(http_client())
+        cache = later(lambda: _cache(engines), lambda made: made.close(), stack)
+        fan_out = later(lambda: _fan_out(engines), lambda made: made.close(), stack)
         objects = await stack.enter_async_context(object_stores.open_objects(folder, choices, clock))
-        webhooks = await stack.enter_async_context(webhook_sender(private_allowed=choices.private_webhooks))
         ports = Ports(
             clock=clock,
             ids=ids,
@@ -122,9 +118,9 @@ async def open_servers(
             fan_out=fan_out,
             vault=FernetVault(choices.keys),
             hasher=Argon2Hasher(),
-            channels=InstalledChannels(http, allowed_hosts=choices.provider_hosts),
+            channels=later(lambda: _channels(choices), lambda made: made.close(), stack),
             sweeper=OutboxSweeper(tables, sink, clock, TABLES),
-            webhooks=webhooks,
+            webhooks=later(lambda: _webhooks(choices), lambda made: made.close(), stack),
             webhook_policy=choices.webhook_policy,
             objects=objects.store,
             scanner=ClamavScanner(choices.clamav) if choices.clamav else NoScanner(),
@@ -143,12 +139,36 @@ async def open_servers(
             dependencies={
                 "cassandra": Dependency(_asking(tables.ping)),
                 "kafka": Dependency(topics.Check(cluster, engines.kafka_topic)),
-                "redis": Dependency(_asking(cache.ping), needed=False),
-                "nats": Dependency(_asking(fan_out.ping), needed=False),
+                "redis": Dependency(_asking(lambda: cache.ping()), needed=False),
+                "nats": Dependency(_asking(lambda: fan_out.ping()), needed=False),
                 "objects": object_stores.dependency(objects),
             },
             serve_objects=objects.serve,
         )
+
+
+def _cache(engines: Engines) -> "RedisCache":
+    from shared.adapters.redis.cache import RedisCache
+
+    return RedisCache(engines.redis_url)
+
+
+def _fan_out(engines: Engines) -> "NatsFanOut":
+    from shared.adapters.nats.fan_out import NatsFanOut
+
+    return NatsFanOut(engines.nats_url)
+
+
+def _channels(choices: Choices) -> "InstalledChannels":
+    from shared.channels.registry import InstalledChannels, http_client
+
+    return InstalledChannels(http_client(), allowed_hosts=choices.provider_hosts)
+
+
+def _webhooks(choices: Choices) -> "HttpWebhookSender":
+    from shared.adapters.http.webhook_sender import HttpWebhookSender
+
+    return HttpWebhookSender(private_allowed=choices.private_webhooks)
 
 
 async def _sink(cluster: "Cluster", engines: Engines, k_sink: str | None, stack: AsyncExitStack) -> "EventSink":

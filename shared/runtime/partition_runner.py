@@ -22,6 +22,9 @@ from shared.runtime.subscriber import Subscriber
 from shared.runtime.trigger_runner import Pace, Standing, dispatch_of, gauges
 from shared.runtime.wiring import Trigger
 
+_PARTING = 5.0
+"""Seconds that a stop waits for the log beside the calls under way; librdkafka alone would wait for ever."""
+
 
 class PartitionRunner:
     def __init__(
@@ -70,7 +73,8 @@ class PartitionRunner:
     async def stop(self, grace: float = 10.0) -> None:
         """
         Leave every group: begin nothing more, give calls under way ``grace`` seconds, commit. What waited for a
-        retry, or was cut, is delivered again to whoever takes over.
+        retry, or was cut, is delivered again to whoever takes over; where the log does not answer, so is what was
+        finished last.
         """
         await asyncio.gather(*(group.stop(grace) for group in self._groups))
 
@@ -163,7 +167,11 @@ class _Group:
                 task.cancel()
         if self._commit_timer is not None:
             self._commit_timer.cancel()
-        await self._member.leave()
+        try:
+            async with asyncio.timeout(grace + _PARTING):
+                await self._member.leave()
+        except TimeoutError:
+            log.warning("left without a last word: the log does not answer", service=self.service)
 
     def alive(self) -> tuple[bool, str]:
         if self._following is None:

@@ -229,7 +229,7 @@ async def chat(directory: Path, rates: Sequence[float], seconds: float, console:
 
 async def whatsapp(directory: Path, rates: Sequence[float], seconds: float, console: Console) -> dict[str, Any]:
     async with _bench(directory / "whatsapp", JOB_OF["whatsapp"], console) as bench:
-        simulators = Simulators("bench", bench.fleet.platform.port, directory / "simulators.log")
+        simulators = Simulators("bench", f"http://127.0.0.1:{bench.fleet.platform.port}", directory / "simulators.log")
         accounts = await simulators.start()
         try:
             account = accounts["whatsapp"]

@@ -75,7 +75,7 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
     """Start the platform, run the campaign against it, judge, and stop it."""
     tenants = []
     client = Client(platform.port, connections=connections)
-    providers = Providers(platform.port, platform.data.parent, plan.people)
+    providers = Providers(f"http://127.0.0.1:{platform.port}", platform.data.parent, plan.people)
     try:
         for name in TENANTS:
             credentials = f"{CLIENT_ID}-{name}", CLIENT_SECRET

@@ -24,6 +24,7 @@ import yaml
 import functions
 from events import CATALOGUE, EventData, TimerTicked
 from events.envelope import SCHEMA_BASE
+from functions.realtime.gateway import SOCKET
 from shared import settings
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain import errors
@@ -32,7 +33,7 @@ from shared.runtime import health, operations
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.functions import folder_of, names, new
 from shared.runtime.trigger_runner import TriggerRunner
-from shared.runtime.wiring import Trigger, Wiring, read
+from shared.runtime.wiring import Trigger, Wiring, manifests, read
 from shared.testing.memory_ports import open_memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def contracts() -> dict[Path, str]:
         reference / "settings.md": settings.reference(),
         reference / "errors.md": errors_page(),
         reference / "http.md": http_page(document),
-        ROOT / "infra" / "overlays" / "entry" / "http-route.yaml": entry(),
+        ROOT / "infra" / "overlays" / "entry" / "http-routes.yaml": entry(),
     }
 
 
@@ -94,22 +95,31 @@ async def _openapi() -> dict[str, Any]:
 
 def entry() -> str:
     """
-    The HTTPRoute of the public host: each path to the Knative Service whose function serves it.
+    The public host: an HTTPRoute for each function that leads its paths to its Knative Service or Deployment.
 
-    Paths that have parameters are regular expressions, which the Gateway API leaves to implementations.
+    Not one for all: the Gateway API takes no more than 16 rules in one. Paths that have parameters are regular
+    expressions, which it leaves to implementations.
     """
-    rules = []
-    for function, routes in asyncio.run(_routes()).items():
-        paths = [_path_match(path, method) for path, method in routes]
-        rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
-        rules.append({"matches": paths, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]})
-    route = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "chat4all"},
-        "spec": {"parentRefs": [{"name": "chat4all"}], "rules": rules},
-    }
-    return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump(route, sort_keys=False, width=118)}"
+    deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
+    routes = []
+    for function, paths in asyncio.run(_routes()).items():
+        rule: dict[str, Any] = {"matches": [_path_match(path, method) for path, method in paths]}
+        if function in deployments:
+            if function == "realtime":
+                rule["matches"].insert(0, _path_match(SOCKET, None))
+            rule["backendRefs"] = [{"name": function, "port": 80}]
+        else:
+            rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
+            rule |= {"filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]}
+        routes.append(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "HTTPRoute",
+                "metadata": {"name": function, "labels": {"app.kubernetes.io/component": function}},
+                "spec": {"parentRefs": [{"name": "chat4all"}], "rules": [rule]},
+            }
+        )
+    return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump_all(routes, sort_keys=False, width=118)}"
 
 
 async def _routes() -> dict[str, list[tuple[str, str | None]]]:

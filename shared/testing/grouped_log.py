@@ -8,7 +8,8 @@ MemoryRecordLog's. What the tests of the runner ask, they ask of both runners.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from zlib import crc32
 
@@ -46,10 +47,18 @@ class GroupedLog(MemoryRecordLog):
         """By partition how many of its first events the group has committed; empty: it was never seen."""
         return self._groups[group].committed
 
-    async def move(self, group: str, turn: int = 1) -> None:
+    async def move(self, group: str) -> None:
         """Every partition of the group goes to another member, if there is one."""
-        self._groups[group].turn += turn
+        self._groups[group].turn += 1
         await self._groups[group].share()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Nobody joins, leaves or commits meanwhile."""
+        async with AsyncExitStack() as stack:
+            for group in self._groups.values():
+                await stack.enter_async_context(group.moving)
+            yield
 
     def keep(self, group: str, finished: Mapping[int, int]) -> None:
         self._groups[group].committed.update(finished)
@@ -101,6 +110,7 @@ class _Member:
         self._filters = filters
         self._instead_of = instead_of
         self._group = log.of(name)
+        self._untold: list[Claim] = []
         self._heartbeat: asyncio.Task[object] | None = None
 
     @property
@@ -118,7 +128,8 @@ class _Member:
 
     async def fetch(self) -> Sequence[Fetched]:
         while True:
-            fetched = []
+            fetched = [Fetched(claim, (), claim.start) for claim in self._untold if claim.held]
+            self._untold.clear()
             for claim, read in self.claims.items():
                 records = list(islice(self._log.partitions[claim.partition], read, read + _BATCH))
                 if records:
@@ -152,6 +163,7 @@ class _Member:
 
     def take(self, claim: Claim) -> None:
         self.claims[claim] = claim.start - 1
+        self._untold.append(claim)
         self.woken.set()
 
     async def give_up(self, claims: Collection[Claim]) -> None:

@@ -5,7 +5,6 @@ Flow tests are written in these words. Nothing here knows what is behind the HTT
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -21,11 +20,16 @@ from shared.adapters.local.clock import RandomIds
 from shared.runtime.platform import create_tenant
 from shared.settings import PREFIX, READ_ELSEWHERE, load_settings
 from shared.testing.platform import UNLIMITED, free_port, plain_environment
+from shared.testing.real_engines import deployed_url, own_address
 
 T = TypeVar("T")
 
 CANARY = "kanarienvogel"
 """In every text, name and secret of the flow tests, so that it can be looked for where it must not be."""
+
+
+_PATIENCE = 4 if deployed_url() else 1
+"""Functions that are at zero start first."""
 
 
 def fresh_id() -> str:
@@ -37,14 +41,15 @@ def text(words: str = "olá") -> dict[str, str]:
     return {"type": "text", "text": f"{words} {CANARY}"}
 
 
-def eventually(look: Callable[[], T], *, within: float = 15.0) -> T:
+def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
     """
     What ``look`` finds, once it is anything true.
 
     Raises:
-        AssertionError: it is not after ``within`` seconds; what ``look`` asserted at last is its cause.
+        AssertionError: it is not after ``within`` seconds, or some times as many on a cluster; what ``look`` asserted
+            at last is its cause.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + within * _PATIENCE
     while True:
         why: AssertionError | None = None
         try:
@@ -86,7 +91,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, patience: float = 60.0) -> "Process":
+    def start(self, *, patience: float = 100.0) -> "Process":
         """Start it and wait until it is ready, ``patience`` seconds at most."""
         with self.data.with_suffix(".log").open("ab") as output:
             self.child = subprocess.Popen(
@@ -110,7 +115,7 @@ class Process:
         if self.child is None:
             return 0
         self.child.terminate()
-        return self.child.wait(30)
+        return self.child.wait(100)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it runs afterwards."""
@@ -125,7 +130,7 @@ class Process:
 
     def client(self) -> httpx.Client:
         """One that knows the address and nothing else; closed with the platform."""
-        return self.clients.enter_context(httpx.Client(base_url=self.url, timeout=30))
+        return self.clients.enter_context(httpx.Client(base_url=self.url, timeout=30 * _PATIENCE))
 
     def login(self, client_id: str, client_secret: str, *, tenant: str) -> "Caller":
         http = self.client()
@@ -147,10 +152,11 @@ class Deployed(Process):
 
     @property
     def log(self) -> Path:
-        """What the functions' pods that are still there have said, without the kubelet's stamps."""
+        """What the platform's pods that are still there have said, without the kubelet's stamps."""
         lines = [
             line.split(" ", 3)[3]
-            for file in sorted(self.pods.glob("chat4all_*/user-container/*.log"))
+            for file in sorted(self.pods.glob("chat4all_*/*/*.log"))
+            if file.parent.name in ("user-container", "realtime", "dispatcher")
             for line in file.read_text(encoding="utf-8").splitlines()
         ]
         collected = self.data.with_suffix(".jsonl")
@@ -161,7 +167,7 @@ class Deployed(Process):
     def said(self) -> str:
         return ""
 
-    def start(self, *, patience: float = 60.0) -> "Deployed":
+    def start(self, *, patience: float = 100.0) -> "Deployed":
         self.data.mkdir(parents=True)
         return self
 
@@ -257,15 +263,6 @@ class Caller:
         return status
 
 
-def _own_address(url: str) -> str:
-    """The address of this machine that whoever is at ``url`` can call back; nothing is sent."""
-    parts = httpx.URL(url)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((parts.host, parts.port or 80))
-        address: str = probe.getsockname()[0]
-    return address
-
-
 @dataclass
 class Providers:
     """Simulated providers as a process of their own, for one tenant. Leaving the context ends it."""
@@ -286,7 +283,7 @@ class Providers:
             self.child.communicate()
 
     def start(self, *options: str) -> "Providers":
-        self.host = _own_address(self.platform)
+        self.host = own_address(self.platform)
         command = [
             sys.executable, "-m", "shared.simulators", "--host", self.host, "--port", "0", "--tenant", self.tenant,
             "--callback-base", self.platform, *options,

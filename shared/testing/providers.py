@@ -54,8 +54,10 @@ class Simulators:
     """The simulators of one tenant, as a process of their own."""
 
     tenant: str
-    platform_port: int
+    platform: str
+    """Its base URL, where callbacks go."""
     output: Path
+    host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     uncertain_wait: float = 2.0
     """Seconds that the accounts wait for the receipt of a call whose answer was lost, before it is made again."""
@@ -67,14 +69,14 @@ class Simulators:
         """Start them; the accounts that the tenant must enter, by channel."""
         self.process = Process(
             [
-                sys.executable, "-m", "shared.simulators", "--port", str(self.port), "--tenant", self.tenant,
-                "--callback-base", f"http://127.0.0.1:{self.platform_port}", "--key", f"key of {self.tenant}",
+                sys.executable, "-m", "shared.simulators", "--host", self.host, "--port", str(self.port),
+                "--tenant", self.tenant, "--callback-base", self.platform, "--key", f"key of {self.tenant}",
                 "--pace", "0.05", "--uncertain-wait", f"{self.uncertain_wait}",
             ],
             self.output,
         )  # fmt: skip
         await self.process.start()
-        client = Client(self.port, connections=1)
+        client = Client(self.port, host=self.host, connections=1)
         until = now() + 60
         try:
             while (await client.call("GET", "/")).status != 200:
@@ -97,9 +99,12 @@ class Simulators:
 class Providers:
     """``open`` before the campaign, ``write`` beside it, ``collect`` after it has come to rest, ``close`` last."""
 
-    platform_port: int
+    platform: str
+    """Its base URL."""
     directory: Path
     people: Sequence[Person] = PEOPLE
+    host: str = "127.0.0.1"
+    """Where they listen, and the platform reaches them."""
     uncertain_wait: float = 2.0
     pause: float = 0.4
     """Seconds between two rounds in which everybody writes something."""
@@ -112,12 +117,12 @@ class Providers:
     async def open(self, tenants: Sequence[Tenant]) -> list[Room]:
         for number, tenant in enumerate(tenants):
             output = self.directory / f"simulators-{tenant.name}.log"
-            simulators = Simulators(tenant.name, self.platform_port, output, uncertain_wait=self.uncertain_wait)
+            simulators = Simulators(tenant.name, self.platform, output, self.host, uncertain_wait=self.uncertain_wait)
             self.simulators[tenant.name] = simulators
             if self.between is not None:
                 simulators.reached_at = await self.between(tenant.name, simulators.port)
             accounts = await simulators.start()
-            self.clients[tenant.name] = Client(simulators.port, connections=8)
+            self.clients[tenant.name] = Client(simulators.port, host=self.host, connections=8)
             for channel in sorted({person.channel for person in self.people}):
                 await self._enter(tenant, channel, accounts[channel])
             for person in self.people:

@@ -7,9 +7,11 @@ where CHAT4ALL_REAL_ENGINES is "required", so that nobody gets servers by runnin
 """
 
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4  # noqa: TID251  offsets of an earlier run must not be found
 
 from shared.adapters.cassandra.settings import CassandraSettings
@@ -58,6 +60,18 @@ def required() -> bool:
 def deployed_url() -> str | None:
     """Where scripts/cluster has deployed the platform whose flows are to be tested, and no other."""
     return _environment.get("CHAT4ALL_DEPLOYED_URL")
+
+
+def own_address(url: str | None = None) -> str:
+    """
+    The address of this machine that whoever is at ``url`` (default: the deployed platform, if there is one) can call
+    back; nothing is sent.
+    """
+    parts = urlsplit(url or deployed_url() or "http://127.0.0.1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.hostname or "", parts.port or 80))
+        address: str = probe.getsockname()[0]
+    return address
 
 
 def deployed_environment() -> dict[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from shared.testing.real_engines import own_address
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -49,7 +51,7 @@ def fine(_: Taken) -> Reply:
 
 
 class Receiver:
-    """Listens on a free port of this machine, or on ``port``, while it is entered."""
+    """Listens where the platform can call this machine, on a free port or on ``port``, while it is entered."""
 
     def __init__(self, answer: Callable[[Taken], Reply] = fine, *, port: int = 0) -> None:
         self.answer = answer
@@ -64,7 +66,8 @@ class Receiver:
                 receiver.leaving.wait(reply.hang)
                 return reply
 
-        self._server = _Server(("127.0.0.1", port), Handler)
+        self.host = own_address()
+        self._server = _Server((self.host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -73,7 +76,7 @@ class Receiver:
         return port
 
     def url(self, path: str = "/hooks") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def of(self, kind: str, path: str = "/hooks") -> list[Taken]:
         """What came of one type."""

@@ -161,7 +161,7 @@ def test_a_caller_that_hangs_up_in_the_middle_breaks_nothing(victim: Caller, pla
     """A half request is none; that nothing is logged as a bug is held at the end of the session."""
     for path, more in (("/v1/users", ""), ("/v1/users", "Idempotency-Key: k\r\n"), ("/v1/messages", ""),
                        ("/v1/inbound/x/whatsapp", ""), ("/v1/events", "")):  # fmt: skip
-        with socket.create_connection(("127.0.0.1", platform.port)) as connection:
+        with socket.create_connection((platform.host, platform.port)) as connection:
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {victim.token}\r\n{more}"
             connection.sendall(
                 f'{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"user_id"'.encode()
@@ -178,7 +178,7 @@ def test_what_is_no_http_is_refused(platform: Process) -> None:
         b"POST /v1/users HTTP/1.1\r\nHost: x\r\n" + smuggled,
         b"POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", platform.port)) as connection:
+        with socket.create_connection((platform.host, platform.port)) as connection:
             connection.settimeout(10)
             connection.sendall(raw)
             try:

@@ -272,7 +272,7 @@ def test_headers_that_do_not_say_where_the_bytes_belong(begin: Callable[..., Upl
 
 def test_a_client_that_is_cut_goes_on_from_the_last_whole_part(platform: Process, begin: Callable[..., Upload]) -> None:
     upload, cut = begin(), random.Random(11).randrange(PART + 1, 2 * PART)
-    with socket.create_connection(("127.0.0.1", platform.port)) as connection:
+    with socket.create_connection((platform.host, platform.port)) as connection:
         lines = [f"PATCH /v1/files/{upload.id}/chunk HTTP/1.1", "Host: x", f"Content-Length: {len(CONTENT)}"]
         lines += [f"{name}: {value}" for name, value in upload.caller.headers.items()]
         connection.sendall("\r\n".join([*lines, "Upload-Offset: 0", "", ""]).encode() + CONTENT[:cut])

@@ -59,7 +59,8 @@ def belongings(a: Caller, account_id: str) -> Belongings:
     a.must("POST", f"/v1/users/bruno-{MARK}/channels", {"channel": "whatsapp", "identifier": number})
     talk = a.conversation(f"ana-{MARK}", f"bruno-{MARK}", type="group", conversation_id=f"talk-{MARK}")
     payload = {"type": "text", "text": f"secret {MARK}"}
-    said = a.must("POST", "/v1/messages", {"conversation_id": talk, "from": f"ana-{MARK}", "payload": payload})
+    answer = a("POST", "/v1/messages", {"conversation_id": talk, "from": f"ana-{MARK}", "payload": payload})
+    said, trace_id = answer.json(), answer.headers["traceparent"].split("-")[1]
     rule = a.must("POST", "/v1/routing-rules", {
         "match": {"channel": "whatsapp", "from": number}, "action": {"type": "conversation", "conversation_id": talk},
     })  # fmt: skip
@@ -90,7 +91,6 @@ def belongings(a: Caller, account_id: str) -> Belongings:
         "account_id": account_id,
         "identifier": number,
     }
-    trace_id = a.chain(said["message_id"])[0]["traceparent"].split("-")[1]
     return Belongings(a, ids, trace_id, page["next_cursor"])
 
 

@@ -70,3 +70,11 @@ async def test_a_trigger_at_its_limit_goes_on_when_what_filled_it_went_with_its_
     assert log.offsets == {EVERY.service_group: 12}
     await runner.stop()
     await second.stop()
+
+
+async def test_a_stop_does_not_wait_for_a_log_that_is_away(log: GroupedLog) -> None:
+    runner = await started(log, Scripted(), EVERY)
+    async with log.away():
+        before = asyncio.get_running_loop().time()
+        await runner.stop(grace=2)
+        assert asyncio.get_running_loop().time() - before == pytest.approx(7)

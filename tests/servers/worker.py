@@ -26,10 +26,9 @@ class _Printing:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def call(self, headers, body, within):
+    async def call(self, event, headers, within):
         await asyncio.sleep(self._seconds)
-        (identifier,) = [value.decode() for name, value in headers if name == b"ce-id"]
-        print(identifier, flush=True)
+        print(event.attributes["id"], flush=True)
         return Answer(204)
 
 

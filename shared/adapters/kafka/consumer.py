@@ -123,6 +123,7 @@ class KafkaMember:
         self._waiting: asyncio.Future[None] | None = None
         self._commit: asyncio.Future[None] | None = None
         self._broken: BaseException | None = None
+        self._closed = asyncio.Event()
 
     async def join(self, let_go: LetGo) -> None:
         self._loop = asyncio.get_running_loop()
@@ -164,7 +165,7 @@ class KafkaMember:
         self._leaving.set()
         self._room.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await self._closed.wait()
 
     def _offsets(self, finished: Mapping[Claim, int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, claim.partition, offset) for claim, offset in finished.items()]
@@ -227,6 +228,7 @@ class KafkaMember:
             self._soon(self._ended, error)
         finally:
             consumer.close()
+            self._soon(self._closed.set)
 
     def _begin_group(self, consumer: Consumer) -> None:
         """

@@ -81,7 +81,8 @@ class NatsListening:
 class NatsFanOut:
     """
     ``servers``: nats:// URLs, comma-separated. ``capacity``: frames a listener may be behind. ``waiting``: frames
-    that are kept while NATS is away, the newest. Call ``start`` in the loop, ``close`` at the end.
+    that are kept while NATS is away, the newest. It connects when it is first used, or by ``start``; ``close`` it at
+    the end.
     """
 
     def __init__(self, servers: str, *, capacity: int = 10_000, waiting: int = 1000) -> None:
@@ -97,10 +98,12 @@ class NatsFanOut:
 
     async def start(self) -> None:
         """Returns at once: a NATS that is down is waited for, for ever, while everything else goes on."""
-        self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
 
     async def connected(self) -> None:
         """Wait until NATS was there for the first time."""
+        await self.start()
         if self._connecting is not None:
             await asyncio.shield(self._connecting)
 
@@ -112,6 +115,7 @@ class NatsFanOut:
             OSError: it does not answer.
         """
         try:
+            await asyncio.wait_for(self.connected(), _ANSWER)
             if not self._client.is_connected:
                 raise OSError("not connected")
             await self._client.flush(_ANSWER)
@@ -127,6 +131,7 @@ class NatsFanOut:
         await self._client.close()
 
     async def publish(self, subject: str, frame: bytes) -> None:
+        await self.start()
         if self._waiting or not self._client.is_connected:
             if len(self._waiting) == self._waiting.maxlen:
                 metrics.frames_dropped.inc()
@@ -159,20 +164,27 @@ class NatsFanOut:
 
     async def listen(self, subjects: Collection[str]) -> None:
         """Once it returns NATS knows of them all, unless it is away."""
+        await self.start()
         for subject in subjects:
             heard = self._heard.setdefault(subject, _Heard())
             heard.listeners += 1
             if self._client.is_connected and heard.subscription is None:
                 await self._subscribe(subject, heard)
-        if self._client.is_connected:
-            with suppress(Error, TimeoutError, OSError):
-                await self._client.flush(_ANSWER)
+        await self._reach_the_server()
 
     async def _subscribe(self, subject: str, heard: _Heard) -> None:
         async def arrived(message: Msg) -> None:
             await self._local.publish(subject, message.data)
 
         heard.subscription = await self._client.subscribe(_PREFIX + escaped(subject), cb=arrived)
+
+    async def _reach_the_server(self) -> None:
+        """Once it returns NATS has everything that was handed to the client before, unless it is away."""
+        # nats-py writes a PING past its own buffer: only the second is certain to follow what was in there.
+        for _ in range(2):
+            if self._client.is_connected:
+                with suppress(Error, TimeoutError, OSError):
+                    await self._client.flush(_ANSWER)
 
     async def forget(self, subjects: Collection[str]) -> None:
         for subject in subjects:
@@ -210,6 +222,8 @@ class NatsFanOut:
         for subject, heard in list(self._heard.items()):
             if heard.subscription is None:
                 await self._subscribe(subject, heard)
+        # Whoever sees the interruption reads what is missing; what is published after that must be heard.
+        await self._reach_the_server()
         self.interruptions += 1
         while self._waiting and self._client.is_connected:
             await self._hand_over(*self._waiting.popleft())

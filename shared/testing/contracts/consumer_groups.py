@@ -52,7 +52,8 @@ class Reader:
 
     @property
     def partitions(self) -> set[int]:
-        return {claim.partition for claim in self.member.heads() if claim.held}
+        """What it was told that it holds."""
+        return {claim.partition for claim in self.read if claim.held}
 
     async def _read(self) -> None:
         while True:

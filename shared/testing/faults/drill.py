@@ -171,7 +171,14 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -
         return await rig.toxiproxy.before(f"provider-{name}", port)
 
     client = Client(rig.door.port, connections=64)
-    providers = Providers(rig.door.port, rig.directory, PEOPLE, between=between, pause=2.0, uncertain_wait=_UNCERTAIN)
+    providers = Providers(
+        f"http://127.0.0.1:{rig.door.port}",
+        rig.directory,
+        PEOPLE,
+        between=between,
+        pause=2.0,
+        uncertain_wait=_UNCERTAIN,
+    )
     try:
         rooms = [room for tenant in tenants for room in await _rooms(tenant)]
         rooms += await providers.open(tenants)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -8,6 +9,12 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+)
+
+// What is still read of a request that was answered, at most.
+const (
+	lingering = 64 << 20 // bytes
+	patience  = 5 * time.Second
 )
 
 // Only what comes from inside is believed about whom it was forwarded for.
@@ -43,9 +50,20 @@ func proxy(routes *atomic.Pointer[table], inside bool) http.Handler {
 				}
 			}
 		}}
+		body := r.Body
+		r.Body = unclosed{body}
 		reverse.ServeHTTP(w, r)
+		// Who is answered before all of its request was read still sends: a connection that is closed under it is
+		// reset, and the answer with it.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience))
+		_, _ = io.CopyN(io.Discard, body, lingering)
 	})
 }
+
+// Closing the body of a request ends the reading of it.
+type unclosed struct{ io.Reader }
+
+func (unclosed) Close() error { return nil }
 
 func (r *route) choose() split {
 	point := rand.IntN(100)

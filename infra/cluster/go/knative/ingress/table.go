@@ -68,7 +68,7 @@ func (t table) addRule(rule v1alpha1.IngressRule) {
 						return false
 					}
 				}
-				return strings.HasPrefix(r.URL.Path, path.Path)
+				return strings.HasPrefix(r.URL.EscapedPath(), path.Path)
 			},
 		}
 		for _, backend := range path.Splits {
@@ -132,6 +132,8 @@ func backends(references []gatewayv1.HTTPBackendRef, namespace string) []split {
 	return splits
 }
 
+// Paths are matched as they were sent: a slash that is escaped does not divide one.
+//
 // What the specification says of precedence: exact paths, then longer ones, then methods, then headers. Regular
 // expressions, whose place it leaves open, come before prefixes.
 func matcher(match gatewayv1.HTTPRouteMatch) (func(*http.Request) bool, int) {
@@ -162,6 +164,6 @@ func matcher(match gatewayv1.HTTPRouteMatch) (func(*http.Request) bool, int) {
 				return false
 			}
 		}
-		return (match.Method == nil || string(*match.Method) == r.Method) && path(r.URL.Path)
+		return (match.Method == nil || string(*match.Method) == r.Method) && path(r.URL.EscapedPath())
 	}, weight + len(match.Headers)
 }

@@ -1,0 +1,147 @@
+"""
+Functions that sleep, wake and sleep again, two revisions that share the traffic, and a way back: for people to watch.
+
+Run inside the cluster, on the deployed platform; ``kn`` is used where it is installed.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from infra.cluster import inside, pods
+from infra.cluster.figures import talk_of
+from infra.cluster.inside import say
+from infra.cluster.layout import NAMESPACE
+from infra.cluster.wakes import CHAIN, Talk, until_at_zero
+from shared.testing import measure
+from shared.testing.live import Deployed, Providers, fresh_id
+
+_SHARED = "send"
+_MESSAGES = 60
+_ASLEEP = 300.0
+"""Seconds until all sleep: timers wake some of them every minute."""
+
+
+async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
+    caller = await asyncio.to_thread(deployed.tenant, f"demo-{fresh_id()[:8]}")
+    with Providers(caller.tenant, deployed.url) as providers:
+        providers.start("--pace", "0.05").enter(caller)
+        talk = talk_of(caller)
+        _title("Every function, and who is awake")
+        say(_services())
+        await _until_all_sleep()
+        _title("A message to WhatsApp wakes a chain")
+        await _watched(talk)
+        _title("Nobody asks for anything: they go back to zero")
+        await _until_all_sleep()
+        _title(f"Two revisions of {_SHARED} share the traffic, then one takes it back")
+        await _split(talk)
+    return {}
+
+
+def _title(words: str) -> None:
+    say(f"\n== {words}\n")
+
+
+def _services() -> str:
+    if shutil.which("kn"):
+        return subprocess.run(("kn", "service", "list", "-n", NAMESPACE), capture_output=True, text=True).stdout
+    return pods.kubectl("get", "ksvc")
+
+
+async def _until_all_sleep() -> None:
+    """All Knative Services: what is a Deployment holds sockets, or the consumer groups."""
+    began = time.monotonic()
+    services = json.loads(await asyncio.to_thread(pods.kubectl, "get", "ksvc", "-o", "json"))["items"]
+    await until_at_zero([one["metadata"]["name"] for one in services], _ASLEEP)
+    rest = sorted({pod.service for pod in await asyncio.to_thread(pods.pods)})
+    say(
+        f"{len(services)} functions, all at zero after {time.monotonic() - began:.0f} s; still there: {', '.join(rest)}"
+    )
+
+
+async def _watched(talk: Talk) -> None:
+    began = time.monotonic()
+    sending = asyncio.create_task(asyncio.to_thread(_send, talk, began))
+    awake: set[str] = set()
+    while not sending.done() or not awake >= {"send", *CHAIN}:
+        for pod in await asyncio.to_thread(pods.pods):
+            if pod.revision and pod.ready and pod.service not in awake:
+                awake.add(pod.service)
+                say(f"{time.monotonic() - began:6.2f} s  {pod.service} is awake: {pod.name}")
+        await asyncio.sleep(0.2)
+
+
+def _send(talk: Talk, began: float) -> None:
+    message_id = talk.send()
+    say(f"{time.monotonic() - began:6.2f} s  202: {message_id} is accepted")
+    talk.until_sent(message_id)
+    say(f"{time.monotonic() - began:6.2f} s  it is {talk.caller.status(message_id)}")
+
+
+async def _split(talk: Talk) -> None:
+    before = _service()["status"]["latestReadyRevisionName"]
+    _change({"template": {"metadata": {"annotations": {"chat4all.dev/demo": fresh_id()}}}})
+    after = await asyncio.to_thread(_other_revision, before)
+    try:
+        for shares in ({before: 50, after: 50}, {before: 100}):
+            _change({"traffic": [{"revisionName": name, "percent": share} for name, share in shares.items()]})
+            await asyncio.to_thread(pods.kubectl, "wait", "ksvc", _SHARED, "--for=condition=Ready", "--timeout=120s")
+            seen = await _served(talk)
+            say(f"{_told(shares)} % of the traffic: {_MESSAGES} messages went to {_told(seen)}")
+    finally:
+        _change({"traffic": [{"latestRevision": True, "percent": 100}]})
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def _service() -> Any:
+    return json.loads(pods.kubectl("get", "ksvc", _SHARED, "-o", "json"))
+
+
+def _change(spec: Mapping[str, Any]) -> None:
+    pods.kubectl("patch", "ksvc", _SHARED, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def _other_revision(than: str) -> str:
+    until = time.monotonic() + 120
+    while (name := str(_service()["status"]["latestReadyRevisionName"])) == than:
+        if time.monotonic() > until:
+            raise TimeoutError("the new revision is not ready")
+        time.sleep(0.5)
+    return name
+
+
+async def _served(talk: Talk) -> Counter[str]:
+    """How many messages each revision took, as its pods count them."""
+    before = await asyncio.to_thread(_taken)
+    await asyncio.to_thread(lambda: [talk.send() for _ in range(_MESSAGES)])
+    taken = await asyncio.to_thread(_taken)
+    return Counter({name: count - before[name] for name, count in taken.items() if count > before[name]})
+
+
+def _taken() -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for pod in pods.pods():
+        if pod.service == _SHARED and pod.ready:
+            page = httpx.get(f"http://{pod.address}:8080/metrics", trust_env=False).content
+            counts[pod.revision] += int(measure.parse(page).total("chat4all_messages_accepted_total"))
+    return counts
+
+
+def main() -> None:
+    inside.main(argparse.ArgumentParser(prog="infra.cluster.demo", description=__doc__), run)
+
+
+if __name__ == "__main__":
+    main()

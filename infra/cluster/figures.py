@@ -1,0 +1,101 @@
+"""
+What scaling costs: starts from zero, hops of events, memory, and requests that are lost when pods go.
+
+Run inside the cluster, after the flow tests: their events are given to functions again, as any broker may.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import quantiles
+from typing import Any
+
+from infra.cluster import inside, pods, scaling, wakes
+from infra.cluster.inside import say
+from infra.cluster.layout import ENTRY_ADDRESS
+from shared.ports import Ports
+from shared.runtime.open_ports import open_ports
+from shared.runtime.wiring import read
+from shared.testing.http1 import Client
+from shared.testing.live import Caller, Deployed, Providers, fresh_id
+from shared.testing.tenant import Tenant
+
+_NUMBER = "+5511987650101"
+_LOAD, _SECONDS = 150, 40.0
+_ROLLOUT = 8
+_HOPS = 100
+
+
+async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
+    parts, told = given.only.split(","), dict[str, Any]()
+    caller = await asyncio.to_thread(deployed.tenant, f"figures-{fresh_id()[:8]}")
+    with Providers(caller.tenant, deployed.url) as providers:
+        providers.start("--pace", "0.05").enter(caller)
+        talk = talk_of(caller)
+        async with open_ports(inside.settings()) as ports:
+            if "wakes" in parts:
+                told["wakes"] = await _wakes(ports, given.rounds)
+            if "chain" in parts:
+                told["chain"] = [await wakes.chain_from_zero(talk, ports.log) for _ in range(given.rounds)]
+            if "hops" in parts:
+                told["hops"] = _summary(await wakes.warm_hops(talk, ports, _HOPS))
+        if "scale" in parts:
+            told |= await _scaling(caller, talk.conversation)
+    return told
+
+
+async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
+    events = await wakes.real_events(ports.log, ports.clock, read())
+    say(f"events for {len(events)} functions")
+    seen = []
+    async with wakes.inside() as client:
+        for _ in range(rounds):
+            for service in sorted(events):
+                one = await wakes.wake(client, service, events[service])
+                say(f"{one.service:<20} {one.seconds:5.2f} s  {one.status}  {one.memory / 2**20:4.0f} MiB")
+                seen.append(asdict(one))
+    return seen
+
+
+async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
+    client = Client(80, host=ENTRY_ADDRESS, connections=_LOAD)
+    try:
+        tenant = Tenant(client, caller.tenant, *caller.credentials)
+        await tenant.login()
+        scaled = await scaling.up_and_down(scaling.Load(tenant, conversation, "scale"), _LOAD, _SECONDS)
+        say(f"scale: {scaled}")
+        rolled = await scaling.rollout(scaling.Load(tenant, conversation, f"rollout {fresh_id()}"), _ROLLOUT)
+        say(f"rollout: {rolled}")
+        memory = [asdict(one) for one in pods.processes()]
+    finally:
+        client.close()
+    return {"scale": scaled, "rollout": rolled, "memory": memory}
+
+
+def talk_of(caller: Caller) -> wakes.Talk:
+    caller.users("agent", "customer")
+    caller.must("POST", "/v1/users/customer/channels", {"channel": "whatsapp", "identifier": _NUMBER})
+    return wakes.Talk(caller, caller.conversation("agent", "customer"))
+
+
+def _summary(hops: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Milliseconds, by function and of all together."""
+    every = [one for of_it in hops.values() for one in of_it]
+    return {name: _quantiles(of_it) for name, of_it in [*sorted(hops.items()), ("all", every)]}
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    cut = quantiles(values, n=100)
+    return {"events": len(values), "p50": round(cut[49], 1), "p95": round(cut[94], 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="infra.cluster.figures", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="wakes,chain,hops,scale", help="some of these, comma-separated")
+    inside.main(parser, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The platform's pods, as a process inside the cluster sees and treats them."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.cluster.layout import NAMESPACE
+
+_FUNCTION = b"CHAT4ALL_FUNCTION="
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """``service``: of Knative, or the component of a Deployment; ``revision`` is "" in the latter."""
+
+    name: str
+    service: str
+    revision: str
+    address: str
+    ready: bool
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A function's process in a pod; memory: resident, in bytes."""
+
+    pid: int
+    function: str
+    memory: int
+
+
+def kubectl(*arguments: str, given: str | None = None) -> str:
+    """
+    Raises:
+        CalledProcessError: it failed.
+    """
+    command = ("kubectl", "-n", NAMESPACE, *arguments)
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=given).stdout
+
+
+def pods() -> list[Pod]:
+    return parse(kubectl("get", "pods", "-o", "json"))
+
+
+def parse(document: str) -> list[Pod]:
+    """What ``kubectl get pods -o json`` says; those that have ended are not among them."""
+    return [
+        _pod(item) for item in json.loads(document)["items"] if item["status"]["phase"] not in ("Succeeded", "Failed")
+    ]
+
+
+def _pod(item: Mapping[str, dict[str, object]]) -> Pod:
+    described, status = item["metadata"], item["status"]
+    labels: dict[str, str] = described.get("labels", {})  # type: ignore[assignment]
+    conditions: Iterable[Mapping[str, str]] = status.get("conditions", ())  # type: ignore[assignment]
+    return Pod(
+        name=str(described["name"]),
+        service=labels.get("serving.knative.dev/service") or labels.get("app.kubernetes.io/component", ""),
+        revision=labels.get("serving.knative.dev/revision", ""),
+        address=str(status.get("podIP", "")),
+        ready=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
+        leaving="deletionTimestamp" in described,
+    )
+
+
+def knative(seen: Iterable[Pod]) -> dict[str, int]:
+    """How many pods each Knative Service has; those that are at zero are not among them."""
+    found: dict[str, int] = {}
+    for pod in seen:
+        if pod.revision:
+            found[pod.service] = found.get(pod.service, 0) + 1
+    return found
+
+
+def delete_at_once(pod: Pod) -> None:
+    """As when its node is lost: nobody is asked to end, nothing is drained."""
+    kubectl("delete", "pod", pod.name, "--grace-period=0", "--force", "--wait=false")
+
+
+def kill_in(pod: Pod) -> None:
+    """SIGKILL to the function's process; the kubelet starts the container again."""
+    for running in processes():
+        if _pod_uid(running.pid) == kubectl("get", "pod", pod.name, "-o", "jsonpath={.metadata.uid}"):
+            os.kill(running.pid, signal.SIGKILL)
+
+
+def processes() -> Iterator[Running]:
+    """Those that a pod's container has, of any function."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            status = (folder / "status").read_text()
+        except OSError:  # it has ended
+            continue
+        names = [one.removeprefix(_FUNCTION).decode() for one in environment if one.startswith(_FUNCTION)]
+        if names and "VmRSS" in status and _pod_uid(int(folder.name)):
+            memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
+            yield Running(int(folder.name), names[0], memory)
+
+
+def _pod_uid(pid: int) -> str:
+    """
+    From its cgroup, where the kubelet writes it.
+
+    Returns: "" of a process of the node.
+    """
+    try:
+        path = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return ""
+    _, found, rest = path.partition("/pod")
+    return rest.split("/")[0].strip() if found else ""

@@ -1,0 +1,163 @@
+"""docs/reference/cluster-run.md from what was kept."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from infra.cluster.deployment import IN_MEMORY, KAFKA
+from infra.cluster.layout import REPOSITORY
+from infra.cluster.results import Result
+
+PAGE = REPOSITORY / "docs/reference/cluster-run.md"
+_MIB = 2**20
+_WIDTH = 118
+_ORDER = ("accepted", "inbound", "delivered", "kills", "lost", "doubled", "order_breaks", "gaps", "status_regressions")
+
+
+def page(kept: Mapping[str, Result]) -> str:
+    parts = [part for name, part in _PARTS.items() if name in kept for part in ("", *part(kept[name]))]
+    return "\n".join([*_HEAD, *parts]) + "\n"
+
+
+_HEAD = (
+    "# What was seen on the cluster",
+    "",
+    "<!-- Made by scripts/cluster report from what its trials found. -->",
+    "",
+    "Real Kubernetes with Knative Serving and Eventing on one node, with real engines beside it, all on two shared",
+    "cores: [how](cluster.md). Each part says when it was seen, and of which commit (+: with changes not committed).",
+)
+
+
+def _flows(title: str) -> Any:
+    def part(result: Result) -> Iterator[str]:
+        yield from _opening(f"Flow tests: {title}", result)
+        yield from _table(
+            ("tests", "passed", "failed", "left out", "seconds"),
+            (
+                (row["name"], row["passed"], row["failed"], row["left_out"], row["seconds"])
+                for row in result.told["rows"]
+            ),
+        )
+        yield from ("", "Left out:", "")
+        for why in dict.fromkeys(result.told["left out"].values()):
+            names = [f"`{name}`" for name, reason in result.told["left out"].items() if reason == why]
+            yield f"- {why}: {', '.join(names)}"
+
+    return part
+
+
+def _drill(result: Result) -> Iterator[str]:
+    told = result.told
+    yield from _opening("Pods killed under load", result)
+    yield from _text(
+        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. The load began with"
+        " every function at zero. Judged by the checker of the [crash campaigns](crash-campaign.md), from what clients"
+        " and providers saw."
+    )
+    yield ""
+    yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
+    yield ""
+    yield from _text(
+        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. What was hit was whole again after"
+        f" {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; everything was at rest"
+        f" {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+    )
+
+
+def _figures(result: Result) -> Iterator[str]:
+    told = result.told
+    yield from _opening("Figures", result)
+    if "wakes" in told:
+        yield from _wakes(told["wakes"])
+    if "chain" in told:
+        yield from _chain(told["chain"])
+    if "hops" in told:
+        yield from (
+            "",
+            "### Hops of events between functions that run",
+            "",
+            "Milliseconds from the making of an event to the beginning of its handling.",
+            "",
+        )
+        yield from _table(
+            ("function", "events", "p50", "p95"),
+            ((name, one["events"], one["p50"], one["p95"]) for name, one in told["hops"].items()),
+        )
+    if "scale" in told:
+        yield from _scale(told["scale"], told["rollout"])
+
+
+def _wakes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from (
+        "### From an event at zero to its end",
+        "",
+        "The function has no pod. Seconds from the request to its answer, and the memory of its process then.",
+        "",
+    )
+    services = sorted({one["service"] for one in seen})
+    rows = []
+    for service in services:
+        mine = [one for one in seen if one["service"] == service]
+        seconds = [one["seconds"] for one in mine]
+        answers = ", ".join(str(one) for one in sorted({one["status"] for one in mine}))
+        memory = max(one["memory"] for one in mine) / _MIB
+        rows.append((service, len(mine), median(seconds), max(seconds), answers, f"{memory:.0f} MiB"))
+    yield from _table(("function", "times", "median", "longest", "answer", "memory"), rows)
+
+
+def _chain(seen: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    names = list(seen[0])
+    yield from (
+        "",
+        "### A chain from zero",
+        "",
+        "Seconds: until the 202 of a send that was at zero; from its event on until each function was done.",
+        "",
+    )
+    yield from _table(("run", *names), ((number, *run.values()) for number, run in enumerate(seen, 1)))
+
+
+def _scale(scale: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("", "### Scaling and rollouts under load", "")
+    yield from _table(
+        ("what", "clients", "requests", "lost", "longest answer"),
+        (
+            ("0 → many → 1 → 0", scale["clients"], scale["requests"], scale["lost"], f"{scale['longest']} s"),
+            ("a new revision", rollout["clients"], rollout["requests"], rollout["lost"], f"{rollout['longest']} s"),
+        ),
+    )
+    yield ""
+    yield from _text(
+        f"`send` had its first pod ready after {scale['first ready']} s, and {scale['most']} pods at most. It was at"
+        f" zero {scale['to zero']} s after the last request. The new revision was ready after {rollout['ready']} s; the"
+        f" pods of the old one were gone after {rollout['old gone']} s."
+    )
+
+
+def _opening(title: str, result: Result) -> tuple[str, ...]:
+    return (f"## {title}", "", f"{result.at}, commit {result.commit}.", "")
+
+
+def _text(paragraph: str) -> Iterator[str]:
+    yield from textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+_PARTS = {
+    f"flows-{IN_MEMORY}": _flows("Eventing with the in-memory channel"),
+    f"flows-{KAFKA}": _flows("Kafka, our dispatcher, Serving"),
+    "drill": _drill,
+    "figures": _figures,
+}

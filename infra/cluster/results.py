@@ -1,0 +1,36 @@
+"""What was seen on the cluster, kept until it is written down: one JSON file for each kind of trial."""
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.adapters.local.clock import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """at: ISO 8601; commit: of the repository then, with a + where something was not committed."""
+
+    trial: str
+    at: str
+    commit: str
+    told: Any
+
+
+def keep(folder: Path, trial: str, told: Any, repository: Path) -> None:
+    result = Result(trial, SystemClock().now().isoformat(timespec="seconds"), _commit(repository), told)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{trial}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+
+
+def kept(folder: Path) -> dict[str, Result]:
+    return {path.stem: Result(**json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
+
+
+def _commit(repository: Path) -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(("git", *arguments), cwd=repository, capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

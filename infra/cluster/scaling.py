@@ -1,0 +1,147 @@
+"""
+What load does to the pods of one Service, and whether a request is lost when pods go (E6, E8).
+
+Every request is a message that must be answered with 202; whatever else comes, or nothing, is a request lost.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.cluster import pods
+from infra.cluster.wakes import until_at_zero
+from shared.testing.history import now
+from shared.testing.http1 import Answer, Client
+from shared.testing.load import MessageIds
+from shared.testing.tenant import Tenant
+
+SERVICE = "send"
+_ACCEPTED = 202
+_TURN = 0.2
+"""Seconds between two requests of a trickle."""
+_PATIENCE = 150.0
+
+
+@dataclass(slots=True)
+class Load:
+    """Closed-loop: each of ``clients`` sends its next message when the one before was answered."""
+
+    tenant: Tenant
+    conversation: str
+    seed: str
+    answers: Counter[int] = field(default_factory=Counter)
+    longest: float = 0.0
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, clients: int, pause: float = 0.0) -> None:
+        for _ in range(clients):
+            self._tasks.append(asyncio.create_task(self._send(f"{self.seed} {len(self._tasks)}", pause)))
+
+    async def stop(self) -> None:
+        """What is under way is waited for: a request that nobody waits for cannot be lost."""
+        tasks, self._tasks = self._tasks, []
+        await asyncio.gather(*tasks)
+
+    async def _send(self, seed: str, pause: float) -> None:
+        ids, mine = MessageIds(seed), asyncio.current_task()
+        while mine in self._tasks:
+            request = self.tenant.sending(
+                message_id=ids(), conversation=self.conversation, sender="agent", text="canary of a load"
+            )
+            began = now()
+            status = (await _answered(self.tenant.client, request)).status
+            self.answers[status] += 1
+            self.longest = max(self.longest, now() - began)
+            await asyncio.sleep(pause)
+
+    @property
+    def lost(self) -> int:
+        return sum(times for status, times in self.answers.items() if status != _ACCEPTED)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "requests": self.answers.total(),
+            "lost": self.lost,
+            "answers": {str(status): times for status, times in self.answers.items()},
+            "longest": round(self.longest, 2),
+        }
+
+
+async def _answered(client: Client, request: bytes) -> Answer:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    client.send(request, future.set_result)
+    return await future
+
+
+async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any]:
+    """From zero to many pods under load, to few under a trickle, to zero without any."""
+    await until_at_zero([SERVICE])
+    began = time.monotonic()
+    seen: list[tuple[float, int, int]] = []
+    watching = asyncio.create_task(_watch(began, seen))
+    load.start(clients)
+    await asyncio.sleep(seconds)
+    await load.stop()
+    load.start(2, _TURN)
+    await _until(lambda: bool(seen) and seen[-1][1] <= 1)
+    await load.stop()
+    stopped = time.monotonic()
+    await until_at_zero([SERVICE])
+    zero = time.monotonic() - stopped
+    watching.cancel()
+    return {
+        **load.told(),
+        "clients": clients,
+        "most": max(ready for _, _, ready in seen),
+        "first ready": next(at for at, _, ready in seen if ready),
+        "to zero": round(zero, 1),
+        "pods": seen,
+    }
+
+
+async def rollout(load: Load, clients: int) -> dict[str, Any]:
+    """A new revision takes over under load, and the pods of the old one go."""
+    load.start(clients, 0.05)
+    await _until_pods(lambda seen: any(pod.ready for pod in seen))
+    before = {pod.revision for pod in await asyncio.to_thread(_mine)}
+    change = {"spec": {"template": {"metadata": {"annotations": {"chat4all.dev/rollout": str(time.time_ns())}}}}}
+    began = time.monotonic()
+    await asyncio.to_thread(pods.kubectl, "patch", "ksvc", SERVICE, "--type=merge", "-p", json.dumps(change))
+    await _until_pods(lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
+    ready = time.monotonic() - began
+    await _until_pods(lambda seen: all(pod.revision not in before for pod in seen))
+    gone = time.monotonic() - began
+    await asyncio.sleep(2)
+    await load.stop()
+    return {**load.told(), "clients": clients, "ready": round(ready, 1), "old gone": round(gone, 1)}
+
+
+def _mine() -> list[pods.Pod]:
+    return [pod for pod in pods.pods() if pod.service == SERVICE]
+
+
+async def _watch(began: float, seen: list[tuple[float, int, int]]) -> None:
+    """(seconds since the beginning, pods that do not go yet, those of them that are ready)"""
+    while True:
+        mine = [pod for pod in await asyncio.to_thread(_mine) if not pod.leaving]
+        seen.append((round(time.monotonic() - began, 1), len(mine), sum(pod.ready for pod in mine)))
+        await asyncio.sleep(0.5)
+
+
+async def _until_pods(look: Any) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not look(await asyncio.to_thread(_mine)):
+        if time.monotonic() > until:
+            raise TimeoutError(f"the pods of {SERVICE} are not as they should be")
+        await asyncio.sleep(0.5)
+
+
+async def _until(look: Any) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not look():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{SERVICE} does not come down")
+        await asyncio.sleep(0.5)

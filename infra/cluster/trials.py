@@ -1,0 +1,84 @@
+"""What is tried on the deployed platform, from inside the cluster: flows, pods that are killed, figures."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from infra.cluster import flows, results
+from infra.cluster.cluster import Cluster, ClusterError
+from infra.cluster.deployment import KAFKA, Deployment
+from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
+
+_LONGEST_TEST = 600
+"""Seconds."""
+
+
+class Trials:
+    """Results are kept in ``results`` of the layout's state."""
+
+    def __init__(self, layout: Layout, cluster: Cluster, deployment: Deployment) -> None:
+        self._folder, self._cluster, self._deployment = layout.results, cluster, deployment
+
+    def flows(self, options: Sequence[str]) -> bool:
+        """
+        Runs the flow tests; ``options`` are pytest's. With paths among them only those run, and nothing is kept.
+
+        Returns:
+            Whether all passed.
+        """
+        left_out = dict(flows.ONE_PROCESS)
+        if self._deployment.overlay != KAFKA:
+            left_out |= flows.LOOKING_BACK
+        pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--timeout={_LONGEST_TEST}")
+        told = {**self._deployment.settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
+        with TemporaryDirectory(prefix="chat4all-flows-") as folder, self._ticking():
+            result = Path(folder, "result.xml")
+            some = any(not one.startswith("-") for one in options)
+            chosen = options if some else (*flows.arguments(left_out, result), *options)
+            ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
+            if not some and result.exists():
+                rows = [asdict(row) for row in flows.rows(result.read_text(), left_out)]
+                self._keep(f"flows-{self._deployment.overlay}", {"rows": rows, "left out": left_out})
+        return ended.returncode == 0
+
+    def drill(self, options: Sequence[str]) -> bool:
+        """Load while pods are killed. Returns: whether nothing was lost, doubled or out of order."""
+        told = self._inside("drill", options)
+        self._keep("drill", told)
+        return not told["findings"]
+
+    def figures(self, options: Sequence[str]) -> bool:
+        self._keep("figures", self._inside("figures", options))
+        return True
+
+    def demo(self, options: Sequence[str]) -> bool:
+        """For people to watch; nothing is kept."""
+        self._inside("demo", options)
+        return True
+
+    def _inside(self, trial: str, options: Sequence[str]) -> Mapping[str, object]:
+        with TemporaryDirectory(prefix=f"chat4all-{trial}-") as folder:
+            result = Path(folder, "result.json")
+            command = (sys.executable, "-m", f"infra.cluster.{trial}", f"--result={result}", *options)
+            ended = self._cluster.run(command, folder=REPOSITORY, more=self._deployment.settings())
+            if ended.returncode != 0:
+                raise ClusterError(f"{trial}: it ended with {ended.returncode}")
+            told: Mapping[str, object] = json.loads(result.read_text())
+        return told
+
+    def _keep(self, trial: str, told: object) -> None:
+        results.keep(self._folder, trial, told, REPOSITORY)
+
+    @contextmanager
+    def _ticking(self) -> Iterator[None]:
+        """Timers tick every few seconds: with PingSources alone it is minutes that tests wait for."""
+        told = {**self._deployment.settings(), **self._deployment.broker()}
+        ticker = self._cluster.start((sys.executable, "-m", "infra.cluster.ticks"), folder=REPOSITORY, more=told)
+        try:
+            yield
+        finally:
+            ticker.communicate()

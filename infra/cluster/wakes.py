@@ -1,0 +1,168 @@
+"""How long it takes until a function that is at zero has done what an event asks, alone and as a chain."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from events import CloudEvent
+from infra.cluster import pods
+from infra.cluster.layout import NAMESPACE
+from shared.ports import Clock, Ports
+from shared.ports.event_log import EventLog
+from shared.runtime.timers import ticked
+from shared.runtime.wiring import Trigger, Wiring
+from shared.testing.live import Caller, eventually
+
+_PATIENCE = 120.0
+_LOOK_BACK = 20_000
+_WRITTEN = 1.0
+"""Seconds until what a pod said is in its log."""
+CHAIN = ("route", "deliver-whatsapp", "record-status")
+"""What a message to WhatsApp wakes, one after the other."""
+_KINDS = (
+    "chat4all.message.accepted.v1",
+    "chat4all.delivery.requested.v1",
+    "chat4all.status.reported.v1",
+    "chat4all.message.sent.v1",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """seconds: from the request to the answer; memory: of the process then, in bytes."""
+
+    service: str
+    seconds: float
+    status: int
+    memory: int
+
+
+async def until_at_zero(services: Iterable[str], patience: float = _PATIENCE) -> None:
+    """
+    Raises:
+        TimeoutError: some of them have pods after so many seconds.
+    """
+    wanted, until = set(services), time.monotonic() + patience
+    while awake := wanted & pods.knative(await asyncio.to_thread(pods.pods)).keys():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not at zero: {', '.join(sorted(awake))}")
+        await asyncio.sleep(1)
+
+
+async def real_events(log: EventLog, clock: Clock, wiring: Wiring) -> dict[str, CloudEvent]:
+    """The newest event that went to each Service of a Trigger; a tick for those that timers wake."""
+    found: dict[str, CloudEvent] = {}
+    seen = [one.event for one in await log.latest(_LOOK_BACK)]
+    for trigger in wiring.triggers:
+        for event in reversed(seen):
+            if _wanted(trigger, event):
+                found.setdefault(trigger.subscriber, event)
+                break
+        timers = [one for one in wiring.timers if one.name == trigger.filter.get("timer")]
+        for timer in timers:
+            found[trigger.subscriber] = ticked(timer, int(clock.now().timestamp() / timer.every)).to_cloudevent()
+    some = seen[-1]
+    found["dead-letter"] = CloudEvent({**some.attributes, "knativeerrordest": "http://figures.invalid/"}, some.data)
+    return found
+
+
+def _wanted(trigger: Trigger, event: CloudEvent) -> bool:
+    return all(event.attributes.get(name) == value for name, value in trigger.filter.items())
+
+
+@asynccontextmanager
+async def inside() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the Services by the way that events take: the private side of Knative's network layer."""
+    ask = ("-n", "ingress", "get", "service", "ingress-private", "-o", "jsonpath={.spec.clusterIP}")
+    address = await asyncio.to_thread(pods.kubectl, *ask)
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=_PATIENCE, trust_env=False) as client:
+        yield client
+
+
+async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent) -> Wake:
+    """The event, again, to a Service that is at zero."""
+    await until_at_zero([service])
+    headers, body = event.to_binary()
+    host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
+    started = time.perf_counter()
+    answer = await client.post("/", headers=[*headers, host], content=body)
+    seconds = time.perf_counter() - started
+    memory = max((one.memory for one in pods.processes() if one.function == service), default=0)
+    return Wake(service, round(seconds, 2), answer.status_code, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Somebody on WhatsApp, and the conversation with them."""
+
+    caller: Caller
+    conversation: str
+
+    def send(self) -> str:
+        sent: str = self.caller.send(self.conversation, "agent", channels=["whatsapp"])["message_id"]
+        return sent
+
+    def until_sent(self, message_id: str) -> None:
+        eventually(lambda: self.caller.status(message_id) in ("SENT", "DELIVERED", "READ"), within=30)
+
+
+async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
+    """Seconds until the 202 of a send that was at zero, and from then on to the end of each function of the chain."""
+    await until_at_zero(("send", *CHAIN))
+    started = time.perf_counter()
+    message_id = await asyncio.to_thread(talk.send)
+    answered = round(time.perf_counter() - started, 2)
+    await asyncio.to_thread(talk.until_sent, message_id)
+    await asyncio.sleep(_WRITTEN)
+    times = moments([one.event for one in await log.about(message_id, limit=50)])
+    begin = times[0]
+    return {"send": answered, **{name: round(at - begin, 2) for name, at in zip(CHAIN, times[1:], strict=True)}}
+
+
+def moments(chain: Sequence[CloudEvent]) -> list[float]:
+    """When the first event of each kind of the chain was made, in seconds since 1970."""
+    at = {event.attributes["type"]: _made(event) for event in reversed(chain)}
+    return [at[kind] for kind in _KINDS]
+
+
+def _made(event: CloudEvent) -> float:
+    return datetime.fromisoformat(event.attributes["time"]).timestamp()
+
+
+async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[float]]:
+    """By function, milliseconds from the making of an event to the moment at which its handling began."""
+    for number in range(times + times // 10):
+        if number == times // 10:  # until then functions wake
+            begin = ports.clock.now().timestamp()
+        message_id = await asyncio.to_thread(talk.send)
+        await asyncio.sleep(0.2)
+    await asyncio.to_thread(talk.until_sent, message_id)
+    await asyncio.sleep(_WRITTEN)
+    made = {one.event.attributes["id"]: _made(one.event) for one in await ports.log.latest(_LOOK_BACK)}
+    return hops(_said(), {event_id: at for event_id, at in made.items() if at > begin})
+
+
+def hops(lines: Iterable[Mapping[str, Any]], made: Mapping[str, float]) -> dict[str, list[float]]:
+    """``lines``: of the functions' logs. ``made``: when the events were, in seconds since 1970, by id."""
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        if line.get("message") == "event handled" and line.get("event_id") in made:
+            began = datetime.fromisoformat(line["timestamp"]).timestamp() - line["ms"] / 1000
+            found.setdefault(line["function"], []).append(1000 * (began - made[line["event_id"]]))
+    return found
+
+
+def _said() -> Iterable[Mapping[str, Any]]:
+    for file in Path("/var/log/pods").glob(f"{NAMESPACE}_*/user-container/*.log"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            text = line.split(" ", 3)[3]
+            if text.startswith("{"):
+                yield json.loads(text)

@@ -1,0 +1,58 @@
+"""What the trials understand of kubectl's answers and of the functions' logs."""
+
+import json
+from typing import Any
+
+from events import CloudEvent
+from infra.cluster.pods import Pod, knative, parse
+from infra.cluster.wakes import hops, moments
+
+
+def item(name: str, labels: dict[str, str], *, ready: str = "True", phase: str = "Running", **more: str) -> Any:
+    conditions = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]
+    status = {"phase": phase, "podIP": "10.244.0.7", "conditions": conditions}
+    return {"metadata": {"name": name, "labels": labels, **more}, "status": status}
+
+
+ROUTE = {"serving.knative.dev/service": "route", "serving.knative.dev/revision": "route-00002"}
+DISPATCHER = {"app.kubernetes.io/component": "dispatcher"}
+
+
+def seen(*items: Any) -> list[Pod]:
+    return parse(json.dumps({"items": items}))
+
+
+def test_pods_of_services_and_of_deployments_are_told_apart() -> None:
+    route, dispatcher = seen(item("route-x", ROUTE), item("dispatcher-y", DISPATCHER, ready="False"))
+    assert (route.service, route.revision, route.address, route.ready) == ("route", "route-00002", "10.244.0.7", True)
+    assert (dispatcher.service, dispatcher.revision, dispatcher.ready) == ("dispatcher", "", False)
+    assert knative([route, route, dispatcher]) == {"route": 2}
+
+
+def test_a_pod_that_goes_is_known_and_one_that_has_ended_is_none() -> None:
+    going, *others = seen(item("a", ROUTE, deletionTimestamp="now"), item("b", ROUTE, phase="Failed"))
+    assert going.leaving
+    assert not others
+
+
+def test_a_pod_that_is_not_scheduled_yet_has_no_address_and_is_not_ready() -> None:
+    (pending,) = parse(json.dumps({"items": [{"metadata": {"name": "a"}, "status": {"phase": "Pending"}}]}))
+    assert (pending.address, pending.ready, pending.service) == ("", False, "")
+
+
+def event(kind: str, at: str) -> CloudEvent:
+    return CloudEvent({"type": kind, "id": at, "time": f"2026-11-28T20:00:{at}Z"}, b"")
+
+
+def test_a_chain_is_timed_by_the_first_event_of_each_kind() -> None:
+    kinds = ["message.accepted", "delivery.requested", "status.reported", "message.sent"]
+    chain = [event(f"chat4all.{kind}.v1", f"0{n}.500") for n, kind in enumerate(kinds)]
+    times = moments([*chain, event("chat4all.status.reported.v1", "09.000")])
+    assert [round(at - times[0], 3) for at in times] == [0, 1, 2, 3]
+
+
+def test_a_hop_ends_when_the_handling_begins() -> None:
+    line = {"message": "event handled", "event_id": "e", "function": "push", "timestamp": "2026-11-28T20:00:01.020Z"}
+    made = {"e": 1795896001.0}
+    (found,) = hops([{**line, "ms": 15.0}, {**line, "event_id": "unknown", "ms": 1.0}], made)["push"]
+    assert round(found, 1) == 5.0

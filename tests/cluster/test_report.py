@@ -1,0 +1,58 @@
+"""docs/reference/cluster-run.md from what was kept."""
+
+from pathlib import Path
+from typing import Any
+
+from infra.cluster.report import page
+from infra.cluster.results import Result, keep, kept
+
+FLOWS = {
+    "rows": [{"name": "messages", "passed": 7, "failed": 1, "left_out": 2, "seconds": 3.5}],
+    "left out": {"messages::test_a": "why not", "files::test_b": "why not"},
+}
+WAKES = [
+    {"service": "route", "seconds": 1.0, "status": 204, "memory": 60 * 2**20},
+    {"service": "route", "seconds": 3.0, "status": 204, "memory": 64 * 2**20},
+    {"service": "route", "seconds": 2.0, "status": 503, "memory": 62 * 2**20},
+]
+LOAD = {"clients": 8, "requests": 100, "lost": 0, "longest": 1.5}
+FIGURES: dict[str, Any] = {
+    "wakes": WAKES,
+    "chain": [{"send": 1.5, "route": 1.0, "record-status": 4.0}],
+    "hops": {"route": {"events": 100, "p50": 6.5, "p95": 12.0}},
+    "scale": {**LOAD, "lost": 3, "first ready": 1.9, "most": 5, "to zero": 14.0},
+    "rollout": {**LOAD, "ready": 4.0, "old gone": 40.0},
+}
+
+
+def seen(trial: str, told: Any) -> dict[str, Result]:
+    return {trial: Result(trial, "2026-11-28T20:00:00+00:00", "abc1234", told)}
+
+
+def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
+    text = page(seen("flows-one-node-kafka", FLOWS))
+    assert "| messages | 7 | 1 | 2 | 3.5 |" in text
+    assert "- why not: `messages::test_a`, `files::test_b`" in text
+    assert "2026-11-28T20:00:00+00:00, commit abc1234." in text
+
+
+def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
+    text = page(seen("figures", FIGURES))
+    assert "| route | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in text
+    assert "| 1 | 1.5 | 1.0 | 4.0 |" in text
+    assert "| route | 100 | 6.5 | 12.0 |" in text
+    assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in text
+
+
+def test_figures_that_were_not_all_taken_show_those_that_were() -> None:
+    text = page(seen("figures", {"hops": FIGURES["hops"]}))
+    assert "Hops" in text
+    assert "chain" not in text
+
+
+def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "drill", {"lost": 0}, Path(__file__).parent)
+    (found,) = kept(tmp_path / "results").values()
+    assert (found.trial, found.told) == ("drill", {"lost": 0})
+    assert found.at.endswith("+00:00")
+    assert len(found.commit.rstrip("+")) >= 7
