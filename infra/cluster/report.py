@@ -26,7 +26,8 @@ _HEAD = (
     "<!-- Made by scripts/cluster report from what its trials found. -->",
     "",
     "Real Kubernetes with Knative Serving and Eventing on one node, with real engines beside it, all on two shared",
-    "cores: [how](cluster.md). Each part says when it was seen, and of which commit (+: with changes not committed).",
+    "cores: [how](cluster.md). Each part says when it was seen, of which commit (+: with changes not committed), and",
+    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran.",
 )
 
 
@@ -52,9 +53,9 @@ def _drill(result: Result) -> Iterator[str]:
     told = result.told
     yield from _opening("Pods killed under load", result)
     yield from _text(
-        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. The load began with"
-        " every function at zero. Judged by the checker of the [crash campaigns](crash-campaign.md), from what clients"
-        " and providers saw."
+        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. Awake when the load"
+        f" began: {', '.join(told['awake']) or 'nobody'}. Judged by the checker of the"
+        " [crash campaigns](crash-campaign.md), from what clients and providers saw."
     )
     yield ""
     yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
@@ -121,7 +122,7 @@ def _scale(result: Result) -> Iterator[str]:
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
-    return (f"## {title}", "", f"{result.at}, commit {result.commit}.", "")
+    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.", "")
 
 
 def _text(paragraph: str) -> Iterator[str]:

@@ -23,14 +23,14 @@ SCALE = {
 
 
 def seen(trial: str, told: Any) -> dict[str, Result]:
-    return {trial: Result(trial, "2026-11-28T20:00:00+00:00", "abc1234", told)}
+    return {trial: Result(trial, "2026-11-28T20:00:00+00:00", "abc1234", 7.4, told)}
 
 
 def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
     text = page(seen("flows-one-node-kafka", FLOWS))
     assert "| messages | 7 | 1 | 2 | 3.5 |" in text
     assert "- why not: `messages::test_a`, `files::test_b`" in text
-    assert "2026-11-28T20:00:00+00:00, commit abc1234." in text
+    assert "2026-11-28T20:00:00+00:00, commit abc1234, at load 7." in text
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
