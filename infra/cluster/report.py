@@ -60,8 +60,9 @@ def _drill(result: Result) -> Iterator[str]:
     yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
     yield ""
     yield from _text(
-        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. What was hit was whole again after"
-        f" {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; everything was at rest"
+        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. Somebody answered in the place of"
+        f" what was hit after {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; nobody had to"
+        f" after {told['dispensable']} kills, for their Services were going to fewer pods. Everything was at rest"
         f" {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
     )
 
