@@ -42,7 +42,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
             if "hops" in parts:
                 told["hops"] = _summary(await wakes.warm_hops(talk, ports, _HOPS))
         if "scale" in parts:
-            told |= await _scaling(caller, talk.conversation)
+            told["scale"] = await _scaling(caller, talk.conversation)
     return told
 
 
@@ -71,7 +71,7 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
         memory = [asdict(one) for one in pods.processes()]
     finally:
         client.close()
-    return {"scale": scaled, "rollout": rolled, "memory": memory}
+    return {"up and down": scaled, "rollout": rolled, "memory": memory}
 
 
 def talk_of(caller: Caller) -> wakes.Talk:

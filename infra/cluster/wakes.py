@@ -22,7 +22,7 @@ from shared.runtime.timers import ticked
 from shared.runtime.wiring import Trigger, Wiring
 from shared.testing.live import Caller, eventually
 
-_PATIENCE = 120.0
+_PATIENCE = 200.0
 _LOOK_BACK = 20_000
 _WRITTEN = 1.0
 """Seconds until what a pod said is in its log."""

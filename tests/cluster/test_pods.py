@@ -33,6 +33,7 @@ def test_pods_of_services_and_of_deployments_are_told_apart() -> None:
 def test_a_pod_that_goes_is_known_and_one_that_has_ended_is_none() -> None:
     going, *others = seen(item("a", ROUTE, deletionTimestamp="now"), item("b", ROUTE, phase="Failed"))
     assert going.leaving
+    assert knative([going]) == {}
     assert not others
 
 

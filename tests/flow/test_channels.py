@@ -437,7 +437,8 @@ def _settled(providers: Providers) -> None:
 
     def pending() -> int:
         states = [
-            httpx.get(f"http://{providers.host}:{providers.port}/{channel}/_sim/state") for channel in providers.accounts
+            httpx.get(f"http://{providers.host}:{providers.port}/{channel}/_sim/state")
+            for channel in providers.accounts
         ]
         return sum(state.json()["callbacks"]["pending"] for state in states)
 
