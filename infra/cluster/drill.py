@@ -158,9 +158,8 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         rooms = await _rooms(deployed, client, providers)
         campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25), PodKills(given.kills)
         most: dict[str, int] = {}
-        watching = asyncio.create_task(_watch(most))
-        operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
-        watching.cancel()
+        async with inside.beside(_watch(most)):
+            operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
         history.write(folder / "history.jsonl", operations)
         return {**_told(check(operations), nemesis, most), "awake": sorted(awake), "seed": given.seed}
     finally:
