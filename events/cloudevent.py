@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -157,8 +158,13 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
     if attributes["specversion"] not in ("1.0", "0.3"):
         raise BadEvent(f"specversion {attributes['specversion']!r} is unknown; use 1.0")
     for name in attributes:
-        if not _NAME.match(name):
+        if not _allowed(name):
             raise BadEvent(f"attribute name {name!r}: only a-z and 0-9 are allowed")
+
+
+@lru_cache(maxsize=1000)
+def _allowed(name: str) -> bool:
+    return _NAME.match(name) is not None
 
 
 def _header_value(value: str) -> bytes:

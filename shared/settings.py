@@ -39,6 +39,13 @@ READ_ELSEWHERE = {
 }
 """Variables of the prefix that are no settings of the platform."""
 
+_OF_ONE_PROCESS = """
+TRIGGERS CONCURRENCY HOST PORT DATA_DIR BOOTSTRAP_TENANT BOOTSTRAP_CLIENT_ID BOOTSTRAP_CLIENT_SECRET SIMULATORS
+KEEP_EVENTS LOG_LEVEL LOG_FILE FAILPOINT
+"""
+OF_ONE_PROCESS = frozenset(PREFIX + name for name in _OF_ONE_PROCESS.split())
+"""Settings that say nothing to a function of its own on Knative."""
+
 
 class SettingsError(Exception):
     """The environment says something that cannot be; the text is one line for people."""
@@ -220,6 +227,15 @@ def load_settings(**given: Any) -> Settings:
     return settings
 
 
+def secrets() -> frozenset[str]:
+    """The variables whose value is a secret or may hold one, such as an address with a password: for a Secret only."""
+    return frozenset(
+        PREFIX + name.upper()
+        for name, field in Settings.model_fields.items()
+        if not field.repr or "SecretStr" in str(field.annotation)
+    )
+
+
 def _variable(loc: tuple[int | str, ...]) -> str:
     return PREFIX + str(loc[0]).upper().removeprefix(PREFIX)
 
@@ -229,20 +245,28 @@ def reference() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = "" if field.default_factory or field.default in (None, "") else f"`{field.default}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |")
-    others = [f"| `{name}` | {text} | |" for name, text in READ_ELSEWHERE.items()]
+        rows.append(f"| `{PREFIX}{name.upper()}` | {field.description} | {default} | {_on_kubernetes(name)} |")
+    others = [f"| `{name}` | {text} | | |" for name, text in READ_ELSEWHERE.items()]
     return "\n".join(
         [
             "# Settings",
             "",
             "<!-- Made by scripts/export-contracts from shared/settings.py. -->",
             "",
-            "Environment variables. One that is not listed here stops the start.",
+            "Environment variables. One that is not listed here stops the start. On Kubernetes functions get them from",
+            "the ConfigMap and the Secret `chat4all`, as the last column says; those without are not for functions.",
             "",
-            "| variable | what | default |",
-            "| --- | --- | --- |",
+            "| variable | what | default | on Kubernetes |",
+            "| --- | --- | --- | --- |",
             *rows,
             *others,
             "",
         ]
     )
+
+
+def _on_kubernetes(name: str) -> str:
+    variable = PREFIX + name.upper()
+    if variable in OF_ONE_PROCESS:
+        return ""
+    return "Secret" if variable in secrets() else "ConfigMap"

@@ -32,5 +32,16 @@ def pytest_runtest_setup(item):
     for mark in item.iter_markers("real"):
         for engine in mark.args:
             if real_engines.address(engine) is None:
-                say = pytest.fail if real_engines.required() else pytest.skip
-                say(f"needs {engine}: scripts/stack starts it, {real_engines.ADDRESSES[engine]} says where it is")
+                pytest.skip(
+                    f"needs {engine}: scripts/stack starts it, {real_engines.ADDRESSES[engine]} says where it is"
+                )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    real = item.get_closest_marker("real") or item.get_closest_marker("engines")
+    if report.skipped and real and real_engines.required():
+        *_, reason = report.longrepr
+        report.outcome, report.longrepr = "failed", f"{reason}; none may skip: CHAT4ALL_REAL_ENGINES=required"
+    return report

@@ -26,6 +26,8 @@ from shared.repositories.users import Users
 SOURCE = "/functions/realtime"
 PAGE = 200
 """Messages that are read at once."""
+MEMBERSHIPS = 2000
+"""The same of a user's memberships."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ class Realtime:
     async def memberships(self, tenant: str, user_id: str) -> list[str]:
         """The conversations that the user is in."""
         found: list[str] = []
-        after: str | None = None
-        while page := await self.conversations.of_user(tenant, user_id, after=after):
+        while True:
+            after = found[-1] if found else None
+            page = await self.conversations.of_user(tenant, user_id, after=after, limit=MEMBERSHIPS)
             found += page
-            after = page[-1]
-        return found
+            if len(page) < MEMBERSHIPS:
+                return found
 
     async def head(self, tenant: str, conversation_id: str) -> int:
         return await self.timeline.head(tenant, conversation_id)

@@ -1,19 +1,21 @@
 """
 GET /ws and GET /v1/stream as bare ASGI (api.md, Real time; reliability.md 5.5).
 
-A WebSocket is accepted first and judged then, because a browser is shown close codes and no statuses; only a page
-of a foreign origin is refused at the handshake. A stream is judged before it begins, as any other request.
+A WebSocket whose token is no good is accepted and closed then, because a browser is shown close codes and no statuses.
+Refused at the handshake is a page of a foreign origin, and who comes too often. A stream is judged before it begins, as
+any other request.
 """
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
 from time import monotonic_ns
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from events.vocabulary import ReceiptKind, rfc3339
 from functions.realtime import incoming
 from functions.realtime.func import Realtime
+from functions.realtime.gate import Gate, Scope
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import (
@@ -35,11 +37,11 @@ from shared.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from shared.domain.identity import MESSAGES
 from shared.domain.rate_limit import admit
 from shared.http.authenticator import Authenticator
-from shared.http.live_socket import EXTENSION, SLOW, LiveSocket
-from shared.http.middleware import header, send_problem
+from shared.http.live_socket import EXTENSION, PING, SLOW, LiveSocket
+from shared.http.middleware import header, send_problem, with_headers
+from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission
 from shared.observability import metrics, spans
 from shared.observability.log import log
@@ -49,8 +51,6 @@ FIRST_FRAME = 5.0
 SOCKET, STREAM = "/ws", "/v1/stream"
 MOST_CURSORS = 50
 """Conversations in the id of a stream's event; of those beyond, a client that comes back gets what it has again."""
-
-Scope = dict[str, Any]
 
 
 class SocketWire:
@@ -64,7 +64,7 @@ class SocketWire:
 
     def ping(self, frame: Outgoing) -> bool:
         """Ours for code in a page, WebSocket's own for libraries: an answer to either will do."""
-        return self._socket.write(frame.text_frame) and self._socket.ping()
+        return self._socket.write(frame.text_frame + PING)
 
     async def drained(self) -> None:
         await self._socket.writable.wait()
@@ -74,8 +74,9 @@ class SocketWire:
 
 
 class Gateway:
-    def __init__(self, realtime: Realtime, authenticator: Authenticator, limits: Limits) -> None:
-        self._realtime, self._authenticator, self._limits = realtime, authenticator, limits
+    def __init__(self, realtime: Realtime, authenticator: Authenticator, limiter: RateLimiter, limits: Limits) -> None:
+        self._realtime, self._limits = realtime, limits
+        self._gate = Gate(realtime, authenticator, limiter, limits.origins)
         self.hub = Hub(realtime, limits)
 
     def serves(self, scope: Scope) -> bool:
@@ -98,18 +99,29 @@ class Gateway:
 
     async def _socket(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        if scope["path"] != SOCKET:
-            await _refuse(NotFound("WebSockets are at /ws"), scope, send)
-            return
-        if not _same_origin(scope, self._limits.origins):
-            await _refuse(Forbidden("pages of this origin may not open sockets"), scope, send)
+        scope.setdefault("state", {})["trace_id"] = ""
+        admission: Admission | None = None
+        unwelcome: Chat4AllError | None = None
+        try:
+            if scope["path"] != SOCKET:
+                raise NotFound("WebSockets are at /ws")
+            await self._gate.check_origin(scope)
+            try:
+                admission = await self._gate.admission(scope)
+            except RateLimited:
+                raise
+            except Chat4AllError as error:
+                unwelcome = error
+        except Chat4AllError as error:
+            await _refuse(error, scope, send)
             return
         socket: LiveSocket = scope["extensions"][EXTENSION]
         await send({"type": "websocket.accept"})
         wire = SocketWire(socket)
         try:
-            admission = await self._admission(scope) or await self._introduced(receive)
-            session = await self.hub.open(admission, wire)
+            if unwelcome is not None:
+                raise unwelcome
+            session = await self.hub.open(admission or await self._introduced(scope, receive), wire)
         except _Gone:
             return
         except Chat4AllError as error:
@@ -120,23 +132,22 @@ class Gateway:
         socket.on_pong = lambda: _answered(session)
         with metrics.sockets_open.labels("websocket").track_inprogress():
             try:
-                await self._converse(session, receive)
+                await self._converse(session, scope, receive)
             finally:
                 socket.on_pong = None
                 await self.hub.close(session)
 
-    async def _introduced(self, receive: Any) -> Admission:
+    async def _introduced(self, scope: Scope, receive: Any) -> Admission:
         """By the first frame."""
         try:
             async with asyncio.timeout(FIRST_FRAME):
-                frame = incoming.read(_text(await receive()))
+                frame = _text(await receive())
         except TimeoutError:
-            raise Unauthenticated(f"send an auth frame within {FIRST_FRAME:.0f} s") from None
-        if not isinstance(frame, incoming.Auth):
-            raise Unauthenticated("send an auth frame first")
-        return await self._by_token(frame.token, frame.act_as)
+            late = Unauthenticated(f"send an auth frame within {FIRST_FRAME:.0f} s")
+            raise await self._gate.turned_away(late, scope) from None
+        return await self._gate.introduced(frame, scope)
 
-    async def _converse(self, session: Session, receive: Any) -> None:
+    async def _converse(self, session: Session, scope: Scope, receive: Any) -> None:
         try:
             await self.hub.resume(session)
             while True:
@@ -144,7 +155,7 @@ class Gateway:
                 session.unanswered = 0
                 await self._paced(session)
                 try:
-                    await self._said(session, incoming.read(frame))
+                    await self._said(session, scope, incoming.read(frame))
                 except Unavailable:
                     raise
                 except Chat4AllError as error:
@@ -166,7 +177,7 @@ class Gateway:
                 return
             await asyncio.sleep(standing.wait)
 
-    async def _said(self, session: Session, frame: incoming.Incoming) -> None:
+    async def _said(self, session: Session, scope: Scope, frame: incoming.Incoming) -> None:
         match frame:
             case incoming.Pong():
                 pass
@@ -180,15 +191,16 @@ class Gateway:
             case incoming.Sync():
                 await self.hub.resume(session, frame.cursors, epoch=frame.epoch, offset=frame.offset)
             case incoming.Auth():
-                await self._renew(session, frame)
+                await self._renew(session, scope, frame)
 
-    async def _renew(self, session: Session, frame: incoming.Auth) -> None:
+    async def _renew(self, session: Session, scope: Scope, frame: incoming.Auth) -> None:
         """
         Raises:
-            Unauthenticated, Forbidden: the token is none, or somebody else's; the socket goes on by the old one.
+            Unauthenticated, Forbidden, RateLimited: the token is none, or somebody else's, or one of too many; the
+                socket goes on by the old one.
         """
         person = session.person
-        admission = await self._by_token(frame.token, frame.act_as or person.user_id)
+        admission = await self._gate.by_token(frame.token, frame.act_as or person.user_id, scope)
         if (admission.tenant, admission.user_id) != (person.tenant, person.user_id):
             raise Forbidden("this token is somebody else's")
         session.admission, session.warned = admission, False
@@ -204,16 +216,16 @@ class Gateway:
             try:
                 if scope["method"] != "GET":
                     raise _MethodNotAllowed("a stream is read by GET")
-                if not _same_origin(scope, self._limits.origins):
-                    raise Forbidden("pages of this origin may not open streams")
-                admission = await self._admission(scope)
+                await self._gate.check_origin(scope)
+                admission = await self._gate.admission(scope)
                 if admission is None:
-                    raise Unauthenticated("send Authorization: Bearer <access token>, or ?ticket= from a page")
+                    nobody = Unauthenticated("send Authorization: Bearer <access token>, or ?ticket= from a page")
+                    raise await self._gate.turned_away(nobody, scope)
                 cursors = _cursors(header(scope, b"last-event-id"))
-                stream = Stream(send, cursors, MOST_CURSORS)
+                stream = Stream(_limits_told(scope, send), cursors, MOST_CURSORS)
                 session = await self.hub.open(admission, stream)
             except Chat4AllError as error:
-                await send_problem(error, scope, send)
+                await send_problem(error, scope, _limits_told(scope, send))
                 return
         with metrics.sockets_open.labels("stream").track_inprogress():
             try:
@@ -226,37 +238,6 @@ class Gateway:
             await self.hub.resume(session, cursors)
         except Chat4AllError as error:
             session.end(_close_code(error), error.detail)
-
-    # Who it is ------------------------------------------------------------------------------------------------
-
-    async def _admission(self, scope: Scope) -> Admission | None:
-        """By what the handshake brought; None: nothing."""
-        query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
-        given = header(scope, b"x-act-as")
-        act_as = query.get("act_as") if given is None else given.decode("latin-1")
-        authorization = header(scope, b"authorization")
-        if authorization is not None:
-            return await self._by_authorization(authorization, act_as)
-        if "ticket" in query:
-            return await self._realtime.tickets.redeem(query["ticket"], _origin(scope), by_get=scope["type"] == "http")
-        if "token" in query:
-            return await self._by_token(query["token"], act_as)
-        return None
-
-    async def _by_token(self, token: str, act_as: str | None) -> Admission:
-        return await self._by_authorization(b"Bearer " + token.encode("utf-8", "replace"), act_as)
-
-    async def _by_authorization(self, authorization: bytes, act_as: str | None) -> Admission:
-        """
-        Raises:
-            Unauthenticated, Forbidden, Invalid, NotFound: no token, or not for this user; no such user.
-        """
-        caller = self._authenticator.known(authorization) or await self._authenticator.authenticate(authorization)
-        caller.require(MESSAGES)
-        user_id = caller.acting_as(act_as)
-        if caller.user_id is None and not await self._realtime.users.exists(caller.tenant, user_id):
-            raise NotFound(f"there is no user {user_id!r}")
-        return Admission(caller, user_id)
 
 
 class _Gone(Exception):
@@ -299,31 +280,17 @@ def _close_code(error: Chat4AllError) -> int:
     return MALFORMED
 
 
-def _origin(scope: Scope) -> str | None:
-    origin = header(scope, b"origin")
-    return None if origin is None else origin.decode("latin-1")
-
-
-def _same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
-    """Programs send no Origin; pages do, and theirs must be this host's or one that is allowed."""
-    origin = _origin(scope)
-    if origin is None or origin in allowed or "*" in allowed:
-        return True
-    host = header(scope, b"host")
-    try:
-        return host is not None and urlsplit(origin).netloc == host.decode("latin-1")
-    except ValueError:  # no origin that any page has, as "http://[" is none
-        return False
-
-
 async def _refuse(error: Chat4AllError, scope: Scope, send: Any) -> None:
     """An HTTP answer instead of a socket."""
 
     async def answer(message: MutableMapping[str, Any]) -> None:
         await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
 
-    scope.setdefault("state", {}).setdefault("trace_id", "")
-    await send_problem(error, scope, answer)
+    await send_problem(error, scope, _limits_told(scope, answer))
+
+
+def _limits_told(scope: Scope, send: Any) -> Any:
+    return with_headers(scope["state"].get("limits", ()), send)
 
 
 def _cursors(last_event_id: bytes | None) -> dict[str, int]:

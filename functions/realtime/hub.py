@@ -32,7 +32,9 @@ from shared.ports.fan_out import Listening
 _SLOTS = 28
 """Of a heartbeat: each tick pings the sockets of one."""
 _VERIFY = 4
-"""Tokens are asked about every so many ticks: 3.6 s."""
+"""Clients are asked about every so many ticks: 3.6 s."""
+_LOOK_AFTER = 2 * _SLOTS
+"""Users every so many: 50 s, whatever the number of their sockets; until then it is believed what was heard of them."""
 _UNANSWERED = 2
 _WARNING = 60
 """Seconds before its end that a token's holder is told."""
@@ -200,7 +202,7 @@ class Hub:
     def _person(self, tenant: str, user_id: str) -> Person:
         person = self._people.get((tenant, user_id))
         if person is None:
-            person = Person(tenant, user_id, user_subject(tenant, user_id))
+            person = Person(tenant, user_id, user_subject(tenant, user_id), looked=self._ticks)
             self._people[tenant, user_id] = person
             self._subjects[person.subject] = person
             person.opening = self._spawn(self._listen_to(person))
@@ -358,6 +360,9 @@ class Hub:
             return
         kind, item = heard(frame)
         if isinstance(it, Person):
+            if kind == "erased":
+                self._revoke(it.sessions)
+                return
             self._tell(subject, it.sessions, item)
             if kind == "conversation":
                 self._concerned(it, frame)
@@ -471,8 +476,9 @@ class Hub:
             self._losses = self._listening.losses
             self.epoch = self._realtime.ids.uuid()
             await each(list(self._feeds.values()), self._look)
+            await each(list(self._people.values()), self._look_after)
         await self._verify([session for session in judged if session.open])
-        await each(list({session.person for session in due}), self._look_after)
+        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
         await self._sweep()
 
     def _ping(self, sessions: Iterable[Session]) -> None:
@@ -498,30 +504,31 @@ class Hub:
                 session.write(said("auth.expiring", expires_at=rfc3339(expires_at)))
 
     async def _verify(self, sessions: list[Session]) -> None:
-        """Tokens end by their client, by their user (closed within 5 s)."""
-        callers = {one.admission.caller for one in sessions}
-        by_client = {(one.tenant, one.client_id, one.epoch): one for one in callers}
-        standing = {client: await self._realtime.stands(one) for client, one in by_client.items()}
-        gone: set[Person] = set()
+        """Tokens end by their client (closed within 5 s)."""
+        clients = {(one.tenant, one.client_id, one.epoch): one for one in (s.admission.caller for s in sessions)}
+        gone = {client for client, caller in clients.items() if not await self._realtime.stands(caller)}
+        if gone:
+            callers = ((session, session.admission.caller) for session in sessions)
+            self._revoke(s for s, one in callers if (one.tenant, one.client_id, one.epoch) in gone)
 
-        async def look(person: Person) -> None:
-            if not await self._realtime.users.exists(person.tenant, person.user_id):
-                gone.add(person)
+    def _revoke(self, sessions: Iterable[Session]) -> None:
+        for session in list(sessions):
+            metrics.socket_cut("revoked")
+            session.end(UNAUTHENTICATED, "the token is not valid any more")
 
-        await each(list({session.person for session in sessions}), look)
-        for session in sessions:
-            caller = session.admission.caller
-            stands = standing.get((caller.tenant, caller.client_id, caller.epoch), True)  # unless renewed meanwhile
-            if session.person in gone or not stands:
-                metrics.socket_cut("revoked")
-                session.end(UNAUTHENTICATED, "the token is not valid any more")
+    def _is_due(self, it: Person | Feed) -> bool:
+        return it.looked <= self._ticks - _LOOK_AFTER
 
     async def _look_after(self, person: Person) -> None:
-        """Once a heartbeat: were we told of everything?"""
+        """Now and then: were we told of everything?"""
+        person.looked = self._ticks
+        if not await self._realtime.users.exists(person.tenant, person.user_id):
+            self._revoke(person.sessions)
+            return
         await self._reconsider(person)
         for conversation_id in person.conversations:
             feed = self._feeds.get((person.tenant, conversation_id))
-            if feed is not None and feed.looked <= self._ticks - _SLOTS:
+            if feed is not None and self._is_due(feed):
                 feed.looked = self._ticks
                 await self._look(feed)
 

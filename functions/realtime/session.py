@@ -53,14 +53,15 @@ class Wire(Protocol):
 class Person:
     """A user with sockets here. ``standing``: conversations that they are in, or were until now, and since when."""
 
-    __slots__ = ("heard_since", "opening", "sessions", "standing", "subject", "tenant", "user_id")
+    __slots__ = ("heard_since", "looked", "opening", "sessions", "standing", "subject", "tenant", "user_id")
 
-    def __init__(self, tenant: str, user_id: str, subject: str) -> None:
+    def __init__(self, tenant: str, user_id: str, subject: str, *, looked: int) -> None:
         self.tenant, self.user_id, self.subject = tenant, user_id, subject
         self.sessions: set[Session] = set()
         self.standing: dict[str, tuple[bool, float]] = {}
         self.opening: asyncio.Task[None] | None = None
         self.heard_since = 0
+        self.looked = looked
 
     def is_in(self, conversation_id: str) -> bool:
         return self.standing.get(conversation_id, (False, 0))[0]

@@ -5,13 +5,16 @@ Takes chat4all.message.accepted.v1 with routing "needed"; emits chat4all.deliver
 recipient who cannot be reached, chat4all.status.reported.v1 with FAILED.
 
 Woken for message n it plans every message from its cursor to n, in the order of seq: when n's rows stand, all
-before it stand too (design.md 4).
+before it stand too (design.md 4). That needs nobody to wait; that a process plans a message once, however many
+wake-ups come at once, does: they go through the conversation's lane one behind the other (ADR 31).
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from events import DeliveryRequested, Event, EventData, MessageAccepted, StatusReported
 from events.vocabulary import Status
@@ -28,7 +31,8 @@ from shared.repositories.timeline import Timeline
 
 SOURCE = "/functions/route"
 READER = "route"
-_PAGE = 200  # messages planned at once
+PAGE = 20
+"""Messages after which the cursor moves: no more are planned again when a handler is cut."""
 
 
 def decide(
@@ -70,12 +74,26 @@ class Route:
     deliveries: Deliveries
     mailboxes: Mailboxes
     cursors: Cursors
+    lanes: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Of conversations that somebody plans or waits for."""
+    page: int = PAGE
 
     async def handle(self, event: Event[MessageAccepted]) -> None:
+        async with self.lane(event.tenant, event.data.conversation_id):
+            await self._catch_up(event)
+
+    def lane(self, tenant: str, conversation_id: str) -> asyncio.Lock:
+        """The lock that lives as long as somebody has it; whoever comes later finds the cursor moved."""
+        lane = self.lanes.get((tenant, conversation_id))
+        if lane is None:
+            self.lanes[tenant, conversation_id] = lane = asyncio.Lock()
+        return lane
+
+    async def _catch_up(self, event: Event[MessageAccepted]) -> None:
         tenant, woken_for = event.tenant, event.data
         cursor = await self.cursors.get(tenant, woken_for.conversation_id, READER)
         while cursor < woken_for.seq:
-            limit = min(_PAGE, woken_for.seq - cursor)
+            limit = min(self.page, woken_for.seq - cursor)
             messages = await self.timeline.since(tenant, woken_for.conversation_id, cursor, limit)
             if not messages:
                 return

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
+import msgspec
+
 from events import EventData
 from shared.domain.errors import Invalid, NotFound
+from shared.domain.frames import ErasedFrame, user_subject
 from shared.domain.identity import Identity, User
 from shared.domain.merge_patch import merge_patch
-from shared.ports import Channels, Clock, Ports
+from shared.ports import Channels, Clock, FanOut, Ports
 from shared.repositories.addresses import Addresses
 from shared.repositories.conversations import Conversations
 from shared.repositories.files import Files
@@ -58,6 +61,7 @@ class UserAccounts:
     links: IdentityLinks
     channels: Channels
     clock: Clock
+    fan_out: FanOut
     personal_data: Mapping[str, PersonalData] = field(default_factory=dict)
 
     async def create(
@@ -89,6 +93,7 @@ class UserAccounts:
             NotFound: there was never such a user.
         """
         erased_at = await self.users.bury(tenant, user_id)
+        await self.fan_out.publish(user_subject(tenant, user_id), msgspec.json.encode(ErasedFrame()))
         removed = {kind: await data.erase_user(tenant, user_id) for kind, data in self.personal_data.items()}
         removed["identities"] = await self.links.unlink_all(tenant, user_id)
         return Erasure(user_id, erased_at, removed)
@@ -139,6 +144,7 @@ def new(ports: Ports) -> UserAccounts:
         links=IdentityLinks(identities, users, ports.clock, ports.ids),
         channels=ports.channels,
         clock=ports.clock,
+        fan_out=ports.fan_out,
         # Memberships tell where the mailboxes are, so they are forgotten last.
         personal_data={
             "presence": Presence(ports.tables, ports.sink, ports.clock),

@@ -5,18 +5,18 @@ Takes chat4all.webhook.requested.v1, a wake-up; emits chat4all.webhook.disabled.
 chat4all.webhook.requested.v1.
 
 A delivery is taken by compare-and-set for the length of a lease, and has an entry on the due list as long as it is not
-finished: a try whose process dies is made again. A webhook that hangs has ``in_flight`` tries and no more; what comes
-for it meanwhile waits, and whoever ends a try goes on with it.
+finished: a try whose process dies is made again. Webhooks and tenants that hang have so many tries and no more
+(lanes.py); what comes for them meanwhile waits, and whoever ends a try goes on with what may be tried then.
 """
 
 import re
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 from zlib import crc32
 
 from events import Event, EventData, WebhookDisabled, WebhookRequested, derived_id
-from functions.webhook_deliver.lanes import Lanes
+from functions.webhook_deliver.lanes import Lane, Lanes
 from shared.domain import webhook as rules
 from shared.domain.errors import NotFound
 from shared.domain.webhook import Answer, Delivery, State, Webhook, WebhookPolicy
@@ -32,8 +32,8 @@ from shared.repositories.webhooks import Webhooks
 SOURCE = "/functions/webhook-deliver"
 USER_AGENT = "Chat4All-Webhooks/1"
 _STAGED = re.compile(r"\d+\.(sending|waiting)\.")
-_BUDGET = 10.0
-"""Seconds after which no further delivery is taken: with the longest try it is shorter than the Trigger's time-out."""
+_BUDGET = timedelta(seconds=10)
+"""After which no further delivery is taken: with the longest try it is shorter than the Trigger's time-out."""
 
 
 def decide(delivery: Delivery, answer: Answer, now: datetime, policy: WebhookPolicy) -> Delivery:
@@ -53,26 +53,28 @@ class WebhookDeliver:
     deliveries: WebhookDeliveries
     due: DueList
     breakers: Breakers
-    lanes: Lanes = field(default_factory=Lanes)
+    lanes: Lanes
 
     async def handle(self, event: Event[WebhookRequested]) -> None:
-        lane = event.tenant, event.data.webhook_id
-        if not self.lanes.enter(lane, self.policy.in_flight):
+        if not self.lanes.enter(_lane(event)):
             if await self._promised(event):
-                self.lanes.wait(lane, event)
+                self.lanes.wait(_lane(event), event)
             return
-        began = self.clock.now()
-        try:
-            going: Event[WebhookRequested] | None = event
-            while going is not None:
+        ends = self.clock.now() + _BUDGET
+        going = event
+        while True:
+            try:
                 await self._try(going)
-                in_time = (self.clock.now() - began).total_seconds() < _BUDGET
-                going = self.lanes.next(lane) if in_time else None
-        finally:
-            self.lanes.leave(lane)
-        left = self.lanes.next(lane)
-        if left is not None:
-            await self.sink.emit(_wake(left, "next", self.clock.now()))
+            finally:
+                self.lanes.leave(_lane(going))
+            waiting = self.lanes.next()
+            if waiting is None:
+                return
+            if self.clock.now() >= ends:
+                await self.sink.emit(_wake(waiting, "next", self.clock.now()))
+                return
+            going = waiting
+            self.lanes.enter(_lane(going))
 
     async def _promised(self, event: Event[WebhookRequested]) -> bool:
         """See to it that the delivery, which cannot be tried now, is looked at again; whether there is need to."""
@@ -191,6 +193,10 @@ class WebhookDeliver:
             return  # removed meanwhile
 
 
+def _lane(event: Event[WebhookRequested]) -> Lane:
+    return event.tenant, event.data.webhook_id
+
+
 def _stage(delivery: Delivery) -> str:
     return f"{delivery.made}.{delivery.state}."
 
@@ -227,4 +233,5 @@ def new(ports: Ports) -> WebhookDeliver:
         deliveries=WebhookDeliveries(ports.tables),
         due=DueList(ports.tables, ports.clock),
         breakers=Breakers(ports.cache, ports.clock),
+        lanes=Lanes(ports.webhook_policy.at_once, ports.webhook_policy.in_flight),
     )

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from infra.image import bill_of_materials
+
 _PYTHON = "python3.11"
 PRODUCT = "opt/chat4all"
 ENTRYPOINT = (f"/usr/bin/{_PYTHON}", "-m", "shared.runtime")
@@ -27,8 +29,19 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 }
-SBOM = "usr/share/sbom/chat4all.cdx.json"
 USER = 65532
+SOURCES = (
+    "events",
+    "functions",
+    "shared",
+    "knative",
+    "infra/image",
+    "pyproject.toml",
+    "uv.lock",
+    "README.md",
+    "LICENSE",
+)
+"""Of the repository, what goes into the image or makes it."""
 
 _PACKAGES = (
     "ca-certificates",
@@ -51,7 +64,6 @@ _PACKAGES = (
     "tzdata",
     "zlib1g",
 )
-_EXTRAS = ("servers", "otel")
 _NOT_NEEDED = (
     "usr/share/man",
     "usr/share/locale",
@@ -87,16 +99,15 @@ def make(target: Path, repository: Path) -> None:
     _trim(target)
     _write_accounts(target)
     _install(target / PRODUCT, repository)
-    _write_sbom(target, repository, debian)
+    _write_bill(target, repository, debian)
     _compile(target)
 
 
 def pinned(repository: Path) -> str:
     """A hash that changes with whatever of the repository goes into the image."""
-    names = ("events", "functions", "shared", "knative", "infra/image", "pyproject.toml", "uv.lock", "README.md")
     files = sorted(
         path
-        for name in names
+        for name in SOURCES
         for path in ([repository / name] if (repository / name).is_file() else (repository / name).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     )
@@ -158,28 +169,28 @@ def _write_accounts(target: Path) -> None:
 
 def _install(target: Path, repository: Path) -> None:
     """The product and what uv.lock names, each by its hash; wheels only, so nothing is compiled here."""
-    extras = [option for extra in _EXTRAS for option in ("--extra", extra)]
-    names = _run(*_uv(repository), "export", "--frozen", "--no-dev", "--no-emit-project", *extras, folder=repository)
+    extras = [option for extra in bill_of_materials.EXTRAS for option in ("--extra", extra)]
+    names = _run(*uv(repository), "export", "--frozen", "--no-dev", "--no-emit-project", *extras, folder=repository)
     target.parent.mkdir(parents=True, exist_ok=True)
     requirements = target.with_suffix(".txt")
     requirements.write_text(names)
     where = ("pip", "install", "--quiet", "--target", str(target), "--python-version", "3.11", "--no-deps")
     only = ("--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
-    _run(*_uv(repository), *where, *only, folder=repository)
+    _run(*uv(repository), *where, *only, folder=repository)
     requirements.unlink()
-    _run(*_uv(repository), *where, str(repository), folder=repository)
+    _run(*uv(repository), *where, str(repository), folder=repository)
     shutil.rmtree(target / "bin", ignore_errors=True)
     for path in (target / ".lock", target / "uv_cache.json"):
         path.unlink(missing_ok=True)
 
 
-def _write_sbom(target: Path, repository: Path, debian: list[dict[str, str]]) -> None:
-    extras = [option for extra in _EXTRAS for option in ("--extra", extra)]
-    export = ("export", "--frozen", "--no-dev", "--format", "cyclonedx1.5", *extras)
-    bill = json.loads(_run(*_uv(repository), *export, folder=repository))
-    bill["components"] = [*bill["components"], *debian]
-    (target / SBOM).parent.mkdir(parents=True)
-    (target / SBOM).write_text(json.dumps(bill, indent=1) + "\n")
+def _write_bill(target: Path, repository: Path, debian: list[dict[str, str]]) -> None:
+    try:
+        bill = bill_of_materials.bill_of_materials(repository, uv(repository), debian)
+    except subprocess.CalledProcessError as error:
+        raise ImageError(f"uv export ended with {error.returncode}") from None
+    (target / bill_of_materials.PATH).parent.mkdir(parents=True)
+    (target / bill_of_materials.PATH).write_text(json.dumps(bill, indent=1) + "\n")
 
 
 def _compile(target: Path) -> None:
@@ -208,7 +219,8 @@ def _library_folders(target: Path) -> Iterator[Path]:
     yield from (target / "usr/lib").glob("*-linux-gnu")
 
 
-def _uv(repository: Path) -> tuple[str, ...]:
+def uv(repository: Path) -> tuple[str, ...]:
+    """The command: the repository's own uv, or whichever is on the PATH."""
     own = repository / ".venv/bin/uv"
     return (str(own) if own.exists() else "uv", "--no-progress")
 

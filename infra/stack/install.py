@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +65,23 @@ def locked(path: Path, when_it_is_not_free: Callable[[], None] = lambda: None) -
         yield
 
 
+@contextmanager
+def _used_together(folder: Path) -> Iterator[Path]:
+    """
+    A folder for all who build at the same time, so that Go's own library is compiled once. Whoever leaves last
+    removes it: it is gigabytes, and of no more use.
+    """
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        folder.mkdir(exist_ok=True)
+        try:
+            yield folder
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+
+
 @dataclass(frozen=True, slots=True)
 class Jars:
     """Everything that a pom.xml asks for, in ``lib/``."""
@@ -96,16 +113,15 @@ class GoProgram:
 
     def install(self, folder: Path, log: Path) -> None:
         go = found("go", "install Go, see https://go.dev/dl; Debian 12's own is too old")
-        build = folder / "build"
-        environment = {
-            "GOBIN": str(folder / "bin"),
-            "GOMODCACHE": str(build / "modules"),
-            "GOCACHE": str(build / "cache"),
-            "GOFLAGS": "-trimpath -modcacherw -buildvcs=false",
-            "CGO_ENABLED": "0",
-        }
-        _run((go, "install", "-ldflags=-s -w", self.pinned), log, environment)
-        shutil.rmtree(build)  # gigabytes, and of no more use
+        with _used_together(folder.parent / "go-build") as build:
+            environment = {
+                "GOBIN": str(folder / "bin"),
+                "GOMODCACHE": str(build / "modules"),
+                "GOCACHE": str(build / "cache"),
+                "GOFLAGS": "-trimpath -modcacherw -buildvcs=false",
+                "CGO_ENABLED": "0",
+            }
+            _run((go, "install", "-ldflags=-s -w", self.pinned), log, environment)
 
 
 @dataclass(frozen=True, slots=True)

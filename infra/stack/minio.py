@@ -8,6 +8,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from infra.stack import probes
 from infra.stack.install import GoProgram
@@ -68,12 +69,11 @@ def credentials(state: Path) -> tuple[str, str]:
     file = state / "minio.credentials"
     if not file.exists():
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = state / f".minio.credentials.{os.getpid()}"
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
-            output.write(f"chat4all-{secrets.token_hex(6)}\n{secrets.token_urlsafe(30)}\n")
-        with contextlib.suppress(FileExistsError):  # the first one wins, whole
-            os.link(partial, file)
-        partial.unlink()
+        with NamedTemporaryFile("w", dir=state, prefix=".minio.credentials.") as partial:
+            partial.write(f"chat4all-{secrets.token_hex(6)}\n{secrets.token_urlsafe(30)}\n")
+            partial.flush()
+            with contextlib.suppress(FileExistsError):  # the first one wins, whole
+                os.link(partial.name, file)
     user, password = file.read_text().split()
     return user, password
 

@@ -98,7 +98,11 @@ class FileFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="file
     reason: str | None = None
 
 
-Frame = FileFrame | MessageFrame | ReceiptFrame | ConversationFrame | PresenceFrame | TypingFrame
+class ErasedFrame(Struct, frozen=True, tag="erased", tag_field="type"):
+    """The user is no more: for gateways, which end their sockets and show it to nobody."""
+
+
+Frame = ErasedFrame | FileFrame | MessageFrame | ReceiptFrame | ConversationFrame | PresenceFrame | TypingFrame
 
 
 def message_frame(message: MessageAccepted) -> MessageFrame:

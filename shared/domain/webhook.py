@@ -39,6 +39,12 @@ SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 
 LARGEST_BODY = 20_000
 """Bytes; a message whose payload would make more of it is told without (Standard Webhooks: keep it small)."""
 
+OVERLOADED = timedelta(seconds=75)
+"""
+The shortest step after an answer that says, or shows, that the receiver cannot keep up: with its spread a minute at
+least (Standard Webhooks).
+"""
+
 LONGEST_WAIT = timedelta(hours=24)
 """What a receiver may ask for by Retry-After."""
 
@@ -46,6 +52,7 @@ _ENTITIES = (*dict.fromkeys(name.partition(".")[0] for name in SUBSCRIBABLE), "t
 _TICKET = re.compile(r"ticket\.[a-z_]{1,40}\Z")
 _TYPE = re.compile(r"chat4all\.(.+)\.v\d+\Z")
 _GONE = 410
+_OVERLOADED = (429, 502, 504)
 
 
 def name_of(kind: str) -> str:
@@ -97,6 +104,8 @@ class WebhookPolicy:
     schedule: Sequence[timedelta] = SCHEDULE
     timeout: timedelta = timedelta(seconds=15)
     """For one try, from the look-up of the name to the end of the answer."""
+    at_once: int = 100
+    """Tries at once in one process, of all webhooks: as many as it may have events under way."""
     in_flight: int = 10
     """Tries of one webhook at once, in one process: a receiver that hangs takes no more of us."""
     disable_after: timedelta = timedelta(days=5)
@@ -235,6 +244,10 @@ class Answer:
         return self.status_code == _GONE
 
     @property
+    def overloaded(self) -> bool:
+        return self.status_code in _OVERLOADED or self.problem == "timeout"
+
+    @property
     def outcome(self) -> str:
         """
         >>> Answer(status_code=204).outcome, Answer(status_code=500).outcome, Answer(problem="timeout").outcome
@@ -285,7 +298,10 @@ def ended(delivery: Delivery, answer: Answer, now: datetime, policy: WebhookPoli
     reason = answer.problem or f"status {answer.status_code}"
     if answer.gone or answer.abort:
         return given_up(known, "gone" if answer.gone else "the receiver wants no more of it", now)
-    wait = pause(delivery.tries, delivery.delivery_id, policy.schedule)
+    schedule = policy.schedule
+    if answer.overloaded and schedule:
+        schedule = [max(step, min(OVERLOADED, max(schedule))) for step in schedule]
+    wait = pause(delivery.tries, delivery.delivery_id, schedule)
     if wait is None:
         return given_up(known, reason, now)
     asked = asked_wait(answer.retry_after, now) if answer.retry_after else None

@@ -35,7 +35,8 @@ def text_frame(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
-_PING = Frame(Opcode.PING, b"").serialize(mask=False)
+PING = Frame(Opcode.PING, b"").serialize(mask=False)
+"""WebSocket's own ping, which libraries and browsers answer by themselves."""
 
 
 class LiveSocket(WebSocketsSansIOProtocol):
@@ -65,9 +66,9 @@ class LiveSocket(WebSocketsSansIOProtocol):
             self.on_pong()
 
     def slim(self) -> None:
-        """Forget the handshake: the socket may live for days."""
+        """Forget the handshake but for whose it was: the socket may live for days."""
         del self.request, self.response
-        self.scope["headers"] = []
+        self.scope["headers"] = [one for one in self.scope["headers"] if one[0] == b"x-forwarded-for"]
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -89,10 +90,6 @@ class LiveSocket(WebSocketsSansIOProtocol):
                 return False
         self.transport.write(frame)
         return True
-
-    def ping(self) -> bool:
-        """WebSocket's own ping, which libraries and browsers answer by themselves."""
-        return self.write(_PING)
 
     def end(self, code: int, reason: str) -> None:
         """Close the socket; whoever does not answer the close frame is cut off."""

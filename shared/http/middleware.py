@@ -9,6 +9,7 @@ What happens to every request before a route sees it, as pure ASGI, outermost fi
 
 import logging
 import re
+from collections.abc import Sequence
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +18,7 @@ from shared.domain.errors import Chat4AllError, TooLarge, Unauthenticated
 from shared.domain.file import MAX_SIZE
 from shared.http.authenticator import Authenticator
 from shared.http.problems import problem_response
-from shared.http.rate_limit import UNAUTHENTICATED, Headers, RateLimiter, route_class
+from shared.http.rate_limit import UNAUTHENTICATED, RateLimiter, route_class
 from shared.observability import spans
 from shared.repositories.identity_schema import PLATFORM
 
@@ -144,7 +145,7 @@ class Authentication:
                 caller = authenticator.known(authorization) or await authenticator.authenticate(authorization)
             except Unauthenticated as error:
                 answered, headers = await self._limiter.turn_away(error, scope)
-                await send_problem(answered, scope, _with(headers, send))
+                await send_problem(answered, scope, with_headers(headers, send))
                 return
             except Chat4AllError as error:
                 await send_problem(error, scope, send)
@@ -166,7 +167,7 @@ class RateLimits:
         if named and not await self._limiter.knows(tenant):
             tenant, policy = PLATFORM, UNAUTHENTICATED  # else whoever makes names up has a fresh count with each
         judged = await self._limiter.judge(tenant, policy, scope)
-        answer = _with(judged.headers, send) if judged.headers else send
+        answer = with_headers(judged.headers, send) if judged.headers else send
         if judged.refused is not None:
             await send_problem(judged.refused, scope, answer)
         else:
@@ -186,7 +187,9 @@ def _tenant(scope: Scope) -> tuple[str, bool]:
     return PLATFORM, False
 
 
-def _with(headers: Headers, send: Send) -> Send:
+def with_headers(headers: Sequence[tuple[bytes, bytes]], send: Send) -> Send:
+    """``send`` for an answer that has these headers too."""
+
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *headers]

@@ -1,8 +1,8 @@
 """
 What a trigger runner consumes when the log has partitions: its members share them, each has some at a time.
 
-A group is known by its name for as long as its offsets are kept; a new one begins at the end of the log, and
-goes on where it was when its last member has left.
+A group is known by its name for as long as its offsets are kept; a new one begins at the end of the log, or where
+those stood whose work it takes over, and goes on where it was when its last member has left.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -49,7 +49,10 @@ class GroupMember(Protocol):
         ...
 
     async def fetch(self) -> Sequence[Fetched]:
-        """The next events that pass the filter; waits for them. What its reader leaves lying is bounded."""
+        """
+        The next events that pass a filter; waits for them. A new claim is told at once, with no events if there are
+        none. What its reader leaves lying is bounded.
+        """
         ...
 
     async def commit(self, finished: Mapping[Claim, int]) -> bool:
@@ -67,11 +70,23 @@ class GroupMember(Protocol):
         ...
 
     async def leave(self) -> None:
-        """End every claim through ``let_go``, commit, and let the others have them."""
+        """
+        End every claim through ``let_go``, commit, and let the others have them. Waits for a log that cannot be
+        reached; who does not wait is taken for dead by the others after a while.
+        """
         ...
 
 
 class ConsumerGroups(Protocol):
-    def member(self, group: str, filter: Mapping[str, str]) -> GroupMember:
-        """A member that will see the events whose attributes have all these values, one after the other."""
+    def member(
+        self, group: str, filters: Sequence[Mapping[str, str]], *, instead_of: Sequence[str] = ()
+    ) -> GroupMember:
+        """
+        A member that will see, one after the other, each once, the events that pass one of the filters or more: their
+        attributes have all its values.
+
+        Args:
+            instead_of: groups whose work this one takes over. While it has no offsets it begins in each partition where
+                the hindmost of them stands, or at the end where none does.
+        """
         ...

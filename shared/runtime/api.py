@@ -98,7 +98,7 @@ class Api:
             clock=ports.clock,
         )
         self._messages = send.MessagesEndpoint(made["send"], self.authenticator, limiter)
-        self.gateway = Gateway(made["realtime"], self.authenticator, sockets)
+        self.gateway = Gateway(made["realtime"], self.authenticator, limiter, sockets)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self.gateway.serves(scope):

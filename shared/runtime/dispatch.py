@@ -120,17 +120,13 @@ class Dispatch:
 
     async def __call__(self, record: LoggedEvent) -> None:
         """Finish ``record``: when this returns it is done, dead-lettered or lost. Enter with one slot taken."""
-        headers, body = record.event.to_binary()
-        if not body:
-            headers.pop()  # its content-length
-        headers += self._constant
-        headers.append((b"ce-knativekafkapartition", b"%d" % record.partition))
-        headers.append((b"ce-knativekafkaoffset", b"%d" % record.offset))
+        place = {"knativekafkapartition": str(record.partition), "knativekafkaoffset": str(record.offset)}
+        event = CloudEvent({**record.event.attributes, **place}, record.event.data)
         delivery = self._delivery
         retries = 0
         while True:
             try:
-                answer = await self._subscriber.call(headers, body, delivery.timeout)
+                answer = await self._subscriber.call(event, self._constant, delivery.timeout)
             finally:
                 self.slots.give()
             meant = fate(answer)
@@ -146,7 +142,7 @@ class Dispatch:
             self._retried.inc()
             await self._pause(delivery.pause(retries))
             await self._take()
-        await self._bury(record, headers, body, None if meant is Fate.GARBLED else answer)
+        await self._bury(event, None if meant is Fate.GARBLED else answer)
 
     def give_up(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """Cancel what pauses, let calls under way come to their end and try nothing again."""
@@ -162,12 +158,12 @@ class Dispatch:
             return False
         return True
 
-    async def _bury(self, record: LoggedEvent, headers: Headers, body: bytes, answer: Answer | None) -> None:
+    async def _bury(self, event: CloudEvent, answer: Answer | None) -> None:
         facts: dict[str, Any] = {
             "trigger": self._trigger.name,
-            "event_id": record.event.attributes.get("id"),
-            "event_type": record.event.attributes.get("type"),
-            "tenant": record.event.attributes.get("tenant"),
+            "event_id": event.attributes.get("id"),
+            "event_type": event.attributes.get("type"),
+            "tenant": event.attributes.get("tenant"),
             "status": answer.status if answer else None,
         }
         if self._sink is None:
@@ -176,12 +172,12 @@ class Dispatch:
             return
         self._dead.inc()
         log.warning("event goes to the dead letter sink", **facts)
-        headers = [*headers, *_error_headers(self._subscriber.address, answer)]
+        letter = CloudEvent({**event.attributes, **_error(self._subscriber.address, answer)}, event.data)
         tries = 0
         while True:
             await self._take()
             try:
-                answer = await self._sink.call(headers, body, self._delivery.timeout)
+                answer = await self._sink.call(letter, self._constant, self._delivery.timeout)
             finally:
                 self.slots.give()
             meant = fate(answer)
@@ -214,10 +210,10 @@ class Dispatch:
             self._pausing.discard(task)
 
 
-def _error_headers(address: str, answer: Answer | None) -> Headers:
-    headers: Headers = [(b"ce-knativeerrordest", address.encode())]
+def _error(address: str, answer: Answer | None) -> dict[str, str]:
+    error = {"knativeerrordest": address}
     if answer is not None:
-        headers.append((b"ce-knativeerrorcode", b"%d" % answer.status))
+        error["knativeerrorcode"] = str(answer.status)
         if answer.body:
-            headers.append((b"ce-knativeerrordata", base64.b64encode(answer.body[:_ERROR_DATA])))
-    return headers
+            error["knativeerrordata"] = base64.b64encode(answer.body[:_ERROR_DATA]).decode("ascii")
+    return error

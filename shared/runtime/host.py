@@ -10,14 +10,14 @@ from time import perf_counter
 from typing import Any
 
 from events import BadEvent, CloudEvent, Event, EventData, TimerTicked, from_cloudevent
-from events.cloudevent import from_http
+from events.cloudevent import check_attributes, from_http
 from shared.domain.errors import Chat4AllError, Refused
 from shared.observability import metrics, spans
 from shared.observability.log import bind, log
 from shared.observability.trace import TraceContext
 from shared.ports import Clock
 from shared.runtime.functions import AnyEventFunction, EventFunction
-from shared.runtime.subscriber import Receive, Scope, Send
+from shared.runtime.subscriber import Answer, Receive, Scope, Send
 from shared.runtime.verdict import Verdict, judge
 
 BODY_LIMIT = 1024 * 1024
@@ -55,13 +55,8 @@ class FunctionHost:
         self._seconds = metrics.handle_seconds.labels(name)
         self._age = metrics.event_age_seconds.labels(name)
         self._verdicts = {verdict: metrics.events_handled.labels(name, verdict.name.lower()) for verdict in Verdict}
-        self._answers: dict[Verdict, dict[str, Any]] = {
-            verdict: {
-                "type": "http.response.start",
-                "status": verdict.value,
-                "headers": [] if verdict is Verdict.DONE else [_NO_LENGTH],
-            }
-            for verdict in Verdict
+        self._answers = {
+            verdict: Answer(verdict.value, [] if verdict is Verdict.DONE else [_NO_LENGTH]) for verdict in Verdict
         }
 
     def start(self, cfg: Mapping[str, str]) -> None:
@@ -97,24 +92,37 @@ class FunctionHost:
                 await send({"type": "http.response.start", "status": _TOO_LARGE, "headers": [_NO_LENGTH]})
                 await send(_EMPTY)
                 return
-        verdict, reason = await self._verdict(scope, body or b"")
+        try:
+            event = from_http(scope["headers"], body or b"")
+        except BadEvent as error:
+            answer = self._answer(*self._refuse(error))
+        else:
+            answer = await self._answered(event)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def answer(self, event: CloudEvent) -> Answer:
+        """What ``handle`` answers to the event in a request."""
+        if len(event.data) > self._limit:
+            log.warning("event refused: too large", function=self._name, limit=self._limit)
+            return Answer(_TOO_LARGE, [_NO_LENGTH])
+        try:
+            check_attributes(event.attributes)
+        except BadEvent as error:
+            return self._answer(*self._refuse(error))
+        return await self._answered(event)
+
+    async def _answered(self, event: CloudEvent) -> Answer:
+        with spans.processing(event.attributes, self._name) as span:
+            return self._answer(*await self._in_span(span, event))
+
+    def _answer(self, verdict: Verdict, reason: str) -> Answer:
         if not reason:
-            await send(self._answers[verdict])
-            await send(_EMPTY)
-            return
+            return self._answers[verdict]
         # The broker keeps the first 1024 bytes of what a refused event was answered with: the parked event's reason.
         told = reason.encode()[:REASON]
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(told))]
-        await send({"type": "http.response.start", "status": verdict.value, "headers": headers})
-        await send({"type": "http.response.body", "body": told})
-
-    async def _verdict(self, scope: Scope, body: bytes) -> tuple[Verdict, str]:
-        try:
-            cloudevent = from_http(scope["headers"], body)
-        except BadEvent as error:
-            return self._refuse(error)
-        with spans.processing(cloudevent.attributes, self._name) as span:
-            return await self._in_span(span, cloudevent)
+        return Answer(verdict.value, headers, told)
 
     async def _in_span(self, span: TraceContext, cloudevent: CloudEvent) -> tuple[Verdict, str]:
         event: Event[Any] | CloudEvent = cloudevent

@@ -64,7 +64,7 @@ async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, st
         return
     from functions.realtime.gateway import Gateway
 
-    gateway = Gateway(function, authenticator, sockets_of(settings))
+    gateway = Gateway(function, authenticator, limiter, sockets_of(settings))
     await gateway.start()
     try:
         yield _WithSockets(app, gateway)

@@ -1,13 +1,14 @@
 """
-The broker of the servers mode: each Trigger is a consumer group over the partitions of one topic.
+The broker of the servers mode: each service that Triggers call is a consumer group over the partitions of one topic.
 
-Any number of processes may run the same Triggers; they share the partitions. Unordered inside a partition too, at
-least once: committed is the gap-free prefix of what is finished. The calls themselves are ``Dispatch``'s, as in
-the embedded mode.
+A record is read once for all Triggers of a service and begun by each that it concerns. Any number of processes may
+run the same services; they share the partitions. Unordered inside a partition too, at least once: committed is the
+gap-free prefix of what every Trigger of the service has finished. The calls themselves are ``Dispatch``'s, as in the
+embedded mode.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 
@@ -20,6 +21,9 @@ from shared.runtime.dispatch import Dispatch
 from shared.runtime.subscriber import Subscriber
 from shared.runtime.trigger_runner import Pace, Standing, dispatch_of, gauges
 from shared.runtime.wiring import Trigger
+
+_PARTING = 5.0
+"""Seconds that a stop waits for the log beside the calls under way; librdkafka alone would wait for ever."""
 
 
 class PartitionRunner:
@@ -35,6 +39,7 @@ class PartitionRunner:
     ) -> None:
         """
         Args:
+            triggers: of a service all that there are: its members must agree on what concerns them.
             subscribers: by the name of the service.
             append: takes the events that subscribers answer with (``EventSink.append``).
             drain: seconds that calls under way have when their partition goes to another process.
@@ -43,15 +48,22 @@ class PartitionRunner:
             WiringError: a Trigger's subscriber or dead letter sink is not among them.
         """
         pace = pace or Pace()
+        of_service: dict[str, list[_Calls]] = {}
+        for trigger in triggers:
+            calls = _Calls(trigger, dispatch_of(trigger, subscribers, append, pace), pace.unfinished)
+            of_service.setdefault(trigger.service_group, []).append(calls)
         self._groups = [
             _Group(
-                trigger,
-                groups.member(trigger.group, trigger.filter),
-                dispatch_of(trigger, subscribers, append, pace),
+                groups.member(
+                    name,
+                    [one.trigger.filter for one in calls],
+                    instead_of=[one.trigger.group for one in calls],
+                ),
+                calls,
                 pace,
                 drain,
             )
-            for trigger in triggers
+            for name, calls in of_service.items()
         ]
 
     async def start(self) -> None:
@@ -61,7 +73,8 @@ class PartitionRunner:
     async def stop(self, grace: float = 10.0) -> None:
         """
         Leave every group: begin nothing more, give calls under way ``grace`` seconds, commit. What waited for a
-        retry, or was cut, is delivered again to whoever takes over.
+        retry, or was cut, is delivered again to whoever takes over; where the log does not answer, so is what was
+        finished last.
         """
         await asyncio.gather(*(group.stop(grace) for group in self._groups))
 
@@ -70,15 +83,40 @@ class PartitionRunner:
         for group in self._groups:
             well, detail = group.alive()
             if not well:
-                return False, f"{group.trigger.name}: {detail}"
+                return False, f"{group.service}: {detail}"
         return True, "alive"
 
     def standings(self) -> list[Standing]:
-        return [group.standing() for group in self._groups]
+        return [standing for group in self._groups for standing in group.standings()]
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """prometheus_client's collector: asked when somebody scrapes, free otherwise."""
         return gauges(self.standings())
+
+
+class _Calls:
+    """One Trigger of a group, and the room that it has for events."""
+
+    def __init__(self, trigger: Trigger, dispatch: Dispatch, most: int) -> None:
+        self.trigger = trigger
+        self.dispatch = dispatch
+        self.unfinished = 0
+        self._most = most
+        self._room: asyncio.Future[None] | None = None
+
+    def wants(self, attributes: Mapping[str, str]) -> bool:
+        return self.trigger.filter.items() <= attributes.items()
+
+    async def take_room(self) -> None:
+        while self.unfinished >= self._most:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+        await self.dispatch.slots.take()
+
+    def give_room(self) -> None:
+        self.unfinished -= 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
 
 class _Progress:
@@ -86,38 +124,41 @@ class _Progress:
 
     __slots__ = ("committed", "read", "unfinished")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, calls: Iterable[_Calls]) -> None:
         self.read = start
-        """Every event before this offset has been begun, or concerns us not."""
+        """Every event before this offset has been begun by all whom it concerns."""
         self.committed = start
-        self.unfinished: dict[int, asyncio.Task[None]] = {}
+        self.unfinished: dict[_Calls, dict[int, asyncio.Task[None]]] = {one: {} for one in calls}
         """By offset; events begin in the order of the partition, so the first key is the oldest."""
+
+    def finished_by(self, calls: _Calls) -> int:
+        """This Trigger has finished everything before this offset."""
+        return next(iter(self.unfinished[calls]), self.read)
 
     @property
     def finished(self) -> int:
-        """Everything before this offset is."""
-        for oldest in self.unfinished:
-            return oldest
-        return self.read
+        """All have finished everything before this offset."""
+        return min(map(self.finished_by, self.unfinished))
+
+    def tasks(self) -> set[asyncio.Task[None]]:
+        return {task for unfinished in self.unfinished.values() for task in unfinished.values()}
 
 
 class _Group:
-    def __init__(self, trigger: Trigger, member: GroupMember, dispatch: Dispatch, pace: Pace, drain: float) -> None:
-        self.trigger = trigger
+    def __init__(self, member: GroupMember, calls: Sequence[_Calls], pace: Pace, drain: float) -> None:
+        self.service = calls[0].trigger.subscriber
         self._member = member
-        self._dispatch = dispatch
+        self._calls = calls
         self._pace = pace
         self._drain = drain
         self._progress: dict[Claim, _Progress] = {}
-        self._unfinished = 0
-        self._room: asyncio.Future[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._commit_timer: asyncio.TimerHandle | None = None
         self._committing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._member.join(self._let_go)
-        self._following = asyncio.create_task(self._follow(), name=f"follow {self.trigger.name}")
+        self._following = asyncio.create_task(self._follow(), name=f"follow {self.service}")
 
     async def stop(self, grace: float) -> None:
         self._drain = grace
@@ -126,22 +167,24 @@ class _Group:
                 task.cancel()
         if self._commit_timer is not None:
             self._commit_timer.cancel()
-        await self._member.leave()
+        try:
+            async with asyncio.timeout(grace + _PARTING):
+                await self._member.leave()
+        except TimeoutError:
+            log.warning("left without a last word: the log does not answer", service=self.service)
 
     def alive(self) -> tuple[bool, str]:
         if self._following is None:
             return False, "not started"
         return (False, "its reader has stopped") if self._following.done() else (True, "alive")
 
-    def standing(self) -> Standing:
+    def standings(self) -> Iterable[Standing]:
         heads, progress = self._member.heads(), self._progress
-        return Standing(
-            trigger=self.trigger,
-            read=sum(one.read for one in progress.values()),
-            committed=sum(one.committed for one in progress.values()),
-            in_flight=self._unfinished,
-            lag=sum(max(heads.get(claim, 0) - one.finished, 0) for claim, one in progress.items()),
-        )
+        read = sum(one.read for one in progress.values())
+        committed = sum(one.committed for one in progress.values())
+        for calls in self._calls:
+            lag = sum(max(heads.get(claim, 0) - one.finished_by(calls), 0) for claim, one in progress.items())
+            yield Standing(calls.trigger, read, committed, calls.unfinished, lag)
 
     async def _follow(self) -> None:
         while True:
@@ -149,59 +192,59 @@ class _Group:
                 await self._begin_all(fetched)
 
     async def _begin_all(self, fetched: Fetched) -> None:
-        claim = fetched.claim
+        progress = self._progress_of(fetched.claim)
+        if progress is None:
+            return
         for record in fetched.records:
-            await self._take_room()
-            progress = self._progress_of(claim)
-            if progress is None:
-                self._dispatch.slots.give()
-                return
-            self._unfinished += 1
-            progress.unfinished[record.offset] = asyncio.create_task(self._finish(progress, record))
+            attributes = record.event.attributes
+            for calls in self._calls:
+                if calls.wants(attributes):
+                    await calls.take_room()
+                    if not fetched.claim.held:
+                        calls.dispatch.slots.give()
+                        return
+                    self._begin(calls, progress, record)
             progress.read = record.offset + 1
-        progress = self._progress_of(claim)
-        if progress is not None:
-            progress.read = fetched.read
-            self._moved()
+        progress.read = fetched.read
+        self._moved()
 
     def _progress_of(self, claim: Claim) -> _Progress | None:
         if not claim.held:
             return None
         progress = self._progress.get(claim)
         if progress is None:
-            progress = self._progress[claim] = _Progress(claim.start)
+            progress = self._progress[claim] = _Progress(claim.start, self._calls)
         return progress
 
-    async def _take_room(self) -> None:
-        while self._unfinished >= self._pace.unfinished:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
-        await self._dispatch.slots.take()
+    def _begin(self, calls: _Calls, progress: _Progress, record: LoggedEvent) -> None:
+        calls.unfinished += 1
+        task = asyncio.create_task(self._finish(calls, progress, record))
+        progress.unfinished[calls][record.offset] = task
 
-    async def _finish(self, progress: _Progress, record: LoggedEvent) -> None:
+    async def _finish(self, calls: _Calls, progress: _Progress, record: LoggedEvent) -> None:
         try:
-            await self._dispatch(record)
+            await calls.dispatch(record)
         except Exception:  # noqa: BLE001  a defect of ours: the event stays unfinished, the next holder repeats it
-            log.exception("dispatch broke", trigger=self.trigger.name, partition=record.partition, offset=record.offset)
+            name = calls.trigger.name
+            log.exception("dispatch broke", trigger=name, partition=record.partition, offset=record.offset)
             return
         except asyncio.CancelledError:
-            self._unfinished -= 1
+            calls.give_room()
             raise
-        del progress.unfinished[record.offset]
-        self._unfinished -= 1
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        del progress.unfinished[calls][record.offset]
+        calls.give_room()
         self._moved()
 
     async def _let_go(self, claims: Collection[Claim]) -> Mapping[Claim, int]:
         given_up = {claim: self._progress.pop(claim) for claim in claims if claim in self._progress}
-        calls = {task for progress in given_up.values() for task in progress.unfinished.values()}
-        self._dispatch.give_up(calls)
-        if calls:
-            _, late = await asyncio.wait(calls, timeout=self._drain)
+        tasks = {task for progress in given_up.values() for task in progress.tasks()}
+        for calls in self._calls:
+            calls.dispatch.give_up(tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._drain)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         return {claim: progress.finished for claim, progress in given_up.items()}
 
     def _moved(self) -> None:
@@ -213,22 +256,19 @@ class _Group:
     def _commit_soon(self) -> None:
         self._commit_timer = None
         if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit(), name=f"commit {self.trigger.name}")
+            self._committing = asyncio.create_task(self._commit(), name=f"commit {self.service}")
         else:
             self._moved()  # Kafka is slow to answer the last one
 
     async def _commit(self) -> None:
-        moved = {
-            claim: progress.finished
-            for claim, progress in self._progress.items()
-            if progress.finished > progress.committed
-        }
+        finished = {claim: progress.finished for claim, progress in self._progress.items()}
+        moved = {claim: offset for claim, offset in finished.items() if offset > self._progress[claim].committed}
         if not moved:
             return
         try:
             kept = await self._member.commit(moved)
         except Unavailable as error:
-            log.warning("offsets not committed", trigger=self.trigger.name, why=error.detail)
+            log.warning("offsets not committed", service=self.service, why=error.detail)
             kept = False
         if not kept:
             self._moved()

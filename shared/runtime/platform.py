@@ -155,6 +155,7 @@ def _choices(settings: Settings, url: str) -> Choices:
         webhook_policy=WebhookPolicy(
             schedule=schedule_of(settings.webhook_schedule),
             timeout=timedelta(seconds=settings.webhook_timeout),
+            at_once=settings.concurrency,
             in_flight=settings.webhook_in_flight,
             disable_after=timedelta(hours=settings.webhook_disable_after),
         ),

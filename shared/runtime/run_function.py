@@ -17,6 +17,7 @@ from shared.runtime.secret_key import check_key
 from shared.runtime.serve import serve
 from shared.runtime.subscribers import subscribers, triggers_of
 from shared.runtime.trigger_runner import Pace
+from shared.runtime.webhook_policy import CONCURRENCY
 from shared.runtime.wiring import Wiring
 from shared.runtime.wiring_error import WiringError
 
@@ -69,7 +70,8 @@ def run_function(
             finally:
                 await runner.stop(DRAIN)
 
-    serve(FunctionService(open_checked), {**cfg, FUNCTION: function}, host=host, port=port)
+    told = {**cfg, FUNCTION: function, CONCURRENCY: str(concurrency)}
+    serve(FunctionService(open_checked), told, host=host, port=port)
 
 
 def _function(wired: Wiring, service: str) -> str:

@@ -1,9 +1,10 @@
 """Who a Trigger calls: a function in this process by func-python's contract, or a service by HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from events import CloudEvent
 from shared.observability.log import log
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ class Subscriber(Protocol):
     address: str
     """Its URI: what a dead letter names in ``knativeerrordest``."""
 
-    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         """
-        POST one event in binary mode and wait for the answer, at most ``within`` seconds, for ever when None.
+        POST one event and wait for the answer, at most ``within`` seconds, for ever when None.
 
         None: there was no answer, because it was refused, closed or cut after ``within``. Redirects are answers.
+
+        Args:
+            headers: beside those of the event.
         """
         ...
 
@@ -57,32 +61,69 @@ _POST: dict[str, Any] = {
 }
 
 
+class Host(Protocol):
+    """Who takes an event as it is, and answers what a server would."""
+
+    async def answer(self, event: CloudEvent) -> Answer: ...
+
+
+class HostedSubscriber:
+    """A function of this process behind its host: no request is made of an event that is there already."""
+
+    def __init__(self, address: str, host: Host) -> None:
+        self.address = address
+        self._host = host
+
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
+        return await _in_time(self._host.answer(event), within, self.address)
+
+
 class LocalSubscriber:
-    """A function of this process; it is called as its server would, without a socket between."""
+    """A function of this process by func-python's contract; it is called as its server would, without a socket."""
 
     def __init__(self, address: str, function: Function) -> None:
         self.address = address
         self._function = function
 
-    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
+        return await self.post(*_request(event, headers), within)
+
+    async def post(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+        """One request as it is."""
+        return await _in_time(self._exchanged(headers, body), within, self.address)
+
+    async def _exchanged(self, headers: Headers, body: bytes) -> Answer:
         exchange = _Exchange(body)
-        cut = None if within is None else _Cut(within)
-        try:
-            await self._function.handle({**_POST, "headers": headers}, exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            if cut is None or not cut.swallowed():
-                raise
-            return None
-        except Exception:  # noqa: BLE001  whatever escapes a function is its server's 500
-            log.exception("a function raised through its host", subscriber=self.address)
-            return Answer(500)
-        finally:
-            if cut is not None:
-                cut.timer.cancel()
-        if cut is not None and cut.fired:
-            cut.swallowed()
-            return None
+        await self._function.handle({**_POST, "headers": headers}, exchange.receive, exchange.send)
         return exchange.answer()
+
+
+def _request(event: CloudEvent, more: Headers) -> tuple[Headers, bytes]:
+    """In binary mode; the real broker sends no content-length without a body."""
+    headers, body = event.to_binary()
+    if not body:
+        headers.pop()
+    return headers + more, body
+
+
+async def _in_time(asked: Coroutine[Any, Any, Answer], within: float | None, address: str) -> Answer | None:
+    cut = None if within is None else _Cut(within)
+    try:
+        answer = await asked
+    except asyncio.CancelledError:
+        if cut is None or not cut.swallowed():
+            raise
+        return None
+    except Exception:  # noqa: BLE001  whatever escapes a function is its server's 500
+        log.exception("a function raised through its host", subscriber=address)
+        return Answer(500)
+    finally:
+        if cut is not None:
+            cut.timer.cancel()
+    if cut is not None and cut.fired:
+        cut.swallowed()
+        return None
+    return answer
 
 
 class _Cut:
@@ -142,9 +183,10 @@ class HttpSubscriber:
         self.address = address
         self._client = client
 
-    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         import httpx
 
+        headers, body = _request(event, headers)
         try:
             async with asyncio.timeout(within):
                 response = await self._client.post(

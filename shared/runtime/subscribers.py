@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.ports import Ports
 from shared.runtime.host import FunctionHost
-from shared.runtime.subscriber import LocalSubscriber
+from shared.runtime.subscriber import HostedSubscriber
 from shared.runtime.wiring import Trigger, Wiring
 from shared.runtime.wiring_error import WiringError
 
@@ -38,7 +38,7 @@ def triggers_of(wired: Wiring, chosen: str) -> list[Trigger]:
 
 def subscribers(
     wired: Wiring, triggers: Iterable[Trigger], made: Mapping[str, Any], ports: Ports
-) -> dict[str, LocalSubscriber]:
+) -> dict[str, HostedSubscriber]:
     """
     One host for each service that the Triggers call, dead letter sinks among them. ``made``: functions by name.
 
@@ -52,5 +52,5 @@ def subscribers(
         service = wired.services[name]
         if service.function not in made:
             raise WiringError(f"Service {name!r}: there is no function {service.function!r}")
-        found[name] = LocalSubscriber(service.address, FunctionHost(name, made[service.function], ports.clock))
+        found[name] = HostedSubscriber(service.address, FunctionHost(name, made[service.function], ports.clock))
     return found

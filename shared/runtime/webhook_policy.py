@@ -7,6 +7,7 @@ from shared.domain.webhook import SCHEDULE, WebhookPolicy, schedule_of
 from shared.runtime.wiring_error import WiringError
 
 ALLOW_PRIVATE = "CHAT4ALL_WEBHOOK_ALLOW_PRIVATE"
+CONCURRENCY = "CHAT4ALL_CONCURRENCY"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -23,6 +24,7 @@ def policy_of(cfg: Mapping[str, str]) -> WebhookPolicy:
         return WebhookPolicy(
             schedule=SCHEDULE if schedule is None else schedule_of(schedule),
             timeout=timedelta(seconds=timeout),
+            at_once=int(cfg.get(CONCURRENCY, default.at_once)),
             in_flight=int(cfg.get("CHAT4ALL_WEBHOOK_IN_FLIGHT", default.in_flight)),
             disable_after=timedelta(hours=hours),
         )

@@ -1,10 +1,11 @@
 """
 ``scripts/bench-servers``: the mode servers on this machine, on engines that ``scripts/stack up`` started (E4, E6).
 
-Four jobs. Chat in the app: what rates are held, and what a message costs each function and each engine. Messages to
-WhatsApp: the same for those that take part. Scaling: route waits 50 ms in each event, four at a time in a process;
-processes join while messages flow. Resharding: the topic gets twice its partitions under load (E7). Nothing here
-fails because something was slow; it fails when a message was lost.
+Five jobs. Everything: one process with all functions, how soon it is ready and what a message costs it. Chat in the
+app: what rates are held, and what a message costs each function and each engine. Messages to WhatsApp: the same for
+those that take part. Scaling: route waits 50 ms in each event, four at a time in a process; processes join while
+messages flow. Resharding: the topic gets twice its partitions under load (E7). Nothing here fails because something was
+slow; it fails when a message was lost.
 """
 
 import asyncio
@@ -40,6 +41,9 @@ JOINING = 4.0
 
 SLOW, AT_ONCE = 0.05, 4
 """Seconds of waiting in each event of route, and events at once in one process: 80 a second."""
+
+STARTS = 3
+"""Of one process with everything, on tables and groups that are there."""
 
 PARTITIONS = 12
 """Of the topic, as the setting has it by default."""
@@ -82,7 +86,7 @@ class Bench:
         return made
 
     async def hold(self, job: str, rooms: Sequence[Room], *, rate: float, seconds: float) -> Rate:
-        last = next(worker for worker in self.fleet.workers if worker.function == LAST[job])
+        last = next(worker for worker in self.fleet.takers() if worker.function in (LAST[job], "everything"))
         before, used = await last.metrics(), self.fleet.cpu()
         step = await open_loop(self.client, rooms, rate=rate, seconds=seconds, ids=self.ids)
         self.history.extend(step.sends)
@@ -152,7 +156,7 @@ class Bench:
         deadline = now() + patience
         quiet = 0
         while quiet < 3 and now() < deadline:
-            pages = [await worker.metrics() for worker in self.fleet.workers if worker.process.running]
+            pages = [await worker.metrics() for worker in self.fleet.takers()]
             busy = sum(
                 page.total("chat4all_trigger_lag_events") + page.total("chat4all_trigger_in_flight") for page in pages
             )
@@ -164,7 +168,7 @@ class Bench:
             self.history.extend(await whole_history(room))
 
 
-LAST = {"chat": "push", "whatsapp": "deliver-whatsapp"}
+LAST = {"everything": "push", "chat": "push", "whatsapp": "deliver-whatsapp"}
 """The function whose events' age says when a message was done: pushed; wanted at the provider."""
 
 
@@ -173,9 +177,9 @@ def _held(step: Step, accepted: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _bench(directory: Path, functions: Sequence[str], console: Console) -> Any:
+async def _bench(directory: Path, functions: Sequence[str], console: Console, *, triggers: str = "none") -> Any:
     environment = {**UNLIMITED, **real_engines.servers_environment()}
-    fleet = Fleet(directory, environment)
+    fleet = Fleet(directory, environment, triggers)
     try:
         took = await fleet.start(functions)
         console.print(f"HTTP answered after {took:.1f} s; {len(functions)} functions as processes of their own")
@@ -187,6 +191,26 @@ async def _bench(directory: Path, functions: Sequence[str], console: Console) ->
     finally:
         await fleet.stop()
         await real_engines.forget(environment)
+
+
+async def everything(directory: Path, rates: Sequence[float], seconds: float, console: Console) -> dict[str, Any]:
+    async with _bench(directory / "everything", (), console, triggers="all") as bench:
+        starts = []
+        for _ in range(STARTS):
+            await bench.fleet.platform.stop()
+            took = await bench.fleet.platform.start(patience=90.0)
+            starts.append({"seconds": round(took, 2), "cpu": round(bench.fleet.platform.process.usage().cpu, 2)})
+            console.print(f"everything: started again, {starts[-1]}", markup=False)
+        rooms = await bench.rooms(70)
+        await bench.hold("everything", rooms, rate=rates[0], seconds=3)
+        held = []
+        for rate in rates:
+            console.print(f"everything: {rate:g}/s for {seconds:g} s …")
+            held.append(await bench.hold("everything", rooms, rate=rate, seconds=seconds))
+            if not held[-1].held:
+                break
+        await bench.verify(rooms)
+        return {"starts": starts, "rates": [asdict(one) for one in held], "verified": _judged(bench.history)}
 
 
 async def chat(directory: Path, rates: Sequence[float], seconds: float, console: Console) -> dict[str, Any]:
@@ -317,7 +341,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     table = Table(title="Mode servers; milliseconds as p50 / p95 / p99, CPU as ms a message")
     for column in ("job", "rate/s", "held", "accept", "event done", "CPU of ours", "CPU of the engines"):
         table.add_column(column, justify="right", overflow="fold")
-    for job in ("chat", "whatsapp", "resharding"):
+    for job in ("everything", "chat", "whatsapp", "resharding"):
         for one in result.get(job, {}).get("rates", ()):
             cpu: dict[str, float] = one["cpu_ms"]
             engines = {name: value for name, value in cpu.items() if name in ENGINES}
@@ -332,6 +356,8 @@ def show(result: Mapping[str, Any], console: Console) -> None:
                 ", ".join(f"{name} {value:g}" for name, value in engines.items()),
             )
     console.print(table)
+    if whole := result.get("everything"):
+        console.print(f"one process with everything, until it was ready: {whole['starts']}", markup=False)
     if scaled := result.get("scaling"):
         console.print(f"route, {SLOW * 1000:g} ms of waiting, {AT_ONCE} at once in a process: {scaled}", markup=False)
     for job, one in result.items():
@@ -346,7 +372,7 @@ def main(
     rates: Annotated[str, typer.Option(help="Messages a second, in the app.")] = "50,100,200,300,400,500,600",
     whatsapp_rates: Annotated[str, typer.Option(help="Messages a second, to WhatsApp.")] = "20,50,100",
     seconds: Annotated[float, typer.Option(help="How long each rate is held.")] = 10,
-    only: Annotated[str, typer.Option(help="Jobs, comma-separated.")] = "chat,whatsapp,scaling,resharding",
+    only: Annotated[str, typer.Option(help="Jobs, comma-separated.")] = "everything,chat,whatsapp,scaling,resharding",
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the results go as JSON.")] = None,
 ) -> None:
     console = Console(width=200)
@@ -360,6 +386,8 @@ def main(
         for job in only.split(","):
             (directory / job).mkdir()
             match job:
+                case "everything":
+                    result[job] = runner.run(everything(directory, _numbers(rates), seconds, console))
                 case "chat":
                     result[job] = runner.run(chat(directory, _numbers(rates), seconds, console))
                 case "whatsapp":

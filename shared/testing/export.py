@@ -62,7 +62,7 @@ def contracts() -> dict[Path, str]:
         reference / "settings.md": settings.reference(),
         reference / "errors.md": errors_page(),
         reference / "http.md": http_page(document),
-        ROOT / "infra" / "overlays" / "entry" / "http-route.yaml": entry(),
+        ROOT / "infra" / "overlays" / "entry" / "http-routes.yaml": entry(),
     }
 
 
@@ -95,26 +95,27 @@ async def _openapi() -> dict[str, Any]:
 
 def entry() -> str:
     """
-    The HTTPRoutes of the public host, one for each function: its paths to its Knative Service, or its Deployment.
+    The public host: an HTTPRoute for each function that leads its paths to its Knative Service or Deployment.
 
-    One route for all would have more rules than the Gateway API takes. Paths that have parameters are regular
+    Not one for all: the Gateway API takes no more than 16 rules in one. Paths that have parameters are regular
     expressions, which it leaves to implementations.
     """
     deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
     routes = []
     for function, paths in asyncio.run(_routes()).items():
-        matches = [_path_match(path, method) for path, method in paths]
+        rule: dict[str, Any] = {"matches": [_path_match(path, method) for path, method in paths]}
         if function in deployments:
-            sockets = [_path_match(SOCKET, None)] if function == "realtime" else []
-            rule = {"matches": [*sockets, *matches], "backendRefs": [{"name": function, "port": 80}]}
+            if function == "realtime":
+                rule["matches"].insert(0, _path_match(SOCKET, None))
+            rule["backendRefs"] = [{"name": function, "port": 80}]
         else:
             rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
-            rule = {"matches": matches, "filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]}
+            rule |= {"filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]}
         routes.append(
             {
                 "apiVersion": "gateway.networking.k8s.io/v1",
                 "kind": "HTTPRoute",
-                "metadata": {"name": function},
+                "metadata": {"name": function, "labels": {"app.kubernetes.io/component": function}},
                 "spec": {"parentRefs": [{"name": "chat4all"}], "rules": [rule]},
             }
         )

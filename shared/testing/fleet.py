@@ -1,5 +1,5 @@
 """
-The platform in the mode servers as many processes: one that answers HTTP, and one for each of some functions.
+The platform in the mode servers: one process that answers HTTP, with no function or all, and one for each of some.
 
 What it stands on are the engines that the environment names (``scripts/stack env``); their processes are found by
 the ports they listen on, so that their CPU can be told beside ours.
@@ -36,11 +36,13 @@ class Worker:
 class Fleet:
     directory: Path
     environment: Mapping[str, str]
+    triggers: str = "none"
+    """What events the process that answers HTTP takes."""
     workers: list[Worker] = field(default_factory=list)
     platform: Platform = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = {**self.environment, "CHAT4ALL_TRIGGERS": "none", "CHAT4ALL_SIMULATORS": "true"}
+        settings = {**self.environment, "CHAT4ALL_TRIGGERS": self.triggers, "CHAT4ALL_SIMULATORS": "true"}
         self.platform = Platform(free_port(), self.directory / "data", settings)
 
     async def start(self, functions: Sequence[str] = ()) -> float:
@@ -74,10 +76,17 @@ class Fleet:
             await worker.process.stop()
         await self.platform.stop()
 
+    def takers(self) -> list[Worker]:
+        """Every running process that takes events."""
+        assert self.platform.process is not None, "not started"
+        front = [] if self.triggers == "none" else [Worker("everything", self.platform.process, self.platform.port)]
+        return [worker for worker in front + self.workers if worker.process.running]
+
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far of every process, ours and the engines', by function or engine."""
         assert self.platform.process is not None, "not started"
-        used = {"http (send)": self.platform.process.usage().cpu}
+        front = "http (send)" if self.triggers == "none" else "everything"
+        used = {front: self.platform.process.usage().cpu}
         for worker in self.workers:
             used[worker.function] = used.get(worker.function, 0.0) + worker.process.usage().cpu
         for engine, pid in engines().items():

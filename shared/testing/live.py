@@ -41,7 +41,7 @@ def text(words: str = "olá") -> dict[str, str]:
     return {"type": "text", "text": f"{words} {CANARY}"}
 
 
-def eventually(look: Callable[[], T], *, within: float = 15.0) -> T:
+def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
     """
     What ``look`` finds, once it is anything true.
 
@@ -91,7 +91,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, patience: float = 60.0) -> "Process":
+    def start(self, *, patience: float = 100.0) -> "Process":
         """Start it and wait until it is ready, ``patience`` seconds at most."""
         with self.data.with_suffix(".log").open("ab") as output:
             self.child = subprocess.Popen(
@@ -115,7 +115,7 @@ class Process:
         if self.child is None:
             return 0
         self.child.terminate()
-        return self.child.wait(30)
+        return self.child.wait(100)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it runs afterwards."""
@@ -167,7 +167,7 @@ class Deployed(Process):
     def said(self) -> str:
         return ""
 
-    def start(self, *, patience: float = 60.0) -> "Deployed":
+    def start(self, *, patience: float = 100.0) -> "Deployed":
         self.data.mkdir(parents=True)
         return self
 

@@ -134,7 +134,7 @@ class Platform:
     process: Process | None = None
 
     async def start(
-        self, settings: Mapping[str, str] = MappingProxyType({}), *, patience: float = 30.0, wait: bool = True
+        self, settings: Mapping[str, str] = MappingProxyType({}), *, patience: float = 100.0, wait: bool = True
     ) -> float:
         """
         Start it, and the seconds until it was ready; ``settings`` hold for this start only.
@@ -154,7 +154,7 @@ class Platform:
             await self.until_ready(patience=patience)
         return time.monotonic() - began
 
-    async def until_ready(self, *, patience: float = 30.0) -> None:
+    async def until_ready(self, *, patience: float = 100.0) -> None:
         assert self.process is not None, "not started"
         client = Client(self.port, connections=1)
         deadline = time.monotonic() + patience

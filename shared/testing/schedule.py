@@ -30,12 +30,16 @@ class Crashed(Exception):
     """The process that was asked died."""
 
 
+class Cut(Exception):
+    """Whoever asked the process waits no longer."""
+
+
 class Schedule:
     def __init__(self, choices: bytes) -> None:
         self._choices: Iterator[int] = iter(choices)
         self._parked: list[tuple[str, asyncio.Future[None]]] = []
         self._calls: dict[str, list[asyncio.Future[Any]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
         self._dead: set[str] = set()
         self._chosen: tuple[str, int] = (NOBODY, 0)
         self._closed = False
@@ -56,7 +60,7 @@ class Schedule:
         return next(self._choices, 0) % options
 
     def start(self, process: str, work: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
-        """Run ``work`` in the process; its outcome, or Crashed when the process dies first."""
+        """Run ``work`` in the process; its outcome, Crashed when the process dies first, or Cut."""
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.setdefault(process, []).append(outcome)
 
@@ -71,13 +75,23 @@ class Schedule:
             else:
                 if not outcome.done():
                     outcome.set_result(result)
-            finally:
-                work.close()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._tasks[task]
+            work.close()
+            if task.cancelled() and not outcome.done():
+                outcome.set_exception(Cut(process))
 
         task = asyncio.ensure_future(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = process
+        task.add_done_callback(ended)
         return outcome
+
+    def cut(self, process: str) -> None:
+        """Cancel one piece of work that the process has begun, if any: unlike a crash, its handlers of that run."""
+        under_way = [task for task, owner in self._tasks.items() if owner == process and process not in self._dead]
+        if under_way:
+            under_way[self.choose(len(under_way))].cancel()
 
     def crash(self, process: str) -> None:
         self._dead.add(process)
@@ -99,7 +113,8 @@ class Schedule:
             if self.turns > _ENDLESS:
                 raise AssertionError("it does not come to an end")
             _, turn = self._parked.pop(self._next())
-            turn.set_result(None)
+            if not turn.done():  # else who waited for it was cut
+                turn.set_result(None)
 
     def close(self) -> None:
         """From here on nobody stops: for looking at what has become of it all."""

@@ -85,7 +85,7 @@ class NoAnswer:
         self.address = address
         self.times: list[float] = []
 
-    async def call(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         self.times.append(asyncio.get_running_loop().time())
         return None
 

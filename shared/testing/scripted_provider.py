@@ -88,6 +88,15 @@ class Provider:
         )
         await self.on_call(call)
         self.calls.append(call)
+        try:
+            provider_message_id = await self._take(call)
+        finally:  # also when the caller waits no longer
+            call.ended = True
+        return self._answer(outcome, provider_message_id)
+
+    async def _take(self, call: Call) -> str:
+        """What becomes of the message at the provider; its id there."""
+        outcome = call.outcome
         await self.checkpoint()
         provider_message_id = f"pm{len(self.received) + 1}" if outcome.takes else f"no{len(self.calls)}"
         if outcome.takes:
@@ -103,8 +112,7 @@ class Provider:
             )
             self.told(reported, outcome.late)
         await self.checkpoint()
-        call.ended = True
-        return self._answer(outcome, provider_message_id)
+        return provider_message_id
 
     def _reports(self, call: Call, provider_message_id: str) -> list[EventData]:
         told: list[EventData] = [

@@ -3,6 +3,7 @@ What webhooks promise, measured on the platform as a process (D2, D3; reliabilit
 
     python -m shared.testing.webhook_campaign outage     receiver down, platform killed: is all told, once?
     python -m shared.testing.webhook_campaign bulkhead   one of a hundred hangs: do the others notice?
+    python -m shared.testing.webhook_campaign neighbour  twenty of another tenant hang: does anybody notice?
 """
 
 import statistics
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -154,16 +155,16 @@ def _message_of(taken: Taken) -> str:
 
 @dataclass(slots=True)
 class Bulkhead:
-    """Milliseconds from the 202 until a good receiver had it, by turn: all fine, and with one that hangs."""
+    """Milliseconds from the 202 until a good receiver had it, by turn: all fine, and with some that hang."""
 
     fine: list[list[float]] = field(default_factory=list, repr=False)
-    with_one_hanging: list[list[float]] = field(default_factory=list, repr=False)
+    with_some_hanging: list[list[float]] = field(default_factory=list, repr=False)
     hung: int = 0
 
     def percentile(self, p: int) -> tuple[float, float]:
-        """Of all fine and with one hanging: the median of the turns, for a busy machine spoils some."""
+        """Of all fine and with some hanging: the median of the turns, for a busy machine spoils some."""
         fine, hanging = (
-            statistics.median(_percentile(turn, p) for turn in turns) for turns in (self.fine, self.with_one_hanging)
+            statistics.median(_percentile(turn, p) for turn in turns) for turns in (self.fine, self.with_some_hanging)
         )
         return fine, hanging
 
@@ -179,31 +180,23 @@ def bulkhead(folder: Path, *, receivers: int, pause: float, seconds: float, roun
     Args:
         pause: seconds between two messages.
     """
-    result, hangs, good = Bulkhead(), threading.Event(), _Good()
+    with _house(folder) as (platform, house):
+        caller, talk = _subscribed(platform, "acme", [house.url(f"/{n}") for n in range(receivers)])
+        house.take_turns(partial(_send, caller, talk, house.good, receivers - 1, pause), seconds, rounds)
+    return house.result
 
-    def answer(taken: Taken) -> Reply:
-        if taken.path != _HANGING:
-            good.arrived.append((_message_of(taken), taken.at))
-            return Reply()
-        result.hung += hangs.is_set()
-        return Reply(hang=60.0 if hangs.is_set() else 0.0)
 
-    with Process(folder / "data", settings=SETTINGS) as platform, Receiver(answer) as receiver:
-        caller = platform.start(patience=_PATIENCE).tenant("acme")
-        caller.users("ana", "bruno")
-        talk = caller.conversation("ana", "bruno")
-        with ThreadPoolExecutor(10) as pool:
-            bodies = [{"url": receiver.url(f"/{n}"), "events": [ACCEPTED]} for n in range(receivers)]
-            list(pool.map(lambda body: caller.must("POST", "/v1/webhooks", body), bodies))
-        send = partial(_send, caller, talk, good, receivers - 1, pause)
-        send(seconds=_WARM)
-        for _ in range(rounds):
-            result.fine.append(send(seconds=seconds))
-            hangs.set()
-            result.with_one_hanging.append(send(seconds=seconds))
-            hangs.clear()
-            send(seconds=_LET_GO)
-    return result
+def neighbour(folder: Path, *, hanging: int, receivers: int, pause: float, seconds: float, rounds: int) -> Bulkhead:
+    """
+    Two tenants, each with its own messages: the ``hanging`` webhooks of one are fine in one turn and hang in the next,
+    and what is measured is the other's.
+    """
+    with _house(folder) as (platform, house):
+        theirs = _Sending(*_subscribed(platform, "silent", [house.url(_HANGING)] * hanging), pause)
+        caller, talk = _subscribed(platform, "acme", [house.url(f"/{n + 1}") for n in range(receivers)])
+        with theirs.going():
+            house.take_turns(partial(_send, caller, talk, house.good, receivers, pause), seconds, rounds)
+    return house.result
 
 
 _HANGING = "/0"
@@ -216,6 +209,55 @@ class _Good:
     """Message and time of what came to the receivers that are always fine."""
 
     arrived: list[tuple[str, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _House:
+    """The receivers, all on one port; those at ``_HANGING`` hang when they are told to."""
+
+    receiver: Receiver = field(init=False)
+    result: Bulkhead = field(default_factory=Bulkhead)
+    good: _Good = field(default_factory=_Good)
+    hangs: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.receiver = Receiver(self._answer)
+
+    def url(self, path: str) -> str:
+        return self.receiver.url(path)
+
+    def take_turns(self, send: Callable[..., list[float]], seconds: float, rounds: int) -> None:
+        send(seconds=_WARM)
+        for _ in range(rounds):
+            self.result.fine.append(send(seconds=seconds))
+            self.hangs.set()
+            self.result.with_some_hanging.append(send(seconds=seconds))
+            self.hangs.clear()
+            send(seconds=_LET_GO)
+
+    def _answer(self, taken: Taken) -> Reply:
+        if taken.path != _HANGING:
+            self.good.arrived.append((_message_of(taken), taken.at))
+            return Reply()
+        self.result.hung += self.hangs.is_set()
+        return Reply(hang=60.0 if self.hangs.is_set() else 0.0)
+
+
+@contextmanager
+def _house(folder: Path) -> Iterator[tuple[Process, _House]]:
+    house = _House()
+    with Process(folder / "data", settings=SETTINGS) as platform, house.receiver:
+        yield platform.start(patience=_PATIENCE), house
+
+
+def _subscribed(platform: Process, tenant: str, urls: Sequence[str]) -> tuple[Caller, str]:
+    """A new tenant with a webhook for each, and a conversation of it."""
+    caller = platform.tenant(tenant)
+    caller.users("ana", "bruno")
+    with ThreadPoolExecutor(10) as pool:
+        bodies = [{"url": url, "events": [ACCEPTED]} for url in urls]
+        list(pool.map(lambda body: caller.must("POST", "/v1/webhooks", body), bodies))
+    return caller, caller.conversation("ana", "bruno")
 
 
 def _send(caller: Caller, talk: str, good: _Good, receivers: int, pause: float, *, seconds: float) -> list[float]:
@@ -244,13 +286,26 @@ def show_outage(
 @app.command("bulkhead")
 def show_bulkhead(receivers: int = 100, pause: float = 0.5, seconds: float = 15, rounds: int = 3) -> None:
     with tempfile.TemporaryDirectory(prefix="chat4all-webhooks-") as folder:
-        result = bulkhead(Path(folder), receivers=receivers, pause=pause, seconds=seconds, rounds=rounds)
+        _show(bulkhead(Path(folder), receivers=receivers, pause=pause, seconds=seconds, rounds=rounds))
+
+
+@app.command("neighbour")
+def show_neighbour(
+    hanging: int = 20, receivers: int = 20, pause: float = 0.2, seconds: float = 15, rounds: int = 3
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="chat4all-webhooks-") as folder:
+        _show(
+            neighbour(Path(folder), hanging=hanging, receivers=receivers, pause=pause, seconds=seconds, rounds=rounds)
+        )
+
+
+def _show(result: Bulkhead) -> None:
     facts: dict[str, Any] = {}
     for p in (50, 99):
         fine, hanging = result.percentile(p)
-        facts |= {f"fine, p{p}": fine, f"one hanging, p{p}": hanging, f"p{p} moved by": f"{hanging / fine - 1:+.1%}"}
-    turns = [*result.fine, *result.with_one_hanging]
-    for name, group in (("fine", result.fine), ("one hanging", result.with_one_hanging)):
+        facts |= {f"fine, p{p}": fine, f"some hanging, p{p}": hanging, f"p{p} moved by": f"{hanging / fine - 1:+.1%}"}
+    turns = [*result.fine, *result.with_some_hanging]
+    for name, group in (("fine", result.fine), ("some hanging", result.with_some_hanging)):
         facts[f"{name}, p99 of each turn"] = ", ".join(f"{_percentile(turn, 99):.0f}" for turn in group)
     _print({**facts, "deliveries": sum(len(turn) for turn in turns), "requests that hung": result.hung})
 

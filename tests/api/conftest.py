@@ -22,6 +22,7 @@ import functions.users.http
 from shared.adapters.local.vault import FernetVault
 from shared.adapters.memory.cache import MemoryCache
 from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.fan_out import MemoryFanOut
 from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.tables import MemoryTables
 from shared.http.app import build_app
@@ -51,6 +52,7 @@ def ports(clock: SettableClock, cache: MemoryCache) -> Ports:
         "ids": CountedIds(),
         "tables": MemoryTables(clock),
         "cache": cache,
+        "fan_out": MemoryFanOut(),
         "vault": FernetVault([Fernet.generate_key()]),
         "hasher": FastHasher(),
         "channels": FakeChannels(),

@@ -6,6 +6,8 @@ Names are resolved by the test: a server of names that lies, changes its mind, o
 
 import asyncio
 import datetime
+import select
+import socket
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from shared.adapters.http.names import NameServers
 from shared.adapters.http.webhook_sender import HttpWebhookSender
 from shared.domain.errors import Invalid
 from shared.testing.contracts.webhook_sender import PATIENT, WebhookSenderContract
@@ -108,6 +111,20 @@ async def test_a_name_that_is_not_there_is_told_so(opened):
     with pytest.raises(Invalid, match="no address"):
         await sender.check("https://gone.example/")
     assert (await sender.post("https://gone.example/", {}, b"", within=PATIENT)).problem == "unresolvable"
+
+
+async def test_names_whose_server_is_silent_hold_up_nobody_else(opened):
+    with Receiver() as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        names = NameServers(["127.0.0.1"], silent.getsockname()[1])
+        sender = opened(names, private_allowed=True)
+        hanging = [asyncio.create_task(sender.post(f"http://{n}.example/", {}, b"", within=PATIENT)) for n in range(50)]
+        while not select.select([silent], [], [], 0)[0]:  # noqa: ASYNC110  they have asked
+            await asyncio.sleep(0.01)
+        assert (await sender.post(f"http://localhost:{receiver.port}/", {}, b"", within=PATIENT)).ok
+        assert not any(task.done() for task in hanging)
+        assert {answer.problem for answer in await asyncio.gather(*hanging)} == {"unresolvable"}
+        await names.close()
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200", "224.0.0.1"])

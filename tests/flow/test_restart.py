@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -26,6 +26,11 @@ from shared.testing.platform import UNLIMITED, free_port, plain_environment
 def process(tmp_path: Path, environment: Callable[[], dict[str, str]]) -> Iterator[Process]:
     with Process(tmp_path / "data", settings=environment()) as running:
         yield running
+
+
+def of_nobody(settings: Mapping[str, str]) -> dict[str, str]:
+    """The same mode and engines, and no client that the environment names."""
+    return {name: value for name, value in settings.items() if name not in UNLIMITED}
 
 
 def standings(process: Process, tenant: str) -> dict[str, int]:
@@ -73,7 +78,7 @@ def test_everything_is_there_after_a_restart_and_nothing_happens_twice(process: 
 
 
 def test_the_first_start_shows_a_generated_secret_once_and_keeps_it_for_its_owner_only(process: Process) -> None:
-    process.settings = {}
+    process.settings = of_nobody(process.settings)
     process.start()
     file = process.data / "credentials.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -92,7 +97,11 @@ def test_the_first_start_shows_a_generated_secret_once_and_keeps_it_for_its_owne
 
 
 def test_the_secret_of_the_environment_holds_and_changes_when_it_is_changed(process: Process) -> None:
-    named = {"CHAT4ALL_BOOTSTRAP_TENANT": "loja", "CHAT4ALL_BOOTSTRAP_CLIENT_ID": "loja-web"}
+    named = {
+        **of_nobody(process.settings),
+        "CHAT4ALL_BOOTSTRAP_TENANT": "loja",
+        "CHAT4ALL_BOOTSTRAP_CLIENT_ID": "loja-web",
+    }
     secrets = ("the first secret of this test", "the second secret of this test")
     process.settings = {**named, "CHAT4ALL_BOOTSTRAP_CLIENT_SECRET": secrets[0]}
     first = process.start().login("loja-web", secrets[0], tenant="loja")

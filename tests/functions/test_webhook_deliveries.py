@@ -105,7 +105,7 @@ class House:
         if fault is Fault.LOST_ANSWER:
             raise Unavailable("the broker gave no answer")
 
-    async def subscribe(self, url, webhook_id="w"):
+    async def subscribe(self, url, webhook_id="w", tenant=TENANT):
         now = self.clock.now()
         minute = int(now.timestamp() // 60) - 5  # where redrive begins to look, instead of a day ago
         cursor = {"tenant": "-", "conversation_id": "due", "reader": "redrive", "seq": minute}
@@ -120,15 +120,14 @@ class House:
             updated_at=now,
             keys=(Key("whsec_" + "A" * 32),),
         )
-        await Webhooks(self.quiet, Vault(), self.clock).add(TENANT, webhook)
+        await Webhooks(self.quiet, Vault(), self.clock).add(tenant, webhook)
 
     async def webhook(self, webhook_id="w"):
         return await Webhooks(self.quiet, Vault(), self.clock).get(TENANT, webhook_id)
 
-    async def happens(self, name="m1"):
-        await self.log.append(
-            an_event(a_message_accepted(name, at=self.clock.now()), at=self.clock.now()).to_cloudevent()
-        )
+    async def happens(self, name="m1", tenant=TENANT):
+        now = self.clock.now()
+        await self.log.append(an_event(a_message_accepted(name, at=now), at=now, tenant=tenant).to_cloudevent())
 
     async def handle(self, event):
         typed = from_cloudevent(event, CATALOGUE)
@@ -269,14 +268,74 @@ async def test_nothing_that_works_for_days_is_switched_off_and_one_success_clear
         assert (awake.enabled, awake.disabled_reason, awake.failing_since) == (True, None, None)
 
 
+async def test_a_tenant_whose_webhooks_all_hang_leaves_places_for_another(sender):
+    with Receiver() as silent, Receiver() as receiver:
+        free = threading.Event()
+        silent.answer = lambda taken: free.wait(30) and Reply()
+        house = House(sender, WebhookPolicy(timeout=timedelta(seconds=20), at_once=12, in_flight=10))
+        for n in range(20):
+            await house.subscribe(silent.url(), f"silent-{n}")
+        await house.happens()
+        await house.handle(house.log.records[0].event)
+        hanging = [asyncio.ensure_future(house.handle(record.event)) for record in house.log.records[1:]]
+        await asyncio.to_thread(eventually, lambda: silent.taken)
+        await asyncio.sleep(0.2)
+        assert len(silent.taken) == sum(not task.done() for task in hanging) == 6, "half of the places"
+
+        await house.subscribe(receiver.url(), "good", tenant="other")
+        for n in range(30):
+            await house.happens(f"n{n}", tenant="other")
+        house.handled = 21
+        async with asyncio.timeout(10):
+            await house.run()
+        assert len(receiver.taken) == 30
+        assert len(silent.taken) == 6
+        free.set()
+        await asyncio.gather(*hanging)
+        assert house.states() == [State.DELIVERED] * 50
+
+
+@pytest.mark.parametrize(("tenants", "each"), [(1, 50), (2, 33), (4, 20)])
+def test_tenants_who_hang_have_no_more_than_is_left_to_others(tenants, each):
+    lanes = Lanes(100, 10)
+    hanging = [(str(tenant), str(n)) for n in range(20) for tenant in range(tenants)]
+    held = [lane for _ in range(100) for lane in hanging if lanes.enter(lane)]
+    for tenant in range(tenants):
+        assert each - 2 <= sum(of == str(tenant) for of, _ in held) <= each
+    assert lanes.enter(("newcomer", "w"))
+
+
+def test_a_tenants_webhooks_that_hang_leave_a_place_for_another_of_its_own():
+    lanes = Lanes(100, 10)
+    while any([lanes.enter(("acme", str(n))) for n in range(20)]):
+        pass
+    assert lanes.enter(("acme", "another"))
+
+
 def test_lanes_forget_who_has_nothing_under_way():
-    lanes, lane = Lanes(), ("acme", "w")
+    lanes, lane = Lanes(2, 1), ("acme", "w")
     event = an_event(WebhookRequested(webhook_id="w", delivery_id="d"))
-    assert lanes.enter(lane, 1) and not lanes.enter(lane, 1)
+    assert lanes.enter(lane) and not lanes.enter(lane)
     lanes.wait(lane, event)
-    assert lanes.next(lane) is event and lanes.next(lane) is None
+    assert lanes.next() is None
     lanes.leave(lane)
-    assert lanes.next(lane) is None and lanes.enter(lane, 1)
+    assert lanes.next() is event and lanes.next() is None
+    assert lanes.enter(lane)
+    lanes.leave(lane)
+    assert (lanes._tenants, lanes._lanes, lanes._waiting) == ({}, {}, {})
+
+
+def test_what_waits_takes_turns_by_webhook():
+    lanes = Lanes(2, 1)
+    wakes = {
+        (name, n): an_event(WebhookRequested(webhook_id=name, delivery_id=f"{name}{n}"))
+        for name in "ab"
+        for n in (1, 2)
+    }
+    for (name, _), event in wakes.items():
+        lanes.wait(("acme", name), event)
+    order = [lanes.next() for _ in range(5)]
+    assert order == [wakes["a", 1], wakes["b", 1], wakes["a", 2], wakes["b", 2], None]
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.SENDING])

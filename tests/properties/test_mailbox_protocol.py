@@ -4,23 +4,24 @@ reliability.md 4.5; design.md 4; channels.md 3.0).
 
 The real functions route, deliver, record-status and redrive, several of each, interleaved at every await. Events
 are never lost, but come in any order, twice, and again after a failure; processes crash between any two steps;
-leases run out; the store and the broker fail; the provider answers what Hypothesis likes, or nothing, having
-taken the message or not, and reports at once, later or never.
+calls are cut by the Trigger's time-out; leases run out; the store and the broker fail; the provider answers what
+Hypothesis likes, or nothing, having taken the message or not, and reports at once, later or never.
 
 What it catches, tried by planting each: taking a row without compare-and-set; no due entry before sending; a lease
 that ran out taken for a free row; an Unknown treated as Busy; looking past a waiting head; sending again without a
-look at what was reported; parts that are forgotten; route that plans out of order or only what it was woken for;
-due entries removed before their events are handed over.
+look at what was reported; parts that are forgotten; route that plans out of order or only what it was woken for,
+that leaves to another handler what that one may not come to, or moves its cursor before the rows stand; due entries
+removed before their events are handed over.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from events import CATALOGUE, Event, TimerTicked, from_cloudevent
+from events import CATALOGUE, Event, MessageAccepted, TimerTicked, from_cloudevent
 from events.vocabulary import Status, Text
 from functions.deliver import func as deliver
 from functions.record_status import func as record_status
@@ -42,18 +43,26 @@ from shared.repositories.deliveries import Deliveries
 from shared.repositories.schema import DUE, MAILBOX, PLATFORM
 from shared.repositories.timeline import Timeline
 from shared.testing.atomic_outbox import AtomicOutbox
-from shared.testing.schedule import Crashed, Schedule, play, this_process
+from shared.testing.schedule import Crashed, Cut, Schedule, play, this_process
 from shared.testing.scripted_provider import PARTS_OF, UNCERTAIN_WAIT, OneChannel, Outcome, Provider, channel_to
 from shared.testing.stepped import SteppedCache, SteppedSink
 
 TENANT, CONVERSATION = "acme", "c1"
 CALL_TIMEOUT = timedelta(seconds=12)
 TRIES_AT_ONCE = 4  # of the broker, before an event is left for later
+PAGE = 2  # messages after which route's cursor moves
 LONGEST_STORY = 120  # times that the story stands still and the clock goes on
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOut:
+    """Of one call that the process is handling."""
+
     process: int
 
 
@@ -77,7 +86,7 @@ class Story:
     processes: int
     messages: list[tuple[str, tuple[str, ...]]]  # text and addresses
     outcomes: list[Outcome]
-    troubles: list[tuple[int, Crash | Wait | Tick | BreakBroker]]
+    troubles: list[tuple[int, Crash | TimeOut | Wait | Tick | BreakBroker]]
     faults: list[tuple[int, Fault]]
     choices: bytes
 
@@ -120,6 +129,7 @@ def stories(draw):
                     st.integers(0, 60),
                     st.one_of(
                         st.builds(Crash, st.integers(0, 2)),
+                        st.builds(TimeOut, st.integers(0, 2)),
                         st.builds(Wait, st.sampled_from([1, 11, 31, 61, 130])),
                         st.just(Tick()),
                         st.builds(BreakBroker, st.integers(1, 2)),
@@ -202,7 +212,7 @@ class World:
     def start_process(self):
         ports = self.ports
         return {
-            "chat4all.message.accepted.v1": route.new(ports),
+            "chat4all.message.accepted.v1": replace(route.new(ports), page=PAGE),
             "chat4all.delivery.requested.v1": deliver.new(ports),
             "chat4all.status.reported.v1": record_status.new(ports),
             "chat4all.echo.received.v1": record_status.new(ports),
@@ -231,11 +241,13 @@ class World:
             handling = self.functions[slot][event.data.TYPE].handle(event)
             try:
                 await self.schedule.start(self.process(slot), handling)
-            except (Unavailable, Crashed):
+            except (Unavailable, Crashed, Cut):
                 continue
             except Exception as error:
                 self.broken.append(error)
                 raise
+            if isinstance(event.data, MessageAccepted):
+                await self.look_at_rows(event.data.seq)
             if not twice:
                 return
             twice = False
@@ -251,6 +263,8 @@ class World:
                     self.schedule.crash(self.process(slot))
                     self.lives[slot] += 1
                     self.functions[slot] = self.start_process()
+                case TimeOut(process=number):
+                    self.schedule.cut(self.process(number % len(self.lives)))
                 case Wait(seconds=seconds):
                     self.pass_time(timedelta(seconds=seconds))
                 case Tick():
@@ -349,6 +363,13 @@ class World:
                 return min(entries)
         return None
 
+    async def look_at_rows(self, seq):
+        """When route has handled a number, what it and all before it asked for stands."""
+        for address, texts in self.wanted().items():
+            rows = await self.quiet.slice(MAILBOX, (TENANT, "fake", address, CONVERSATION), until=seq, limit=100)
+            if [row["seq"] for row in rows] != [one for one in sorted(texts) if one <= seq]:
+                self.broken.append(AssertionError(f"route has handled {seq}, and a row to {address} is missing"))
+
     async def look_at_call(self, call):
         """Never two calls of one mailbox at once within a lease; nothing is sent again that is known to be sent."""
         now = self.clock.now()
@@ -390,13 +411,16 @@ class World:
 
     async def check(self):
         assert not self.broken, self.broken
-        wanted = [
-            (number + 1, text, address.partition(":")[2])
-            for number, (text, addresses) in enumerate(self.story.messages)
-            for address in addresses
-        ]
-        for address in {address for _, _, address in wanted}:
-            await self.check_mailbox(address, {seq: text for seq, text, to in wanted if to == address})
+        for address, texts in self.wanted().items():
+            await self.check_mailbox(address, texts)
+
+    def wanted(self):
+        """By address the texts that are to arrive there, by their seq."""
+        texts = {}
+        for seq, (text, addresses) in enumerate(self.story.messages, start=1):
+            for address in addresses:
+                texts.setdefault(address.partition(":")[2], {})[seq] = text
+        return texts
 
     async def check_mailbox(self, address, texts):
         rows = await self.quiet.slice(MAILBOX, (TENANT, "fake", address, CONVERSATION), limit=100)

@@ -11,7 +11,7 @@ from shared.domain.errors import Unavailable
 from shared.runtime.subscriber import Answer, Subscriber
 from shared.runtime.wiring import Delivery, Trigger
 from shared.testing.contracts.record_log import cloudevent
-from shared.testing.grouped_log import runner_over
+from shared.testing.grouped_log import group_of, runner_over
 from shared.testing.scripted import NoAnswer, Scripted, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
@@ -57,7 +57,7 @@ async def test_a_2xx_with_an_empty_body_is_done(log: MemoryRecordLog, status: in
     function = Scripted(Answer(status))
     sink = await run(log, function)
     assert (len(function.calls), len(sink.calls)) == (1, 0)
-    assert log.offsets == {"knative-trigger-chat4all-t": 1}
+    assert log.offsets == {group_of(log, trigger()): 1}
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"application/json", b"application/cloudevents+json"])
@@ -274,7 +274,7 @@ async def test_no_sink_means_that_the_event_is_lost_and_the_next_ones_flow(log: 
     await log.append(cloudevent("1"), cloudevent("2"))
     await asyncio.sleep(5)
     assert function.ids == ["1", "2"]
-    assert log.offsets == {"knative-trigger-chat4all-t": 2}
+    assert log.offsets == {group_of(log, trigger()): 2}
     await runner.stop()
 
 
@@ -287,11 +287,11 @@ async def test_a_dead_letter_whose_sink_fails_is_kept_until_the_sink_takes_it(lo
     await log.append(cloudevent("1"), cloudevent("2"))
     await asyncio.sleep(100)
     assert function.ids == ["1", "2"]
-    assert log.offsets == {"knative-trigger-chat4all-t": 0}
+    assert log.offsets == {group_of(log, trigger()): 0}
     await asyncio.sleep(1000)
     assert sink.pauses() == [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0, 60.0, 60.0]
     assert set(sink.ids) == {"1"}
-    assert log.offsets == {"knative-trigger-chat4all-t": 2}
+    assert log.offsets == {group_of(log, trigger()): 2}
     await runner.stop()
 
 

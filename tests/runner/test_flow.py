@@ -13,11 +13,10 @@ from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring import Delivery, Trigger
 from shared.runtime.wiring_error import WiringError
 from shared.testing.contracts.record_log import cloudevent
-from shared.testing.grouped_log import runner_over
+from shared.testing.grouped_log import group_of, runner_over
 from shared.testing.scripted import Scripted, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
-GROUP = "knative-trigger-chat4all-t"
 RETRY = Delivery(retry=3, delay=0.2, timeout=2.0, dead_letter="sink")
 
 
@@ -48,7 +47,7 @@ async def test_up_to_a_hundred_calls_run_at_once_and_none_is_timed_out_while_it_
     assert sorted(function.ids, key=int) == [str(n) for n in range(900)]
     assert function.cut == 0
     await runner.stop()
-    assert log.offsets[GROUP] == 900
+    assert log.offsets[group_of(log, trigger())] == 900
 
 
 async def test_events_that_follow_one_in_retry_overtake_it_even_with_the_same_key(log: MemoryRecordLog) -> None:
@@ -79,7 +78,7 @@ async def test_a_trigger_that_holds_too_many_unfinished_events_stops_reading(log
     await asyncio.sleep(60)
     assert set(function.ids) == {str(n) for n in range(100)}
     await runner.stop()
-    assert log.offsets[GROUP] == 100
+    assert log.offsets[group_of(log, trigger())] == 100
 
 
 async def test_a_slow_trigger_does_not_hold_up_another(log: MemoryRecordLog) -> None:
@@ -121,7 +120,7 @@ async def test_filters_match_exactly_and_an_event_that_matches_nothing_only_adva
     )
     await asyncio.sleep(5)
     assert (function.ids, everything.ids) == (["1"], ["5"])
-    assert log.offsets == {GROUP: 5, "knative-trigger-chat4all-timer": 5}
+    assert log.offsets == {group_of(log, of_whatsapp): 5, group_of(log, of_timer): 5}
     await runner.stop()
 
 
@@ -131,9 +130,9 @@ async def test_only_the_gap_free_prefix_is_committed(log: MemoryRecordLog) -> No
     await log.append(*(cloudevent(str(n)) for n in range(5)))
     await asyncio.sleep(1.3)
     assert len(function.calls) == 5
-    assert log.offsets[GROUP] == 1
+    assert log.offsets[group_of(log, trigger())] == 1
     await asyncio.sleep(10)
-    assert log.offsets[GROUP] == 5
+    assert log.offsets[group_of(log, trigger())] == 5
     await runner.stop()
 
 
@@ -211,7 +210,7 @@ async def test_a_dead_letter_that_its_sink_had_not_taken_survives_a_crash(log: M
     runner = await started(log, f=function, sink=sink)
     await asyncio.sleep(10)
     assert len(sink.calls) == 6
-    assert log.offsets[GROUP] == 1
+    assert log.offsets[group_of(log, trigger())] == 1
     await runner.stop()
 
 
@@ -222,7 +221,7 @@ async def test_a_stop_lets_calls_end_and_commits_them(log: MemoryRecordLog) -> N
     await log.append(cloudevent("1"))
     await asyncio.sleep(0.5)
     await runner.stop(grace=5)
-    assert (function.cut, log.offsets[GROUP]) == (0, 1)
+    assert (function.cut, log.offsets[group_of(log, trigger())]) == (0, 1)
     again = await started(log, f=function)
     await asyncio.sleep(5)
     assert function.ids == ["1"]
@@ -237,7 +236,7 @@ async def test_a_stop_cuts_what_outlasts_its_grace_and_what_waits_for_a_retry(lo
     before = asyncio.get_running_loop().time()
     await runner.stop(grace=2)
     assert asyncio.get_running_loop().time() - before == pytest.approx(2)
-    assert (function.cut, log.offsets[GROUP]) == (1, 0)
+    assert (function.cut, log.offsets[group_of(log, trigger())]) == (1, 0)
     assert len(asyncio.all_tasks()) == 1
 
 

@@ -30,7 +30,7 @@ from shared.domain.errors import (
 from shared.observability.log import log as lines
 from shared.observability.log import write_to
 from shared.runtime.host import BODY_LIMIT, PING, FunctionHost
-from shared.runtime.subscriber import Answer, LocalSubscriber
+from shared.runtime.subscriber import Answer, HostedSubscriber, LocalSubscriber
 
 AT = datetime(2026, 11, 21, 3, 14, 8, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -81,7 +81,7 @@ async def answer(function: Any, cloudevent: CloudEvent) -> Answer:
 
 
 async def post(function: Any, headers: list[tuple[bytes, bytes]], body: bytes) -> Answer:
-    answered = await LocalSubscriber("http://f", FunctionHost("reader", function, StillClock())).call(
+    answered = await LocalSubscriber("http://f", FunctionHost("reader", function, StillClock())).post(
         headers, body, None
     )
     assert answered is not None
@@ -150,6 +150,27 @@ async def test_a_type_that_the_function_does_not_accept_is_dead(written: io.Stri
         accepts = (DeliveryRequested,)
 
     assert (await answer(Other(), READ.to_cloudevent())).status == 422
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        READ.to_cloudevent(),
+        CloudEvent({**READ.to_cloudevent().attributes, "type": "other"}, b"{}"),
+        CloudEvent(READ.to_cloudevent().attributes, b'{"message_id": 1}'),
+        CloudEvent(READ.to_cloudevent().attributes, b" " * (BODY_LIMIT + 1)),
+        CloudEvent({**READ.to_cloudevent().attributes, "source": ""}, READ.to_cloudevent().data),
+        CloudEvent({**READ.to_cloudevent().attributes, "Name": "x"}, READ.to_cloudevent().data),
+        CloudEvent({}, b""),
+    ],
+    ids=["fine", "of another type", "off its schema", "too large", "without a source", "odd name", "nothing"],
+)
+async def test_an_event_that_is_there_is_answered_as_in_a_request(written: io.StringIO, event: CloudEvent) -> None:
+    """The log and the real broker must not disagree on what is dead."""
+    posted, taken = Reader(), Reader()
+    host = FunctionHost("reader", taken, StillClock())
+    assert await HostedSubscriber("http://f", host).call(event, [], None) == await answer(posted, event)
+    assert [one.data for one in taken.handled] == [one.data for one in posted.handled]
 
 
 async def test_a_tick_of_a_pingsource_is_a_timer_ticked() -> None:

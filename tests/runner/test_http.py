@@ -26,8 +26,7 @@ async def client(handler: Handler) -> AsyncIterator[httpx.AsyncClient]:
 
 async def ask(handler: Handler, within: float | None = None) -> Answer | None:
     async with client(handler) as opened:
-        headers, body = TICK.to_cloudevent().to_binary()
-        return await HttpSubscriber("http://f.ns.svc", opened).call(headers, body, within)
+        return await HttpSubscriber("http://f.ns.svc", opened).call(TICK.to_cloudevent(), [], within)
 
 
 async def test_an_event_is_posted_in_binary_mode_and_the_answer_comes_back() -> None:

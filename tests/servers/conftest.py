@@ -34,7 +34,8 @@ async def sink(cluster, topic):
 
 @pytest.fixture
 def groups(cluster, topic):
-    return KafkaConsumerGroups(cluster, topic)
+    """Groups live in the whole cluster: of its own for each test."""
+    return KafkaConsumerGroups(cluster, topic, prefix=f"{topic}-")
 
 
 @pytest.fixture

@@ -30,16 +30,16 @@ RETRY = Delivery(retry=2, delay=0.05, timeout=5.0, dead_letter="sink")
 
 @pytest.fixture
 def group(topic):
-    """Groups live in the whole cluster: one of its own for each test."""
-    return f"{topic}-t"
+    """The group of ``trigger()``'s service."""
+    return f"{topic}-{trigger().service_group}"
 
 
 @pytest.fixture
-async def start(groups, sink, group):
+async def start(groups, sink):
     running = []
 
     async def start(*triggers, pace=None, drain=5.0, **functions):
-        triggers = triggers or [trigger(group)]
+        triggers = triggers or [trigger()]
         subscribers = local({"sink": Scripted(), **functions})
         runner = PartitionRunner(triggers, subscribers, groups, sink.append, pace=pace, drain=drain)
         running.append(runner)
@@ -52,11 +52,11 @@ async def start(groups, sink, group):
 
 
 @pytest.fixture
-async def worker(cluster, topic, group):
+async def worker(cluster, topic):
     workers = []
 
     async def start(calls=100, seconds=0.0):
-        made = await Worker.start(cluster, topic, group, calls, seconds)
+        made = await Worker.start(cluster, topic, calls, seconds)
         workers.append(made)
         return made
 
@@ -69,7 +69,7 @@ class Worker:
     """worker.py as a process, and the ids that it has said."""
 
     @classmethod
-    async def start(cls, cluster, topic, name, calls, seconds):
+    async def start(cls, cluster, topic, calls, seconds):
         self = cls()
         self.ids = []
         root = Path(__file__).parents[2]
@@ -78,7 +78,6 @@ class Worker:
             str(Path(__file__).with_name("worker.py")),
             cluster.servers,
             topic,
-            name,
             str(calls),
             str(seconds),
             stdout=asyncio.subprocess.PIPE,
@@ -106,12 +105,8 @@ class Worker:
         await self.reading
 
 
-def trigger(name, service="f", delivery=RETRY, **attributes):
+def trigger(name="t", service="f", delivery=RETRY, **attributes):
     return Trigger(name, "chat4all", {"type": TYPE, **attributes}, service, delivery)
-
-
-def group_of(name):
-    return trigger(name).group
 
 
 def some(count, start=0, keys=20):
@@ -133,10 +128,10 @@ async def test_every_event_is_called_once_and_all_is_committed(start, sink, grou
 
 
 async def committed_is(committed, name, count):
-    return await committed(group_of(name)) == count
+    return await committed(name) == count
 
 
-async def test_a_call_carries_what_the_observed_broker_sends(start, sink, topic, until):
+async def test_a_call_carries_what_the_observed_broker_sends(start, sink, until):
     function = Scripted()
     await start(f=function)
     await sink.append(cloudevent("1", partitionkey="c1", tenant="açaí"))
@@ -200,12 +195,12 @@ async def test_an_event_is_tried_again_and_then_dead(start, sink, until):
     assert function.ids == ["1", "1", "1"]
 
 
-async def test_a_reply_goes_through_the_broker_to_whom_it_concerns(start, sink, topic, until):
+async def test_a_reply_goes_through_the_broker_to_whom_it_concerns(start, sink, until):
     reply = CloudEvent({**cloudevent("reply").attributes, "type": "chat4all.tests.replied.v1"}, b"{}")
     headers, body = reply.to_binary()
     asking, answered = Scripted(Answer(200, headers, body)), Scripted()
-    replied = Trigger(f"{topic}-replied", "chat4all", {"type": "chat4all.tests.replied.v1"}, "g", RETRY)
-    await start(trigger(f"{topic}-asking"), replied, f=asking, g=answered)
+    replied = Trigger("replied", "chat4all", {"type": "chat4all.tests.replied.v1"}, "g", RETRY)
+    await start(trigger("asking"), replied, f=asking, g=answered)
     await sink.append(cloudevent("1"))
     await until(lambda: answered.calls)
     came = answered.calls[0].event
@@ -233,7 +228,7 @@ async def test_only_the_gap_free_prefix_is_committed(start, sink, group, committ
     await until(lambda: len(function.calls) >= 5)
     [standing] = runner.standings()
     assert standing.in_flight == 1
-    assert await committed(group_of(group)) == 1
+    assert await committed(group) == 1
     await until(lambda: committed_is(committed, group, 5))
 
 
@@ -243,7 +238,7 @@ async def test_a_stop_lets_calls_end_and_commits_them(start, sink, group, commit
     await sink.append(cloudevent("1"))
     await until(lambda: function.calls)
     await runner.stop(grace=5)
-    assert (function.cut, await committed(group_of(group))) == (0, 1)
+    assert (function.cut, await committed(group)) == (0, 1)
 
 
 async def test_a_slow_function_is_given_no_more_than_it_can_take(start, sink, until):

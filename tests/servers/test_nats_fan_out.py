@@ -87,6 +87,14 @@ async def test_another_process_hears_it(near, far):
         assert await take(frames, 1) == [b"1"]
 
 
+async def test_what_another_process_publishes_once_it_is_subscribed_is_heard(far):
+    async with real_engines.nats_fan_out() as other:
+        for n in range(300):
+            async with far.subscribe(f"acme.{n}") as frames:
+                await other.publish(f"acme.{n}", b"1")
+                assert await take(frames, 1) == [b"1"]
+
+
 async def test_ids_that_look_like_syntax_name_themselves_only(near, far):
     for mine in AWKWARD:
         async with far.subscribe(mine) as frames:

@@ -28,6 +28,8 @@ from shared.domain.identity import User
 from shared.domain.message import Draft
 from shared.http.authenticator import Authenticator
 from shared.http.live_socket import LiveSocket
+from shared.http.rate_limit import Limits as RateLimits
+from shared.http.rate_limit import RateLimiter
 from shared.observability import metrics
 from shared.ports import Ports
 from shared.repositories.conversations import Conversations
@@ -89,7 +91,12 @@ class Cluster:
         self.stack.push_async_callback(fan_out.close)
         await fan_out.connected()
         ports = replace(self.ports, fan_out=fan_out)
-        gateway = Gateway(new_realtime(ports), Authenticator.of(ports), Limits(heartbeat=2.8, connections=1000))
+        gateway = Gateway(
+            new_realtime(ports),
+            Authenticator.of(ports),
+            RateLimiter.of(ports, RateLimits()),
+            Limits(heartbeat=2.8, connections=1000),
+        )
         await gateway.start()
         config = uvicorn.Config(
             gateway, port=0, ws=LiveSocket, http="httptools", lifespan="off", log_config=None, access_log=False,

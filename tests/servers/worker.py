@@ -1,5 +1,5 @@
 """
-A process that runs one Trigger over a topic: ``worker.py SERVERS TOPIC NAME CALLS SECONDS``.
+A process that runs one Trigger over a topic: ``worker.py SERVERS TOPIC CALLS SECONDS``.
 
 Prints "ready", then the id of each event when its call ends. SECONDS is what a call takes; CALLS, how many at once.
 """
@@ -26,22 +26,21 @@ class _Printing:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def call(self, headers, body, within):
+    async def call(self, event, headers, within):
         await asyncio.sleep(self._seconds)
-        (identifier,) = [value.decode() for name, value in headers if name == b"ce-id"]
-        print(identifier, flush=True)
+        print(event.attributes["id"], flush=True)
         return Answer(204)
 
 
-async def main(servers: str, topic: str, name: str, calls: str, seconds: str) -> None:
+async def main(servers: str, topic: str, calls: str, seconds: str) -> None:
     write_to(sys.stderr)
     cluster = Cluster(servers)
     sink = KafkaEventSink(cluster, topic)
-    trigger = Trigger(name, "chat4all", {"type": TYPE}, "f", Delivery(retry=3, delay=0.2, timeout=10.0))
+    trigger = Trigger("t", "chat4all", {"type": TYPE}, "f", Delivery(retry=3, delay=0.2, timeout=10.0))
     runner = PartitionRunner(
         [trigger],
         {"f": _Printing(float(seconds))},
-        KafkaConsumerGroups(cluster, topic),
+        KafkaConsumerGroups(cluster, topic, prefix=f"{topic}-"),
         sink.append,
         pace=Pace(calls=int(calls)),
     )

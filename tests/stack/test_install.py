@@ -1,5 +1,6 @@
 """Programs are installed once, wholly or not at all."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,37 @@ def test_what_is_pinned_changes_with_what_is_to_be_installed(tmp_path: Path) -> 
 
     assert Jars("x", pom).pinned != before
     assert GoProgram("x", "example.org/x", "v1").pinned != GoProgram("x", "example.org/x", "v2").pinned
+
+
+GO_OF_OURS = """#!/bin/sh
+# Stands where Go's compiler would; fails unless it meets the other builders in its cache.
+mkdir -p "$GOCACHE" && touch "$GOCACHE/$3"
+tries=0
+until [ "$(ls "$GOCACHE" | wc -l)" -eq "$BUILDERS" ]; do
+  tries=$((tries + 1)); [ $tries -lt 100 ] || exit 1
+  sleep 0.05
+done
+"""
+
+
+@pytest.mark.parametrize("builders", [1, 2])
+def test_who_builds_at_the_same_time_shares_one_cache_and_nobody_leaves_it(
+    builders: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = tmp_path / "path" / "go"
+    go.parent.mkdir()
+    go.write_text(GO_OF_OURS)
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(go.parent), prepend=os.pathsep)
+    monkeypatch.setenv("BUILDERS", str(builders))
+    cache = tmp_path / "cache"
+
+    with ThreadPoolExecutor(builders) as pool:
+        programs = [GoProgram(f"p{number}", f"p{number}", "v1") for number in range(builders)]
+        folders = list(pool.map(lambda program: install(program, cache), programs))
+
+    assert all(folder.is_dir() for folder in folders)
+    assert not (cache / "go-build").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What scripts/stack writes for its servers, and what it tells the platform (E13, B9)."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ def test_minio_credentials_are_made_once_and_for_the_owner_only(tmp_path: Path) 
     assert "minioadmin" not in (user, password)
     assert len(password) >= 40
     assert (tmp_path / "state/minio.credentials").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_servers_that_ask_for_the_credentials_at_once_get_the_same(tmp_path: Path) -> None:
+    """MinIO and versitygw do when they come up together."""
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(50):
+            assert len(set(pool.map(credentials, [tmp_path / f"{n}"] * 8))) == 1
 
 
 def test_minio_spreads_over_four_drives_when_there_are_three_nodes(one: Layout, three: Layout, program: Path) -> None:

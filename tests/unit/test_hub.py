@@ -1,6 +1,7 @@
 """The hub and the wires of one gateway, where time, a store that is away or a reader that stalls matter (A12, A13)."""
 
 import asyncio
+from collections import Counter
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from websockets.uri import parse_uri
 from functions.realtime import stream as streams
 from functions.realtime.coalescing import Coalescing
 from functions.realtime.func import new as new_realtime
-from functions.realtime.gateway import Gateway, _same_origin
+from functions.realtime.gate import Gate, same_origin
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import Limits
@@ -29,8 +30,11 @@ from shared.domain.identity import User
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.live_socket import LiveSocket
+from shared.http.rate_limit import Limits as RateLimits
+from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
 from shared.ports import Ports
+from shared.ports.tables import Table
 from shared.repositories.clients import Clients
 from shared.repositories.users import Users
 from shared.testing.api import FastHasher
@@ -43,7 +47,8 @@ LIMITS = Limits(heartbeat=10_000, patience=0)
 class House:
     def __init__(self) -> None:
         self.clock, self.away = SettableClock(), False
-        self.tables = MemoryTables(self.clock, fault=lambda *_: Fault.UNREACHED if self.away else None)
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.tables = MemoryTables(self.clock, fault=self.ask)
         nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Ports))
         log = MemoryRecordLog()
         used = {
@@ -59,6 +64,10 @@ class House:
         self.ports = Ports(**nothing | used)
         self.realtime = new_realtime(self.ports)
         self.hub = Hub(self.realtime, LIMITS)
+
+    def ask(self, method: str, table: Table) -> Fault | None:
+        self.asked[method, table.name] += 1
+        return Fault.UNREACHED if self.away else None
 
     async def admission(self) -> Admission:
         now = self.clock.now()
@@ -115,6 +124,41 @@ async def test_only_who_could_answer_a_ping_is_cut_for_silence(house, answers, c
     await house.hub.open(await house.admission(), wire)
     await house.heartbeats(4)
     assert (wire.code, wire.pings >= 2) == (code, True)
+
+
+async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_many_they_are(house):
+    admission = await house.admission()
+    for _ in range(5):
+        await house.hub.open(admission, Wire(answers=False))
+    house.asked.clear()
+    await house.heartbeats(8)
+    assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
+
+
+async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minute(house):
+    told, untold = Wire(answers=False), Wire(answers=False)
+    admission = await house.admission()
+    session = await house.hub.open(admission, told)
+    await house.ports.fan_out.publish(session.person.subject, b'{"type":"erased"}')
+    await asyncio.sleep(0.05)
+    assert told.code == 4401
+    await house.hub.close(session)
+    await house.hub.open(admission, untold)
+    await Users(house.tables, house.clock).bury(TENANT, USER)
+    await house.heartbeats(3)
+    assert untold.code == 4401
+
+
+async def test_a_client_that_is_switched_off_is_gone_from_all_its_sockets_within_seconds(house):
+    wires = [Wire(answers=False) for _ in range(5)]
+    admission = await house.admission()
+    for wire in wires:
+        await house.hub.open(admission, wire)
+    await Clients(house.tables, house.clock, FastHasher()).ensure(TENANT, "c", "another secret")
+    for _ in range(4):  # 3.6 s
+        house.hub._ticks += 1
+        await house.hub.turn()
+    assert {wire.code for wire in wires} == {4401}
 
 
 async def test_a_stream_answers_no_ping():
@@ -240,7 +284,7 @@ async def test_a_stream_still_says_why_it_ends():
 
 @pytest.mark.parametrize("origin", [b"http://[", b"http://[::1", "http://\u2100.example".encode("latin-1", "replace")])
 def test_an_origin_that_is_no_url_is_foreign(origin):
-    assert not _same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
+    assert not same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
 
 
 async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does(house):
@@ -251,12 +295,13 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
     for origin, by_get in ((None, False), ("https://other.example", True)):
         with pytest.raises(Unauthenticated):
             await tickets.redeem(await tickets.issue(admission, page), origin, by_get=by_get)
-    gateway = Gateway(house.realtime, Authenticator.of(house.ports), LIMITS)
+    limiter = RateLimiter.of(house.ports, RateLimits())
+    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, frozenset())
     for kind, admitted in (("http", True), ("websocket", False)):
         ticket = await tickets.issue(admission, page)
-        scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode()}
+        scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode(), "state": {}}
         try:
-            assert (await gateway._admission(scope) == admission) is admitted
+            assert (await gate.admission(scope) == admission) is admitted
         except Unauthenticated:
             assert not admitted
 

@@ -1,5 +1,7 @@
 """What a function that never stores a byte pays for the S3 adapter: nothing (design.md 8)."""
 
+import asyncio
+import gc
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -7,6 +9,7 @@ from typing import Any
 
 from shared.adapters.s3.object_store import S3ObjectStore
 from shared.adapters.s3.settings import S3Settings
+from shared.domain.errors import Unavailable
 from shared.ports.object_store import Upload
 
 _LOOK = """
@@ -58,3 +61,23 @@ async def test_only_uploads_of_ours_are_discarded() -> None:
     assert await bucket.discard_stale(BEGUN) == 0
     assert await bucket.discard_stale(BEGUN + timedelta(seconds=1)) == 1
     assert bucket.aborted == [Upload("acme/files/1", "u")]
+
+
+class Unreachable(S3ObjectStore):
+    """Found to be so after everybody who asked has given up."""
+
+    async def _connect(self) -> Any:
+        await asyncio.sleep(0.01)
+        self._opening = None
+        raise Unavailable("the object store does not answer")
+
+
+async def test_a_store_that_nobody_waits_for_any_more_fails_in_silence() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    ping = asyncio.create_task(Unreachable(S3Settings()).ping())
+    await asyncio.sleep(0)
+    ping.cancel()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert complaints == []

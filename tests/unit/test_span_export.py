@@ -20,7 +20,7 @@ from shared.observability.trace import TraceContext, parse
 from shared.runtime.host import FunctionHost
 from shared.runtime.span_export import spans_by, spans_to
 from shared.runtime.start_error import SETTINGS_WRONG, StartError
-from shared.runtime.subscriber import LocalSubscriber
+from shared.runtime.subscriber import HostedSubscriber
 from shared.testing.collector import Collector
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,8 +73,7 @@ def kept(context: TraceContext) -> bool:
 async def handle(function: Reader, traceparent: str | None) -> str:
     """The traceparent that the function's own events will carry."""
     host = FunctionHost("reader", function, StillClock())
-    headers, body = read(traceparent).to_cloudevent().to_binary()
-    await LocalSubscriber("http://reader", host).call(headers, body, None)
+    await HostedSubscriber("http://reader", host).call(read(traceparent).to_cloudevent(), [], None)
     given = function.handled[-1].traceparent
     assert given is not None
     return given
@@ -131,8 +130,8 @@ async def test_what_is_no_event_of_the_function_is_a_failed_span(collector: Coll
         accepts = ()
 
     async with spans_to(collector.url, service="reader"):
-        headers, body = read(None).to_cloudevent().to_binary()
-        await LocalSubscriber("http://f", FunctionHost("f", Other(), StillClock())).call(headers, body, None)
+        host = FunctionHost("f", Other(), StillClock())
+        await HostedSubscriber("http://f", host).call(read(None).to_cloudevent(), [], None)
     (span,) = collector.spans()
     assert (span.attributes["error.type"], span.attributes["chat4all.outcome"]) == ("BadEvent", "dead")
 

@@ -81,7 +81,7 @@ def test_ten_tries_over_three_days_and_then_no_more():
 @given(key=st.text(min_size=1, max_size=40), tries=st.integers(0, 8))
 def test_a_pause_is_its_step_give_or_take_a_fifth_and_the_same_for_the_same_one(key: str, tries: int):
     delivery = replace(DELIVERY, delivery_id=key, tries=tries)
-    one, two = (tried(delivery, Answer(problem="timeout")) for _ in range(2))
+    one, two = (tried(delivery, Answer(problem="unreachable")) for _ in range(2))
     assert one == two
     assert 0.8 * SCHEDULE[tries] <= one.until - NOON <= 1.2 * SCHEDULE[tries]
 
@@ -102,9 +102,27 @@ def test_who_wants_no_more_gets_no_more(answer: Answer):
 
 def test_what_a_receiver_asks_to_wait_is_waited_and_never_less_than_the_schedule():
     assert tried(DELIVERY, Answer(status_code=429, retry_after="120")).until == NOON + timedelta(minutes=2)
-    assert tried(DELIVERY, Answer(status_code=429, retry_after="0")).until > NOON + timedelta(seconds=3)
+    assert tried(DELIVERY, Answer(status_code=500, retry_after="0")).until > NOON + timedelta(seconds=3)
     assert tried(DELIVERY, Answer(status_code=503, retry_after="9" * 40)).until == NOON + LONGEST_WAIT
     assert tried(DELIVERY, Answer(status_code=503, retry_after="soon")).until < NOON + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(problem="timeout"),
+        *(
+            Answer(status_code=code, retry_after=after)
+            for code, after in ((429, None), (429, "0"), (502, None), (504, None))
+        ),
+    ],
+)
+def test_who_is_overloaded_is_left_alone_for_a_minute(answer: Answer):
+    assert timedelta(seconds=60) <= tried(DELIVERY, answer).until - NOON <= timedelta(seconds=90)
+    later = replace(DELIVERY, tries=3)
+    assert tried(later, answer).until > NOON + timedelta(hours=1)
+    short = replace(POLICY, schedule=(timedelta(seconds=1), timedelta(seconds=3)))
+    assert tried(DELIVERY, answer, policy=short).until <= NOON + timedelta(seconds=3.6), "as its longest step"
 
 
 @given(st.text(max_size=60))

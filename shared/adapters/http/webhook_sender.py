@@ -6,10 +6,8 @@ Host header keep the name. So a name that resolves to something else a moment la
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from shared.adapters.http.names import NameServers
 from shared.domain.errors import Invalid
 from shared.domain.outbound_address import Address, refusal
 from shared.domain.webhook import Answer
@@ -40,7 +39,6 @@ EXCERPT = 1024
 """Bytes of it that are kept."""
 _CONNECT = 5.0  # seconds for each of looking up and connecting
 _ADDRESSES = 4  # of a name that are tried
-_LOOK_UPS = 8  # at once; a slow name server must not take the threads of others
 _STALE = 1.0  # seconds in which a kept connection that was closed on us shows
 _FIRST_FREE_PORT = 1024
 _LAST_PORT = 65535
@@ -65,15 +63,15 @@ class HttpWebhookSender:
         self, *, private_allowed: bool = False, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._private_allowed = private_allowed
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="webhook-name")
-        self._network = _GuardedNetwork(resolve or self._look_up, private_allowed)
+        self._names = NameServers()
+        self._network = _GuardedNetwork(resolve or self._names, private_allowed)
         self._tls = tls
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def check(self, url: str) -> None:
         target = self._target(url)
         try:
-            await self._network.allowed(target.host)
+            await self._network.allowed(target.raw_host.decode("ascii"))
         except httpcore.ConnectError as error:
             raise _wrong(str(error)) from None
 
@@ -96,7 +94,7 @@ class HttpWebhookSender:
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._names.close()
 
     def _connections(self) -> httpcore.AsyncConnectionPool:
         """Made when they are first needed: most functions never call a webhook, and reading the CAs takes a while."""
@@ -169,13 +167,6 @@ class HttpWebhookSender:
         if not self._private_allowed and port is not None and port != _HTTPS and port < _FIRST_FREE_PORT:
             raise _wrong(f"port {_HTTPS}, or one from {_FIRST_FREE_PORT} on")
         return target
-
-    async def _look_up(self, host: str) -> Sequence[Address]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(ip_address(str(address[0])) for *_, address in found))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ extension partitionkey. A structured record of somebody else is read, too.
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from events import CloudEvent
 from events.cloudevent import STRUCTURED, BadEvent, check_attributes, from_structured
@@ -16,10 +16,7 @@ RecordHeaders = list[tuple[str, str | bytes | None]]
 
 
 def to_headers(event: CloudEvent) -> RecordHeaders:
-    return [
-        ("content-type" if name == "datacontenttype" else "ce_" + name, value.encode())
-        for name, value in event.attributes.items()
-    ]
+    return [(_header(name), value.encode()) for name, value in event.attributes.items()]
 
 
 def to_key(event: CloudEvent) -> bytes | None:
@@ -55,22 +52,25 @@ def _text(raw: str | bytes | None) -> str:
     return raw.decode() if isinstance(raw, bytes) else raw or ""
 
 
-def matcher(filter: Mapping[str, str]) -> Callable[[RecordHeaders | None], bool | None]:
+def matcher(filters: Sequence[Mapping[str, str]]) -> Callable[[RecordHeaders | None], bool | None]:
     """
-    A quick look at a record's headers: whether all attributes of ``filter`` have these exact values; None when
+    A quick look at a record's headers: whether all attributes of one of ``filters`` have these exact values; None when
     only the whole record can tell, because its attributes are not in the headers.
     """
-    wanted = {
-        "content-type" if name == "datacontenttype" else "ce_" + name: value.encode() for name, value in filter.items()
-    }
+    wanted = [{_header(name): value.encode() for name, value in filter.items()}.items() for filter in filters]
 
     def match(headers: RecordHeaders | None) -> bool | None:
         found = dict(headers or ())
         if "ce_specversion" not in found:
             return None
-        for name, value in wanted.items():  # noqa: SIM110  a generator costs more than the comparison
-            if found.get(name) != value:
-                return False
-        return True
+        there = found.items()
+        for attributes in wanted:  # noqa: SIM110  a generator costs more than the comparison
+            if attributes <= there:
+                return True
+        return False
 
     return match
+
+
+def _header(attribute: str) -> str:
+    return "content-type" if attribute == "datacontenttype" else "ce_" + attribute

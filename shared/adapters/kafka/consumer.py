@@ -2,7 +2,7 @@
 Consumer groups on Kafka: one librdkafka consumer for each, polled by a thread of its own.
 
 The thread alone touches the consumer (whose lock a poll holds) and does everything that may block: rebalances, the
-filter over all records, pausing. The event loop gets what passed the filter. Partitions move one by one
+filters over all records, pausing. The event loop gets what passed one. Partitions move one by one
 (cooperative-sticky): those that stay are read on meanwhile.
 """
 
@@ -13,7 +13,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from time import monotonic, sleep
 from typing import cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from events import BadEvent
 from shared.adapters.kafka.binding import RecordHeaders, from_record, matcher
@@ -25,7 +34,7 @@ from shared.ports.event_log import LoggedEvent
 
 _BATCH = 500
 _LYING = 1000
-"""Events that passed the filter and that nobody has fetched; with so many the thread reads no more."""
+"""Events that passed a filter and that nobody has fetched; with so many the thread reads no more."""
 _POLL = 0.25
 _GATHER = 0.002
 _PATIENCE = 1.0
@@ -50,16 +59,30 @@ class KafkaConsumerGroups:
         self._prefix = prefix
         self._session = session
 
-    def member(self, group: str, filter: Mapping[str, str]) -> "KafkaMember":
-        return KafkaMember(self._cluster, self._topic, self._prefix + group, filter, session=self._session)
+    def member(
+        self, group: str, filters: Sequence[Mapping[str, str]], *, instead_of: Sequence[str] = ()
+    ) -> "KafkaMember":
+        earlier = [self._prefix + name for name in instead_of]
+        return KafkaMember(self._cluster, self._topic, self._prefix + group, filters, earlier, session=self._session)
 
 
 class KafkaMember:
-    def __init__(self, cluster: Cluster, topic: str, group: str, filter: Mapping[str, str], *, session: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: str,
+        group: str,
+        filters: Sequence[Mapping[str, str]],
+        earlier: Sequence[str],
+        *,
+        session: float,
+    ) -> None:
+        self._cluster = cluster
         self._topic = topic
         self._group = group
-        self._filter = filter
-        self._match = matcher(filter)
+        self._earlier = earlier
+        self._filters = filters
+        self._match = matcher(filters)
         self._settings = cluster.settings(
             group_id=group,
             partition_assignment_strategy="cooperative-sticky",
@@ -70,7 +93,7 @@ class KafkaMember:
             # A new group's beginning is committed before it joins. Without an offset are only partitions that were
             # added later, and whose offset was trimmed away: both begin at the oldest there is.
             auto_offset_reset="earliest",
-            # There is one such buffer for each Trigger.
+            # There is one such buffer for each service.
             queued_min_messages=1000,
             queued_max_messages_kbytes=4096,
             fetch_max_bytes=1_048_576,
@@ -100,6 +123,7 @@ class KafkaMember:
         self._waiting: asyncio.Future[None] | None = None
         self._commit: asyncio.Future[None] | None = None
         self._broken: BaseException | None = None
+        self._closed = asyncio.Event()
 
     async def join(self, let_go: LetGo) -> None:
         self._loop = asyncio.get_running_loop()
@@ -141,7 +165,7 @@ class KafkaMember:
         self._leaving.set()
         self._room.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await self._closed.wait()
 
     def _offsets(self, finished: Mapping[Claim, int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, claim.partition, offset) for claim, offset in finished.items()]
@@ -204,10 +228,11 @@ class KafkaMember:
             self._soon(self._ended, error)
         finally:
             consumer.close()
+            self._soon(self._closed.set)
 
     def _begin_group(self, consumer: Consumer) -> None:
         """
-        Commit the ends of all partitions for a group that has no offset at all.
+        Commit, for a group that has no offset at all, where it begins in every partition.
 
         Kafka refuses it while the group has members: whoever joined first has done it.
         """
@@ -219,8 +244,10 @@ class KafkaMember:
                     raise KafkaException(known.error)
                 parts = [TopicPartition(self._topic, number) for number in known.partitions]
                 if all(one.offset == OFFSET_INVALID for one in consumer.committed(parts, timeout=_WITHIN)):
+                    hindmost = self._hindmost()
                     for part in parts:
-                        part.offset = consumer.get_watermark_offsets(part, timeout=_WITHIN)[1]
+                        end = consumer.get_watermark_offsets(part, timeout=_WITHIN)[1]
+                        part.offset = hindmost.get(part.partition, end)
                     consumer.commit(offsets=parts, asynchronous=False)
                 return
             except KafkaException as error:
@@ -231,8 +258,22 @@ class KafkaMember:
                     told = True
                 self._leaving.wait(0.5)
 
+    def _hindmost(self) -> Mapping[int, int]:
+        """Where the last of the groups whose work this one takes over stands, by partition."""
+        admin = AdminClient(self._cluster.settings())
+        found: dict[int, int] = {}
+        asked = [
+            admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=_WITHIN)[name]
+            for name in self._earlier
+        ]
+        for answer in asked:
+            for one in answer.result().topic_partitions:
+                if one.topic == self._topic and one.offset >= 0:
+                    found[one.partition] = min(one.offset, found.get(one.partition, one.offset))
+        return found
+
     def _look_at(self, messages: Sequence[Message]) -> None:
-        """Pick what passes the filter; a record that is no event is skipped, as the real broker does."""
+        """Pick what passes a filter; a record that is no event is skipped, as the real broker does."""
         picked: dict[Claim, list[LoggedEvent]] = {}
         for message in messages:
             error = message.error()
@@ -248,7 +289,7 @@ class KafkaMember:
             if passes is not False:
                 try:
                     event = from_record(headers, message.value())
-                    if passes or all(event.attributes.get(name) == value for name, value in self._filter.items()):
+                    if passes or any(filter.items() <= event.attributes.items() for filter in self._filters):
                         picked.setdefault(claim, []).append(LoggedEvent(offset, event, partition))
                 except BadEvent as broken:
                     log.warning(

@@ -18,8 +18,8 @@ _ANSWER = 3.0
 @dataclass(frozen=True, slots=True)
 class Topic:
     """
-    ``partitions`` bound how many processes share one Trigger. ``replicas`` 3 with ``in_sync`` 2 survive the loss of
-    a node. ``retention`` in seconds: how far anybody can look back, and how long a Trigger may stand still.
+    ``partitions`` bound how many processes share one service. ``replicas`` 3 with ``in_sync`` 2 survive the loss of
+    a node. ``retention`` in seconds: how far anybody can look back, and how long a service may stand still.
     """
 
     name: str

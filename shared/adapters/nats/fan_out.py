@@ -170,15 +170,21 @@ class NatsFanOut:
             heard.listeners += 1
             if self._client.is_connected and heard.subscription is None:
                 await self._subscribe(subject, heard)
-        if self._client.is_connected:
-            with suppress(Error, TimeoutError, OSError):
-                await self._client.flush(_ANSWER)
+        await self._reach_the_server()
 
     async def _subscribe(self, subject: str, heard: _Heard) -> None:
         async def arrived(message: Msg) -> None:
             await self._local.publish(subject, message.data)
 
         heard.subscription = await self._client.subscribe(_PREFIX + escaped(subject), cb=arrived)
+
+    async def _reach_the_server(self) -> None:
+        """Once it returns NATS has everything that was handed to the client before, unless it is away."""
+        # nats-py writes a PING past its own buffer: only the second is certain to follow what was in there.
+        for _ in range(2):
+            if self._client.is_connected:
+                with suppress(Error, TimeoutError, OSError):
+                    await self._client.flush(_ANSWER)
 
     async def forget(self, subjects: Collection[str]) -> None:
         for subject in subjects:
@@ -216,6 +222,8 @@ class NatsFanOut:
         for subject, heard in list(self._heard.items()):
             if heard.subscription is None:
                 await self._subscribe(subject, heard)
+        # Whoever sees the interruption reads what is missing; what is published after that must be heard.
+        await self._reach_the_server()
         self.interruptions += 1
         while self._waiting and self._client.is_connected:
             await self._hand_over(*self._waiting.popleft())

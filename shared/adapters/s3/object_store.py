@@ -155,6 +155,7 @@ class S3ObjectStore:
         if self._opened is None:
             if self._opening is None:
                 self._opening = asyncio.create_task(self._connect())
+                self._opening.add_done_callback(_seen)
             return await asyncio.shield(self._opening)  # whoever gives up leaves it to the others
         return self._opened
 
@@ -191,6 +192,12 @@ class S3ObjectStore:
             Presigned(url, {"x-amz-checksum-sha256": sha256} if sha256 else {})
             for url, sha256 in zip(urls, hashes, strict=True)
         ]
+
+
+def _seen(opening: "asyncio.Task[_Opened]") -> None:
+    """Its failure is whoever's who waits for it; when nobody does any more, asyncio need not complain."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _open(settings: S3Settings) -> _Opened:

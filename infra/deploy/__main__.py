@@ -1,0 +1,177 @@
+"""
+The command line of scripts/deploy.
+
+Exit codes: 0 done; 1 it did not come true, stderr says why; 2 wrong usage.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from os.path import relpath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from infra.deploy import plan
+from infra.deploy.plan import LATEST, Image, Refused, Seen, State, Traffic
+from infra.deploy.tools import Tools
+from infra.manifests.kustomize import Manifest, RenderError, render
+from infra.stack.install import InstallError
+
+_OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
+_LOOK_AGAIN = 2.0
+_EXAMPLES = """\
+scripts/deploy production --image ghcr.io/chat4all/chat4all@sha256:…
+scripts/deploy production --image ghcr.io/chat4all/chat4all:1.4 --dry-run
+scripts/deploy --rollback send-00004                  all requests of send to that revision
+scripts/deploy --traffic send-00004=90 @latest=10     some of them to the newest
+scripts/deploy --latest send                          all of them to the newest, whichever that is
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if bool(given.overlay) + bool(given.rollback) + bool(given.traffic) + bool(given.latest) != 1:
+        parser.error("name an overlay, or one of --rollback, --traffic and --latest")
+    try:
+        if given.overlay:
+            _deploy(given)
+        else:
+            _shift(_traffic(given), given)
+    except (Refused, RenderError, InstallError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/deploy",
+        description="Puts an overlay of infra/overlays on a cluster and waits until all of it is ready; or says which "
+        "revision of a Service gets how many of its requests.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overlay", nargs="?", help="a name below infra/overlays, or a folder of your own")
+    parser.add_argument("--image", metavar="NAME@DIGEST", help="the image of every function; or NAME:TAG")
+    parser.add_argument("--rollback", metavar="REVISION", help="all requests of its Service to this revision")
+    parser.add_argument("--traffic", metavar="REVISION=PERCENT", nargs="+", help="the requests of one Service, split")
+    parser.add_argument("--latest", metavar="SERVICE", help="all its requests to the newest revision again")
+    parser.add_argument("--namespace", "-n", default="chat4all", help="for traffic (default: %(default)s)")
+    parser.add_argument("--context", help="of the kubeconfig (default: the current one)")
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="to wait (default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; ask no cluster")
+    return parser
+
+
+def _deploy(given: argparse.Namespace) -> None:
+    text = _rendered(_folder(given.overlay), Image.read(given.image) if given.image else None)
+    manifests = list(yaml.load_all(text, yaml.CSafeLoader))
+    namespace = plan.namespace_of(manifests)
+    if loose := plan.unversioned(manifests):
+        raise Refused(f"which image? {len(loose)} objects say :latest; --image NAME@sha256:DIGEST, or NAME:TAG")
+    if given.dry_run:
+        for one in manifests:
+            _say("would apply", f"{one['kind']} {one['metadata']['name']}")
+        for kind, names in plan.waited_for(manifests).items():
+            _say("would wait", f"for {len(names)} {kind} in {namespace}")
+        return
+    tools = Tools(given.context)
+    _check(tools, manifests, namespace)
+    applied = tools.apply(text)
+    _say("applied", f"{len(applied)} objects in {namespace}")
+    seen = _wait(tools, manifests, namespace, given.timeout)
+    for service, shares in plan.pinned(seen).items():
+        _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
+    for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
+        _say("url", address)
+
+
+def _shift(traffic: Traffic, given: argparse.Namespace) -> None:
+    tools = Tools(given.context)
+    shares = " ".join(f"{revision}={share}" for revision, share in traffic.percent.items())
+    if given.dry_run:
+        _say("would run", shlex.join(tools.shifting(traffic, given.namespace)))
+        return
+    tools.shift(traffic, given.namespace)
+    _say(traffic.service, shares)
+
+
+def _traffic(given: argparse.Namespace) -> Traffic:
+    if given.latest:
+        return Traffic.read(given.latest, [f"{LATEST}=100"])
+    if given.rollback:
+        return Traffic.read(plan.service_of(given.rollback), [f"{given.rollback}=100"])
+    named = [part.partition("=")[0] for part in given.traffic]
+    revisions = [one for one in named if one != LATEST]
+    if not revisions:
+        raise Refused("name a revision; to send all requests to the newest: scripts/deploy --latest SERVICE")
+    return Traffic.read(plan.service_of(revisions[0]), given.traffic)
+
+
+def _folder(overlay: str) -> Path:
+    for folder in (Path(overlay), _OVERLAYS / overlay):
+        if (folder / "kustomization.yaml").is_file():
+            return folder.resolve()
+    known = ", ".join(sorted(path.parent.name for path in _OVERLAYS.glob("*/kustomization.yaml")))
+    raise Refused(f"there is no overlay {overlay}: a folder with a kustomization.yaml, or one of {known}")
+
+
+def _rendered(overlay: Path, image: Image | None) -> str:
+    if image is None:
+        return render(overlay)
+    with TemporaryDirectory(prefix="chat4all-deploy-") as folder:
+        on_top = {"resources": [relpath(overlay, Path(folder).resolve())], "images": [image.kustomization]}
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
+        return render(Path(folder))
+
+
+def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
+    """What would otherwise be found out half way."""
+    if missing := plan.missing_kinds(manifests, tools.known_kinds()):
+        raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
+    brought = any(one["kind"] == "Secret" for one in manifests)
+    if not brought and not tools.has("secret", "chat4all", namespace):
+        raise Refused(f"there is no Secret chat4all in {namespace}: infra/overlays/production/secret.env.example")
+
+
+def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience: float) -> list[Manifest]:
+    """Until all that was applied is ready. Raises Refused when something never will be, or time is up."""
+    wanted, ends, before = plan.waited_for(manifests), time.monotonic() + patience, -1
+    while True:
+        objects = [
+            one
+            for kind, names in wanted.items()
+            for one in tools.get(kind, namespace)
+            if one["metadata"]["name"] in names
+        ]
+        seen = [plan.look_at(one) for one in objects]
+        if failed := [one for one in seen if one.state is State.FAILED]:
+            raise Refused(f"this will not get ready:\n{_listed(failed)}")
+        waiting, total = [one for one in seen if one.state is State.WAITING], sum(map(len, wanted.values()))
+        ready = len(seen) - len(waiting)
+        if ready != before:
+            _say("ready", f"{ready} of {total}" + "".join(f"; {one.kind} {one.name} is not" for one in waiting[:1]))
+        if ready == total:
+            return objects
+        if time.monotonic() > ends:
+            raise Refused(f"{total - ready} of {total} not ready after {patience:g} s:\n{_listed(waiting)}")
+        before = ready
+        time.sleep(_LOOK_AGAIN)
+
+
+def _listed(seen: Sequence[Seen]) -> str:
+    return "\n".join(f"  {one.kind} {one.name}: {one.why}" for one in seen)
+
+
+def _say(what: str, words: str) -> None:
+    sys.stdout.write(f"{what:<12} {words}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

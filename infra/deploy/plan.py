@@ -1,0 +1,211 @@
+"""What is to be done, and whether it is done: decided from what was rendered and what the cluster says."""
+
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from infra.manifests.kustomize import Manifest
+
+IMAGE = "ghcr.io/chat4all/chat4all"
+"""The name that the manifests give to the image."""
+
+LATEST = "@latest"
+"""Whatever revision of a Service is the newest one that is ready."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REVISION = re.compile(r"(?P<service>[a-z0-9-]+)-[0-9]{5}")
+_WAITED_FOR = {
+    "serving.knative.dev Service": "ksvc",
+    "eventing.knative.dev Broker": "brokers.eventing.knative.dev",
+    "eventing.knative.dev Trigger": "triggers.eventing.knative.dev",
+    "eventing.knative.dev KafkaSink": "kafkasinks.eventing.knative.dev",
+    "sources.knative.dev PingSource": "pingsources.sources.knative.dev",
+    "sources.knative.dev KafkaSource": "kafkasources.sources.knative.dev",
+    "apps Deployment": "deployments.apps",
+}
+
+
+class Refused(Exception):
+    """It cannot be done; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """``version`` is a tag, or a digest, which nobody can move."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def read(cls, text: str) -> "Image":
+        """
+        Raises:
+            Refused: it names no version.
+
+        >>> Image.read("registry:5000/chat4all:1.2").kustomization
+        {'name': 'ghcr.io/chat4all/chat4all', 'newName': 'registry:5000/chat4all', 'newTag': '1.2'}
+        """
+        name, at, digest = text.partition("@")
+        if at:
+            if not _DIGEST.fullmatch(digest):
+                raise Refused(f"{text}: a digest is sha256: and 64 hexadecimal digits")
+            return cls(name, digest)
+        name, colon, tag = text.rpartition(":")
+        if not colon or "/" in tag or tag == "latest":
+            raise Refused(f"{text}: name a version, NAME:TAG or better NAME@sha256:DIGEST")
+        return cls(name, tag)
+
+    @property
+    def kustomization(self) -> dict[str, str]:
+        kind = "digest" if self.version.startswith("sha256:") else "newTag"
+        return {"name": IMAGE, "newName": self.name, kind: self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How the requests of one Service are split: percent by revision, 100 in all."""
+
+    service: str
+    percent: Mapping[str, int]
+
+    @classmethod
+    def read(cls, service: str, parts: Sequence[str]) -> "Traffic":
+        """
+        Arguments:
+            parts: ``REVISION=PERCENT``; a revision is its name or ``@latest``.
+
+        Raises:
+            Refused: they make no 100, or a revision is of another Service.
+
+        >>> Traffic.read("send", ["send-00004=90", "@latest=10"]).manifest
+        [{'revisionName': 'send-00004', 'percent': 90}, {'latestRevision': True, 'percent': 10}]
+        """
+        percent: dict[str, int] = {}
+        for part in parts:
+            revision, _, share = part.partition("=")
+            if not share.isdigit():
+                raise Refused(f"{part}: write REVISION=PERCENT")
+            if revision != LATEST and service_of(revision) != service:
+                raise Refused(f"{revision} is no revision of {service}")
+            percent[revision] = int(share)
+        if sum(percent.values()) != 100:
+            raise Refused(f"{', '.join(parts)}: that is {sum(percent.values())} percent, not 100")
+        return cls(service, percent)
+
+    @property
+    def manifest(self) -> list[dict[str, object]]:
+        return [
+            {"latestRevision": True, "percent": share} if revision == LATEST
+            else {"revisionName": revision, "percent": share}
+            for revision, share in self.percent.items()
+        ]  # fmt: skip
+
+
+def service_of(revision: str) -> str:
+    """
+    Raises:
+        Refused: no revision is named like this.
+
+    >>> service_of("deliver-whatsapp-00012")
+    'deliver-whatsapp'
+    """
+    found = _REVISION.fullmatch(revision)
+    if found is None:
+        raise Refused(f"{revision} is no revision; `kubectl get revisions` shows their names, such as send-00004")
+    return found["service"]
+
+
+def namespace_of(manifests: Iterable[Manifest]) -> str:
+    """Where everything of the overlay lives. Raises Refused when that is not one namespace."""
+    found = {one["metadata"]["namespace"] for one in manifests if "namespace" in one["metadata"]}
+    if len(found) != 1:
+        raise Refused(f"an overlay has one namespace, this one {', '.join(sorted(found)) or 'none'}")
+    return str(found.pop())
+
+
+def missing_kinds(manifests: Iterable[Manifest], known: Container[tuple[str, str]]) -> list[str]:
+    """What the cluster does not know, such as ``sources.knative.dev/v1 KafkaSource``; ``known``: version and kind."""
+    wanted = {(one["apiVersion"], one["kind"]) for one in manifests}
+    return sorted(f"{version} {kind}" for version, kind in wanted if (version, kind) not in known)
+
+
+def unversioned(manifests: Iterable[Manifest]) -> list[str]:
+    """Those whose image is whatever it happens to be."""
+    return [
+        one["metadata"]["name"]
+        for one in manifests
+        for pod in [one.get("spec", {}).get("template", {}).get("spec", {})]
+        for container in pod.get("containers", [])
+        if container.get("image", "").endswith(":latest") or ":" not in container.get("image", ":")
+    ]
+
+
+def waited_for(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
+    """The names of what gets ready by and by, under what kubectl calls it."""
+    found: dict[str, set[str]] = {}
+    for one in manifests:
+        if resource := _WAITED_FOR.get(f"{one['apiVersion'].partition('/')[0]} {one['kind']}"):
+            found.setdefault(resource, set()).add(one["metadata"]["name"])
+    return found
+
+
+class State(Enum):
+    READY = "ready"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    kind: str
+    name: str
+    state: State
+    why: str = ""
+
+
+def look_at(manifest: Manifest) -> Seen:
+    """
+    How far an object is, by its own status: what was said of an older generation of it does not count.
+
+    A Knative object that says False may come round: a Broker whose sink is starting does. A Service that says so of its
+    newest revision does not.
+    """
+    kind, name, status = manifest["kind"], manifest["metadata"]["name"], manifest.get("status", {})
+    conditions = {one["type"]: one for one in status.get("conditions", [])}
+    ready = conditions.get("Available" if kind == "Deployment" else "Ready", {})
+    why = ready.get("message") or ready.get("reason") or "nothing was said of it yet"
+    if status.get("observedGeneration", manifest["metadata"].get("generation")) != manifest["metadata"].get(
+        "generation"
+    ):
+        return Seen(kind, name, State.WAITING, "its controller has not seen it yet")
+    if ready.get("status") == "True":
+        wanted, have = manifest.get("spec", {}).get("replicas", 0), status.get("updatedReplicas", 0)
+        if kind == "Deployment" and have < wanted:
+            return Seen(kind, name, State.WAITING, f"{have} of {wanted} replicas are new")
+        return Seen(kind, name, State.READY)
+    if kind == "Service" and conditions.get("ConfigurationsReady", {}).get("status") == "False":
+        return Seen(kind, name, State.FAILED, conditions["ConfigurationsReady"].get("message") or why)
+    return Seen(kind, name, State.WAITING, why)
+
+
+def public_addresses(manifests: Iterable[Manifest]) -> list[str]:
+    """Of the gateways, such as ``https://chat4all.example.org``."""
+    return [
+        f"{listener['protocol'].lower()}://{listener['hostname']}"
+        for one in manifests
+        if one["kind"] == "Gateway"
+        for listener in one["spec"]["listeners"]
+        if "hostname" in listener
+    ]
+
+
+def pinned(manifests: Iterable[Manifest]) -> dict[str, str]:
+    """Services whose newest revision does not get all requests, and who gets them."""
+    found = {}
+    for one in manifests:
+        traffic = one.get("spec", {}).get("traffic", []) if one["kind"] == "Service" else []
+        if [part for part in traffic if not part.get("latestRevision") and part.get("percent")]:
+            shares = (f"{part.get('revisionName', LATEST)}={part.get('percent', 0)}" for part in traffic)
+            found[one["metadata"]["name"]] = " ".join(shares)
+    return found

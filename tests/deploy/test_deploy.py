@@ -1,0 +1,251 @@
+"""scripts/deploy from its arguments to what kubectl and kn are told, and what people read (G1, G4, issue 7)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.deploy import __main__ as deploy
+from tests.deploy.conftest import FakeCluster
+
+DIGEST = "ghcr.io/chat4all/chat4all@sha256:" + "a" * 64
+KSVC = "serving.knative.dev/v1"
+TRUE = [{"type": "Ready", "status": "True"}]
+
+
+def manifest(api: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "chat4all"}, "spec": spec}
+
+
+def function(image: str = "i:1") -> dict[str, Any]:
+    return manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": image}]}})
+
+
+TRIGGER = manifest("eventing.knative.dev/v1", "Trigger", "send")
+GATEWAY = manifest(
+    "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"protocol": "HTTPS", "hostname": "chat.example"}]
+)
+KINDS = f"""\
+secrets                      v1                            true   Secret
+services   kservice,ksvc     {KSVC}                        true   Service
+triggers                     eventing.knative.dev/v1       true   Trigger
+eventpolicies                eventing.knative.dev/v1alpha1 true   EventPolicy
+gateways   gtw               gateway.networking.k8s.io/v1  true   Gateway
+"""
+
+
+def items(*objects: dict[str, Any], conditions: list[dict[str, str]], seen: int = 2, **spec: Any) -> dict[str, Any]:
+    return {
+        "items": [
+            one
+            | {"metadata": one["metadata"] | {"generation": 2}, "spec": one["spec"] | spec}
+            | {"status": {"observedGeneration": seen, "conditions": conditions, "url": "http://send.chat4all"}}
+            for one in objects
+        ]
+    }
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "_LOOK_AGAIN", 0.0)
+
+
+@pytest.fixture
+def ready(cluster: FakeCluster) -> FakeCluster:
+    """Everything is as it should be; a test puts what is not before it."""
+    cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, GATEWAY])])
+    cluster.answers("api-resources", by=[KINDS])
+    cluster.answers("secret", by=["secret/chat4all\n"])
+    cluster.answers("apply", by=["service/send serverside-applied\ntrigger/send serverside-applied\n"])
+    cluster.answers("ksvc", by=[items(function(), conditions=TRUE)])
+    cluster.answers("triggers.eventing.knative.dev", by=[items(TRIGGER, conditions=TRUE)])
+    return cluster
+
+
+def run(*arguments: str) -> int:
+    return deploy.main(arguments)
+
+
+def test_an_overlay_is_checked_applied_and_waited_for(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("production", "--image", DIGEST) == 0
+    said = capsys.readouterr()
+    assert [line.split()[:2] for line in said.out.splitlines()] == [
+        ["applied", "2"],
+        ["ready", "2"],
+        ["url", "https://chat.example"],
+    ]
+    assert not said.err
+    kinds = [next(word for word in one["told"] if not word.startswith("-")) for one in ready.told]
+    assert kinds == ["kustomize", "api-resources", "chat4all", "apply", "chat4all", "chat4all"]
+    (applied,) = (one for one in ready.told if "apply" in one["told"])
+    assert "--server-side" in applied["told"]
+    assert applied["given"] == yaml.safe_dump_all([function(), TRIGGER, GATEWAY])
+
+
+def test_the_image_goes_on_top_of_the_overlay(ready: FakeCluster) -> None:
+    run("production", "--image", DIGEST)
+    on_top = yaml.safe_load(ready.told[0]["given"])
+    assert on_top["images"] == [
+        {"name": "ghcr.io/chat4all/chat4all", "newName": "ghcr.io/chat4all/chat4all", "digest": DIGEST.split("@")[1]}
+    ]
+    assert on_top["resources"][0].endswith("infra/overlays/production")
+
+
+def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
+    assert run("production", "--image", DIGEST, "--context", "east") == 0
+    assert all(one["told"][:2] == ["--context", "east"] for one in ready.told if "kustomize" not in one["told"])
+
+
+def test_an_image_without_a_version_is_not_deployed(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function("ghcr.io/chat4all/chat4all:latest")])])
+    assert run("production") == 1
+    assert "--image" in capsys.readouterr().err
+    assert len(ready.told) == 1, "nothing was asked of the cluster"
+
+
+def test_what_the_cluster_lacks_is_said_before_anything_is_applied(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = manifest("eventing.knative.dev/v1alpha1", "KafkaSink", "dead-letters")
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), sink])])
+    assert run("production", "--image", DIGEST) == 1
+    assert "does not know eventing.knative.dev/v1alpha1 KafkaSink:" in capsys.readouterr().err
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_a_missing_secret_is_said_before_anything_is_applied(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready.answers("secret", by=[""])
+    assert run("production", "--image", DIGEST) == 1
+    assert "secret.env.example" in capsys.readouterr().err
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_a_secret_that_the_overlay_brings_along_is_not_missed(ready: FakeCluster) -> None:
+    ready.answers("secret", by=[""])
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all-1a", "namespace": "chat4all"}}
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, secret])])
+    assert run("production", "--image", DIGEST) == 0
+
+
+def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    ready.answers("apply", by=[""], code=1, stderr='namespaces "chat4all" is forbidden')
+    assert run("production", "--image", DIGEST) == 1
+    assert capsys.readouterr().err == 'kubectl: namespaces "chat4all" is forbidden\n'
+
+
+def test_ready_of_before_does_not_count(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    ready.answers("ksvc", by=[items(function(), conditions=TRUE, seen=1), items(function(), conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == 0
+    assert "1 of 2; Service send is not" in capsys.readouterr().out
+
+
+def test_what_is_not_there_yet_is_not_ready(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    ready.answers("triggers.eventing.knative.dev", by=[{"items": []}, items(TRIGGER, conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == 0
+    assert "1 of 2" in capsys.readouterr().out
+
+
+def test_a_revision_that_fails_ends_the_wait_with_its_reason(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = [
+        {"type": "Ready", "status": "False", "message": "RevisionFailed"},
+        {"type": "ConfigurationsReady", "status": "False", "message": "Unable to fetch image"},
+    ]
+    ready.answers("ksvc", by=[items(function(), conditions=failed)])
+    assert run("production", "--image", DIGEST) == 1
+    assert "Service send: Unable to fetch image" in capsys.readouterr().err
+
+
+def test_time_that_is_up_names_what_is_missing(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    waits = [{"type": "Ready", "status": "Unknown", "message": "IngressNotConfigured"}]
+    ready.answers("ksvc", by=[items(function(), conditions=waits)])
+    assert run("production", "--image", DIGEST, "--timeout", "0") == 1
+    assert "Service send: IngressNotConfigured" in capsys.readouterr().err
+
+
+def test_a_service_that_was_gone_back_with_is_named(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    traffic = [{"revisionName": "send-00003", "percent": 100}]
+    ready.answers("ksvc", by=[items(function(), conditions=TRUE, traffic=traffic)])
+    assert run("production", "--image", DIGEST) == 0
+    assert "send: send-00003=100; its newest revision waits" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_it_would_do_and_asks_no_cluster(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("production", "--image", DIGEST, "--dry-run") == 0
+    assert "would apply  Service send" in capsys.readouterr().out
+    assert [one for one in ready.told if "kustomize" not in one["told"]] == []
+
+
+def test_rollback_sends_all_requests_to_a_revision(cluster: FakeCluster) -> None:
+    cluster.answers("patch", by=["patched"])
+    assert run("--rollback", "deliver-whatsapp-00004") == 0
+    assert cluster.commands() == [
+        "kubectl -n chat4all patch ksvc deliver-whatsapp --type merge -p "
+        '{"spec": {"traffic": [{"revisionName": "deliver-whatsapp-00004", "percent": 100}]}}'
+    ]
+
+
+def test_kn_is_taken_where_there_is_one(cluster: FakeCluster) -> None:
+    cluster.install("kn")
+    cluster.answers("update", by=["updated"])
+    assert run("--traffic", "send-00004=90", "@latest=10", "-n", "here", "--context", "east") == 0
+    assert cluster.commands() == [
+        "kn service update send -n here --context east --traffic send-00004=90 --traffic @latest=10"
+    ]
+
+
+def test_the_newest_revision_gets_its_requests_back(cluster: FakeCluster) -> None:
+    cluster.answers("patch", by=["patched"])
+    assert run("--latest", "send") == 0
+    assert '[{"latestRevision": true, "percent": 100}]' in cluster.commands()[0]
+
+
+def test_a_dry_run_of_a_rollback_prints_the_command(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--rollback", "send-00004", "--dry-run") == 0
+    assert "patch ksvc send" in capsys.readouterr().out
+    assert not cluster.told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rollback", "send"), "no revision"),
+        (("--traffic", "send-00004=90", "@latest=20"), "110 percent"),
+        (("--traffic", "send-00004=90", "push-00001=10"), "no revision of send"),
+        (("--traffic", "send-00004"), "REVISION=PERCENT"),
+        (("--traffic", "@latest=100"), "--latest SERVICE"),
+        (("nowhere",), "no overlay nowhere"),
+        (("production", "--image", "chat4all:latest"), "name a version"),
+        (("production", "--image", "chat4all"), "name a version"),
+        (("production", "--image", "registry:5000/chat4all"), "name a version"),
+        (("production", "--image", "chat4all@sha256:abc"), "64 hexadecimal"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_done(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert run(*arguments) == 1
+    assert says in capsys.readouterr().err
+    assert not cluster.told
+
+
+@pytest.mark.parametrize("arguments", [(), ("production", "--rollback", "send-00004"), ("--latest",)])
+def test_wrong_usage_is_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_without_kubectl_it_says_what_to_install(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert run("--rollback", "send-00004") == 1
+    assert "kubectl is not installed" in capsys.readouterr().err

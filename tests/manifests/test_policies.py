@@ -1,0 +1,119 @@
+"""What every overlay keeps to, whatever else it says (G1; Kubernetes' restricted Pod Security Standard; issue 7)."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.manifests.kustomize import Manifest, manifests
+from shared.runtime.wiring import EVERY, ORDER
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = ["knative", "infra/overlays/one-node", "infra/overlays/one-node-kafka", "infra/overlays/production"]
+SERVING = "serving.knative.dev/v1"
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+LONGEST_REVISION = 600
+"""Seconds: Knative's max-revision-timeout-seconds, unless somebody sets another."""
+
+
+@cache
+def rendered(overlay: str) -> list[Manifest]:
+    return manifests(ROOT / overlay)
+
+
+@pytest.fixture(params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> list[Manifest]:
+    return rendered(request.param)
+
+
+def of_kind(overlay: list[Manifest], kind: str, api: str = "") -> list[Manifest]:
+    return [one for one in overlay if one["kind"] == kind and one["apiVersion"].startswith(api)]
+
+
+def functions(overlay: list[Manifest]) -> list[Manifest]:
+    found = of_kind(overlay, "Service", SERVING)
+    assert found
+    return found
+
+
+def pods(overlay: list[Manifest]) -> list[tuple[Manifest, dict[str, Any]]]:
+    plain = [*functions(overlay), *of_kind(overlay, "Deployment")]
+    timed = [(one, one["spec"]["jobTemplate"]["spec"]["template"]["spec"]) for one in of_kind(overlay, "CronJob")]
+    return [*((one, one["spec"]["template"]["spec"]) for one in plain), *timed]
+
+
+def test_every_pod_is_restricted_and_has_no_token(overlay: list[Manifest]) -> None:
+    for manifest, pod in pods(overlay):
+        name = manifest["metadata"]["name"]
+        (container,) = pod["containers"]
+        assert container["securityContext"] == RESTRICTED, name
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["serviceAccountName"] == "chat4all", name
+        assert pod["enableServiceLinks"] is False, name
+        assert container["resources"]["limits"]["memory"], name
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+    (account,) = of_kind(overlay, "ServiceAccount")
+    assert account["automountServiceAccountToken"] is False
+    assert not [one for one in overlay if "Role" in one["kind"]], "functions ask nothing of Kubernetes"
+
+
+def test_every_pod_gets_the_one_image_and_the_settings(overlay: list[Manifest]) -> None:
+    for _, pod in pods(overlay):
+        (container,) = pod["containers"]
+        assert container["image"].partition(":")[0] == "ghcr.io/chat4all/chat4all"
+        (settings, secret) = container["envFrom"]
+        assert settings["configMapRef"]["name"].startswith("chat4all")
+        assert secret == {"secretRef": {"name": "chat4all"}}
+
+
+def test_functions_and_gateway_are_probed(overlay: list[Manifest]) -> None:
+    for manifest in [*functions(overlay), *of_kind(overlay, "Deployment")]:
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/health/readiness"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/health/liveness"
+
+
+def test_every_function_has_bounds(overlay: list[Manifest]) -> None:
+    for manifest in functions(overlay):
+        name, template = manifest["metadata"]["name"], manifest["spec"]["template"]
+        annotations, pod = template["metadata"]["annotations"], template["spec"]
+        scale = {key: int(annotations[f"autoscaling.knative.dev/{key}-scale"]) for key in ("min", "max")}
+        assert 0 <= scale["min"] <= scale["max"], name
+        assert scale["max"] >= 1, f"{name}: 0 is no bound"
+        assert 1 <= pod["containerConcurrency"] <= 100, name
+        assert pod["timeoutSeconds"] <= LONGEST_REVISION, name
+        # Unless told otherwise Knative gives up after 300 s on an answer that has not begun.
+        begins = pod.get("responseStartTimeoutSeconds", min(300, pod["timeoutSeconds"]))
+        assert begins == pod["timeoutSeconds"], name
+
+
+def test_the_broker_gives_up_before_the_function_is_cut(overlay: list[Manifest]) -> None:
+    longest = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["timeoutSeconds"] for one in functions(overlay)}
+    for trigger in of_kind(overlay, "Trigger"):
+        name, delivery = trigger["metadata"]["name"], trigger["spec"]["delivery"]
+        unit = {"S": 1, "M": 60}[delivery["timeout"][-1]]
+        assert int(delivery["timeout"][2:-1]) * unit <= longest[trigger["spec"]["subscriber"]["ref"]["name"]], name
+
+
+def test_every_trigger_is_whole_and_unordered(overlay: list[Manifest]) -> None:
+    sinks = {(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in overlay}
+    for one in [*of_kind(overlay, "Trigger"), *(it for it in of_kind(overlay, "Broker") if "delivery" in it["spec"])]:
+        block = one["spec"]["delivery"]
+        assert set(block) == {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink"}
+        sink = block["deadLetterSink"]["ref"]
+        assert (sink["apiVersion"], sink["kind"], sink["name"]) in sinks, "a sink that is not there loses the event"
+        assert one["metadata"].get("annotations", {}).get(ORDER, "unordered") == "unordered"
+
+
+def test_every_timer_ticks_into_the_broker(overlay: list[Manifest]) -> None:
+    brokers = {one["metadata"]["name"] for one in of_kind(overlay, "Broker")}
+    for timer in of_kind(overlay, "PingSource"):
+        assert timer["spec"]["sink"]["ref"]["name"] in brokers
+        assert EVERY in timer["metadata"]["annotations"]

@@ -1,0 +1,377 @@
+"""
+The production overlay against the code: who may speak to whom, what is told to functions, what can be lost (issue 7).
+
+What a function needs of the network is not written down twice: it is built over ports that note which of them it takes.
+"""
+
+import ast
+import asyncio
+import inspect
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import functions
+from infra.manifests.kustomize import Manifest, manifests
+from shared import settings
+from shared.domain import outbound_address
+from shared.http.authenticator import Authenticator
+from shared.http.rate_limit import Limits, RateLimiter
+from shared.runtime.functions import folder_of, names, new
+from shared.runtime.wiring import read
+from shared.testing.memory_ports import open_memory
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "infra/overlays/production"
+FLOWS = {
+    "outbox": "knative-eventing",
+    "sink": "knative-eventing",
+    "sweeper": "knative-eventing",
+    "objects": "minio",
+    "tables": "cassandra",
+    "log": "kafka",
+    "cache": "redis",
+    "fan_out": "nats",
+}
+"""The namespace that an adapter of a port speaks to."""
+
+ALWAYS = {"kube-system", "cassandra", "kafka", "monitoring"}
+"""Every process asks for names, tells of its spans, and waits at its start for Cassandra and for its topic."""
+
+CALLS = {"post", "connect", "send_message", "send_file"}
+"""Methods of webhook senders and channels that dial a stranger."""
+
+RUN = {service.name: service.function for service in read().services.values()} | {"realtime": "realtime"}
+"""What is deployed, and the function in it."""
+
+
+@cache
+def rendered() -> list[Manifest]:
+    return manifests(FOLDER)
+
+
+def of_kind(kind: str) -> list[Manifest]:
+    return [one for one in rendered() if one["kind"] == kind]
+
+
+class Noting:
+    """Ports that note which of them are taken."""
+
+    def __init__(self, ports: object, taken: set[str]) -> None:
+        self._ports, self._taken = ports, taken
+
+    def __getattr__(self, name: str) -> Any:
+        self._taken.add(name)
+        return getattr(self._ports, name)
+
+
+@cache
+def ports_of() -> dict[str, set[str]]:
+    async def build() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        async with open_memory({}) as ports:
+            for name in names():
+                noting: Any = Noting(ports, found.setdefault(name, set()))
+                new(name, noting)
+                if find_spec(f"functions.{folder_of(name)}.http"):
+                    Authenticator.of(noting)
+                    RateLimiter.of(noting, Limits.of(requests_per_minute=1, messages_per_minute=1, trusted_proxies=""))
+        return found
+
+    return asyncio.run(build())
+
+
+def calls_strangers(function: str) -> bool:
+    """Whether its code dials a provider or a webhook: that it holds the port is not enough, for names do no harm."""
+    tree = ast.parse((Path(functions.__path__[0]) / folder_of(function) / "func.py").read_text())
+    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return bool(ports_of()[function] & {"channels", "webhooks"} and named & CALLS)
+
+
+def needs(deployed: str) -> set[str]:
+    function = RUN[deployed]
+    internet = {"the internet"} if calls_strangers(function) else set()
+    return ALWAYS | internet | {FLOWS[port] for port in ports_of()[function] if port in FLOWS}
+
+
+def labels(deployed: str) -> dict[str, str]:
+    (pod,) = (
+        one["spec"]["template"]["metadata"]
+        for one in rendered()
+        if one["metadata"]["name"] == deployed and "template" in one["spec"]
+    )
+    given = {} if deployed == "realtime" else {"serving.knative.dev/service": deployed}  # by Knative itself
+    return given | dict(pod["labels"])
+
+
+def selects(selector: dict[str, Any], given: dict[str, str]) -> bool:
+    exact = all(given.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+    return exact and all(
+        one["key"] in given and (one["operator"] == "Exists" or given[one["key"]] in one["values"])
+        for one in selector.get("matchExpressions", [])
+    )
+
+
+def peers(deployed: str, direction: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each peer that some policy lets it speak to (Egress) or be spoken to by (Ingress), with the rule."""
+    side = {"Egress": "to", "Ingress": "from"}[direction]
+    for policy in of_kind("NetworkPolicy"):
+        if selects(policy["spec"]["podSelector"], labels(deployed)):
+            for rule in policy["spec"].get(direction.lower(), []):
+                assert rule["ports"], "every flow has its port"
+                yield from ((peer, rule) for peer in rule[side])
+
+
+def name_of(peer: dict[str, Any]) -> str:
+    if "ipBlock" in peer:
+        return "the internet"
+    return str(peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+
+
+def test_all_is_denied_that_is_not_allowed() -> None:
+    (policy,) = (one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == "default-deny")
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize("deployed", sorted(RUN))
+def test_a_function_may_speak_to_what_its_code_needs_and_to_nothing_else(deployed: str) -> None:
+    assert {name_of(peer) for peer, _ in peers(deployed, "Egress")} == needs(deployed)
+
+
+def test_a_function_that_is_new_is_seen_by_these_tests() -> None:
+    deployed = {one["metadata"]["name"] for one in rendered() if one["apiVersion"] == "serving.knative.dev/v1"}
+    assert deployed | {"realtime"} == set(RUN)
+    assert {one: labels(one)["app.kubernetes.io/component"] for one in RUN} == RUN
+    assert {needs(one).issuperset({"the internet"}) for one in RUN} == {True, False}
+
+
+@pytest.mark.parametrize("deployed", sorted(RUN))
+def test_a_function_hears_from_the_way_in_and_from_those_who_measure(deployed: str) -> None:
+    heard = {name_of(peer) for peer, _ in peers(deployed, "Ingress")}
+    way_in = {"envoy-gateway-system"} if deployed == "realtime" else {"kourier-system", "knative-serving"}
+    assert heard == way_in | {"monitoring"}
+
+
+def forbidden() -> list[Any]:
+    tables = [outbound_address._NEVER, outbound_address._PRIVATE]
+    return [network for table in tables for network in table]
+
+
+@pytest.mark.parametrize("network", forbidden(), ids=str)
+def test_the_internet_is_nothing_that_webhooks_may_not_reach(network: Any) -> None:
+    blocks = [peer["ipBlock"] for peer, _ in peers("webhook-deliver", "Egress") if "ipBlock" in peer]
+    assert len(blocks) == 2
+    for block in blocks:
+        allowed = ip_network(block["cidr"])
+        if allowed.version == network.version and network.overlaps(allowed):
+            assert any(network.subnet_of(ip_network(one)) for one in block["except"])
+
+
+def settings_map() -> Manifest:
+    (found,) = (one for one in of_kind("ConfigMap") if "CHAT4ALL_MODE" in one["data"])
+    return found
+
+
+def sealed() -> dict[str, str]:
+    lines = (FOLDER / "secret.env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_what_functions_are_told_are_settings_and_no_secret_is_among_them() -> None:
+    known = {settings.PREFIX + name.upper() for name in settings.Settings.model_fields} - settings.OF_ONE_PROCESS
+    variables = set(settings_map()["data"]) - {"K_SINK"}
+    assert variables <= known
+    assert not variables & settings.secrets()
+    assert set(sealed()) <= known
+    assert set(sealed()) >= settings.secrets() & known
+    assert not variables & set(sealed())
+
+
+def test_what_functions_are_told_can_be_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = {name: value for name, value in sealed().items() if value} | {
+        name: "filled-in" for name, value in sealed().items() if not value
+    }
+    for name, value in (settings_map()["data"] | filled).items():
+        monkeypatch.setenv(name, value)
+    assert settings.load_settings().mode == "knative"
+    json.loads(filled["CHAT4ALL_KAFKA_PROPERTIES"])
+
+
+def test_other_settings_make_new_revisions() -> None:
+    name = settings_map()["metadata"]["name"]
+    assert name != "chat4all", "kustomize names it by its content"
+    for one in rendered():
+        if one["apiVersion"] == "serving.knative.dev/v1" or one["kind"] == "Deployment":
+            (container,) = one["spec"]["template"]["spec"]["containers"]
+            assert container["envFrom"][0] == {"configMapRef": {"name": name}}
+
+
+ADDRESSES = [
+    "CHAT4ALL_CASSANDRA_CONTACT_POINTS",
+    "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS",
+    "CHAT4ALL_REDIS_URL",
+    "CHAT4ALL_NATS_URL",
+    "CHAT4ALL_S3_ENDPOINT",
+    "K_SINK",
+]
+
+
+@pytest.mark.parametrize("variable", ADDRESSES)
+def test_functions_are_told_addresses_that_they_may_speak_to(variable: str) -> None:
+    value = (settings_map()["data"] | sealed())[variable]
+    url = urlsplit(value if "//" in value else f"//{value}")
+    _, namespace, *rest = (url.hostname or "").split(".")
+    assert rest == ["svc", "cluster", "local"]
+    port = {"K_SINK": 8080, "CHAT4ALL_CASSANDRA_CONTACT_POINTS": 9042}.get(variable, url.port)  # K_SINK: the pod's own
+    allowed = {
+        (name_of(peer), one["port"]) for name in RUN for peer, rule in peers(name, "Egress") for one in rule["ports"]
+    }
+    assert (namespace, port) in allowed
+
+
+def test_a_dead_letter_is_kept_by_what_keeps_the_broker_and_not_by_what_may_have_killed_it() -> None:
+    (sink,), (source,) = of_kind("KafkaSink"), of_kind("KafkaSource")
+    triggers = of_kind("Trigger")
+    assert len(triggers) == len(read().triggers)
+    for one in [*triggers, *of_kind("Broker")]:
+        assert one["spec"]["delivery"]["deadLetterSink"] == {
+            "ref": {"apiVersion": sink["apiVersion"], "kind": "KafkaSink", "name": sink["metadata"]["name"]}
+        }
+    assert source["spec"]["topics"] == [sink["spec"]["topic"]]
+    assert source["spec"]["initialOffset"] == "earliest"
+    assert source["spec"]["sink"]["ref"]["name"] == "dead-letter"
+    assert sink["spec"]["contentMode"] == "binary"
+    assert sink["spec"]["replicationFactor"] == 3
+    bootstrap = told_to_broker()["bootstrap.servers"]
+    assert sink["spec"]["bootstrapServers"] == source["spec"]["bootstrapServers"] == [bootstrap]
+    assert set(sink["spec"]) == {"topic", "numPartitions", "replicationFactor", "contentMode", "bootstrapServers"}
+    retry = source["spec"]["delivery"]
+    assert retry["backoffPolicy"] == "linear"
+    days = sum(range(1, retry["retry"] + 1)) / 86_400  # delay 1 s
+    assert 5 < days < 7, "longer than a bad weekend, shorter than the topic keeps it"
+
+
+def told_to_broker() -> dict[str, str]:
+    (found,) = (one for one in of_kind("ConfigMap") if "bootstrap.servers" in one["data"])
+    return dict(found["data"])
+
+
+def test_kafka_keeps_three_copies_of_which_two_are_written_before_an_answer() -> None:
+    broker = told_to_broker()
+    assert broker["default.topic.replication.factor"] == "3"
+    assert broker["default.topic.config.min.insync.replicas"] == "2"
+    assert broker["default.topic.partitions"] == settings_map()["data"]["CHAT4ALL_KAFKA_PARTITIONS"]
+    assert int(broker["default.topic.config.retention.ms"]) == 7 * 86_400_000
+
+
+def test_the_broker_s_producer_neither_doubles_nor_reorders() -> None:
+    maps = {one["metadata"]["name"]: one for one in manifests(ROOT / "infra/overlays/production-knative")}
+    text = maps["config-kafka-broker-data-plane"]["data"]["config-kafka-broker-producer.properties"]
+    producer = dict(line.split("=", 1) for line in text.splitlines())
+    assert producer["acks"] == "all"
+    assert producer["enable.idempotence"] == "true"
+    assert int(producer["max.in.flight.requests.per.connection"]) <= 5
+    assert int(producer["delivery.timeout.ms"]) >= int(producer["request.timeout.ms"]) + int(producer["linger.ms"])
+    assert {"key.serializer", "value.serializer"} <= set(producer), "the file replaces the whole one that is shipped"
+
+
+def test_who_is_waited_for_is_warm() -> None:
+    scale = {
+        one["metadata"]["name"]: int(
+            one["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/min-scale"]
+        )
+        for one in rendered()
+        if one["apiVersion"] == "serving.knative.dev/v1"
+    }
+    assert {name for name, least in scale.items() if least} == {"send", "push", "route", "messages", "inbound", "token"}
+
+
+def test_the_gateway_s_replicas_belong_to_its_autoscaler() -> None:
+    (gateway,) = of_kind("Deployment")
+    (autoscaler,) = of_kind("HorizontalPodAutoscaler")
+    assert "replicas" not in gateway["spec"], "each apply would set it back"
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == gateway["metadata"]["name"]
+    assert autoscaler["spec"]["minReplicas"] >= 3
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    used = next(one["resource"] for one in autoscaler["spec"]["metrics"] if one["resource"]["name"] == "memory")
+    mib = int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+    sockets = (mib * used["target"]["averageUtilization"] / 100 - 163) * 1024 / 21.9
+    assert sockets > 10_000, "an empty gateway would already be too full"
+    assert sockets * autoscaler["spec"]["maxReplicas"] > 1_000_000
+    budgets = {one["metadata"]["name"] for one in of_kind("PodDisruptionBudget")}
+    assert "realtime" in budgets
+
+
+def test_priorities_are_declared() -> None:
+    declared = {one["metadata"]["name"] for one in of_kind("PriorityClass")}
+    used = {
+        one["spec"]["template"]["spec"].get("priorityClassName")
+        for one in rendered()
+        if one["apiVersion"] == "serving.knative.dev/v1" or one["kind"] == "Deployment"
+    }
+    assert used == declared
+
+
+def test_every_public_path_is_tls_and_leads_where_the_network_layer_is() -> None:
+    routes = [one for one in of_kind("HTTPRoute") if one["metadata"]["name"] != "to-https"]
+    assert routes
+    for one in routes:
+        assert one["spec"]["parentRefs"] == [{"name": "chat4all", "sectionName": "https"}]
+        (rule,) = one["spec"]["rules"]
+        (backend,) = rule["backendRefs"]
+        assert backend["name"] == ("realtime" if one["metadata"]["name"] == "realtime" else "kourier-internal")
+    (gateway,) = of_kind("Gateway")
+    host = urlsplit(settings_map()["data"]["CHAT4ALL_PUBLIC_URL"]).hostname
+    assert {listener["hostname"] for listener in gateway["spec"]["listeners"]} == {host}
+
+
+def test_nothing_here_is_left_over() -> None:
+    """Every file of the folder is taken by its kustomization."""
+    text = (FOLDER / "kustomization.yaml").read_text()
+    there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
+    assert {name for name in there if name not in text} == {"kustomization.yaml", "secret.env.example"}
+
+
+GUIDE = (ROOT / "docs/guides/production.md").read_text()
+
+
+def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
+    """What it shows, with this repository as a folder beside it, makes what it promises."""
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL) if "secretGenerator" in block)
+    for folder in ("knative", "infra/overlays"):
+        shutil.copytree(ROOT / folder, tmp_path / "chat4all" / folder)
+    (tmp_path / "kustomization.yaml").write_text(shown)
+    (tmp_path / "secret.env").write_text("CHAT4ALL_SECRET_KEY=filled-in\n")
+    made = manifests(tmp_path)
+    (told,) = (one for one in made if one["kind"] == "ConfigMap" and "CHAT4ALL_MODE" in one["data"])
+    (secret,) = (one for one in made if one["kind"] == "Secret")
+    assert told["data"]["CHAT4ALL_PUBLIC_URL"] == "https://chat.acme.example"
+    for one in made:
+        if one["apiVersion"] == "serving.knative.dev/v1":
+            (container,) = one["spec"]["template"]["spec"]["containers"]
+            assert container["envFrom"] == [
+                {"configMapRef": {"name": told["metadata"]["name"]}},
+                {"secretRef": {"name": secret["metadata"]["name"]}},
+            ]
+            assert container["image"].endswith(":1.4")
+
+
+def test_the_guide_counts_right() -> None:
+    assert f"{len(read().services)} functions are Knative Services" in GUIDE
+    assert GUIDE.count(f"{len(read().triggers)} Triggers") == 3
+
+
+def test_these_tests_know_every_port() -> None:
+    from shared.ports import Ports
+
+    known = set(FLOWS) | {"channels", "webhooks", "clock", "ids", "vault", "hasher", "scanner", "webhook_policy"}
+    assert set(inspect.signature(Ports).parameters) == known

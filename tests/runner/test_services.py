@@ -1,0 +1,80 @@
+"""Several Triggers of one service: one group, one reader, each with its own way of calling (E1, E6; ADR 29)."""
+
+import asyncio
+
+import pytest
+
+from shared.runtime.partition_runner import PartitionRunner
+from shared.runtime.subscriber import Answer
+from shared.runtime.trigger_runner import Pace
+from shared.runtime.wiring import Delivery, Trigger
+from shared.testing.contracts.record_log import cloudevent
+from shared.testing.grouped_log import GroupedLog
+from shared.testing.scripted import Scripted, local
+
+TYPE = cloudevent("1").attributes["type"]
+SINK = Delivery(retry=3, delay=0.2, timeout=2.0, dead_letter="sink")
+EVERY = Trigger("every", "chat4all", {"type": TYPE}, "f", SINK)
+WHATSAPP = Trigger("whatsapp", "chat4all", {"channel": "whatsapp"}, "f", SINK)
+
+
+@pytest.fixture
+def log() -> GroupedLog:
+    return GroupedLog(partitions=2)
+
+
+async def started(log: GroupedLog, function: Scripted, *triggers: Trigger, pace: Pace | None = None) -> PartitionRunner:
+    subscribers = local({"f": function, "sink": Scripted()})
+    runner = PartitionRunner(triggers, subscribers, log, log.append, pace=pace)
+    await runner.start()
+    return runner
+
+
+async def test_an_event_is_called_for_each_trigger_that_it_matches(log: GroupedLog) -> None:
+    function = Scripted()
+    runner = await started(log, function, EVERY, WHATSAPP)
+    await log.append(cloudevent("both", channel="whatsapp"), cloudevent("one"), cloudevent("none", type="other"))
+    await asyncio.sleep(2)
+    assert sorted(function.ids) == ["both", "both", "one"]
+    assert log.offsets == {EVERY.service_group: 3}
+    await runner.stop()
+
+
+async def test_what_one_trigger_has_not_finished_holds_back_the_service_and_not_the_other_s_lag(
+    log: GroupedLog,
+) -> None:
+    slow = Trigger("slow", "chat4all", {"channel": "whatsapp"}, "f", Delivery(3, True, 10.0, 2.0, "sink"))
+    function = Scripted(Answer(503), Answer(204))
+    runner = await started(log, function, slow, EVERY)
+    await log.append(*(cloudevent(str(n), channel="whatsapp" if n == 0 else "none") for n in range(5)))
+    await asyncio.sleep(5)
+    assert log.offsets == {EVERY.service_group: 0}
+    standings = {one.trigger.name: (one.lag, one.in_flight) for one in runner.standings()}
+    assert standings == {"slow": (5, 1), "every": (0, 0)}
+    await asyncio.sleep(20)
+    assert log.offsets == {EVERY.service_group: 5}
+    await runner.stop()
+
+
+async def test_a_trigger_at_its_limit_goes_on_when_what_filled_it_went_with_its_partition(log: GroupedLog) -> None:
+    function = Scripted(*[Answer(503)] * 4, Answer(204))
+    runner = await started(log, function, EVERY, pace=Pace(unfinished=2))
+    await log.append(*(cloudevent(str(n), partitionkey="k") for n in range(4)))
+    await asyncio.sleep(0.1)
+    assert len(set(function.ids)) == 2
+    other = Scripted()
+    second = await started(log, other, EVERY)
+    await log.move(EVERY.service_group)
+    await log.append(*(cloudevent(str(n), partitionkey=key) for n, key in enumerate("abcdefgh", 10)))
+    await asyncio.sleep(30)
+    assert log.offsets == {EVERY.service_group: 12}
+    await runner.stop()
+    await second.stop()
+
+
+async def test_a_stop_does_not_wait_for_a_log_that_is_away(log: GroupedLog) -> None:
+    runner = await started(log, Scripted(), EVERY)
+    async with log.away():
+        before = asyncio.get_running_loop().time()
+        await runner.stop(grace=2)
+        assert asyncio.get_running_loop().time() - before == pytest.approx(7)
