@@ -58,7 +58,7 @@ def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
 DRILL = {
     **dict.fromkeys(("accepted", "inbound", "delivered", "kills", "lost", "doubled"), 7),
     **dict.fromkeys(("order_breaks", "gaps", "status_regressions"), 0),
-    **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "quiesced": 3.0},
+    **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
     **{"recovery_p50": 2.5, "recovery_max": 8.25},
 }
 
