@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -273,6 +273,7 @@ class Cluster:
             _WATCHES.write_text(json.loads(self._layout.sysctl_before.read_text()))
         for root in self._cgroup_roots():
             for folder, _, _ in os.walk(root, topdown=False):
+                _end_all_in(Path(folder))
                 os.rmdir(folder)
         if self._layout.state.exists():
             for path in (self._layout.lib, self._layout.pid_file, self._layout.sysctl_before):
@@ -287,6 +288,16 @@ class Cluster:
         self._layout.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self._layout.state / "lock", lambda: self._say("another", "command is at work; waiting for it")):
             yield
+
+
+def _end_all_in(cgroup: Path) -> None:
+    """Who entered the cluster's namespaces from outside is in its cgroup, and does not end with them."""
+    give_up = time.monotonic() + _GRACE
+    while (pids := (cgroup / "cgroup.procs").read_text().split()) and time.monotonic() < give_up:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def _weigh(cgroup: Path, weight: int) -> None:
