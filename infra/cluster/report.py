@@ -61,9 +61,18 @@ def _drill(result: Result) -> Iterator[str]:
     yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
     yield ""
     yield from _text(
-        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. What was hit was whole again after"
-        f" {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; everything was at rest"
-        f" {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. {_recovery(told)} Everything was"
+        f" at rest {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+    )
+
+
+def _recovery(told: Mapping[str, Any]) -> str:
+    if "dispensable" not in told:  # kept by a drill that did not ask who came instead
+        return "How long recovery took was not measured."
+    return (
+        f"Somebody answered in the place of what was hit after {told['recovery_p50']:.1f} s (p50),"
+        f" {told['recovery_max']:.1f} s at most; nobody had to after {told['dispensable']} kills, for their Services"
+        " were going to fewer pods."
     )
 
 

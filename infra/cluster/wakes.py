@@ -15,6 +15,7 @@ import httpx
 from events import CloudEvent
 from infra.cluster import pods
 from infra.cluster.layout import NAMESPACE
+from infra.cluster.pods import Pod, Running
 from shared.ports import Clock, Ports
 from shared.ports.event_log import EventLog
 from shared.runtime.timers import ticked
@@ -90,8 +91,22 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent) -> Wa
     started = time.perf_counter()
     answer = await client.post("/", headers=[*headers, host], content=body)
     seconds = time.perf_counter() - started
-    memory = max((one.memory for one in pods.processes() if one.function == service), default=0)
+    memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes())
     return Wake(service, round(seconds, 2), answer.status_code, memory)
+
+
+def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> int:
+    """
+    Of its largest process, in bytes.
+
+    Raises:
+        LookupError: none of the processes is in a pod of the Service.
+    """
+    mine = {pod.uid for pod in seen if pod.service == service}
+    found = [one.memory for one in running if one.pod in mine]
+    if not found:
+        raise LookupError(f"{service} has no process")
+    return max(found)
 
 
 @dataclass(frozen=True, slots=True)

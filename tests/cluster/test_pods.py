@@ -3,14 +3,16 @@
 import json
 from typing import Any
 
-from infra.cluster.pods import Pod, knative, parse
-from infra.cluster.wakes import handled, hops
+import pytest
+
+from infra.cluster.pods import Pod, Running, kill_in, knative, parse
+from infra.cluster.wakes import handled, hops, memory_of
 
 
 def item(name: str, labels: dict[str, str], *, ready: str = "True", phase: str = "Running", **more: str) -> Any:
     conditions = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]
     status = {"phase": phase, "podIP": "10.244.0.7", "conditions": conditions}
-    return {"metadata": {"name": name, "labels": labels, **more}, "status": status}
+    return {"metadata": {"name": name, "uid": f"uid of {name}", "labels": labels, **more}, "status": status}
 
 
 ROUTE = {"serving.knative.dev/service": "route", "serving.knative.dev/revision": "route-00002"}
@@ -36,8 +38,33 @@ def test_a_pod_that_goes_is_known_and_one_that_has_ended_is_none() -> None:
 
 
 def test_a_pod_that_is_not_scheduled_yet_has_no_address_and_is_not_ready() -> None:
-    (pending,) = parse(json.dumps({"items": [{"metadata": {"name": "a"}, "status": {"phase": "Pending"}}]}))
+    (pending,) = parse(json.dumps({"items": [{"metadata": {"name": "a", "uid": "1"}, "status": {"phase": "Pending"}}]}))
     assert (pending.address, pending.ready, pending.service) == ("", False, "")
+
+
+def test_restarts_are_those_of_all_its_containers() -> None:
+    twice = item("a", ROUTE)
+    twice["status"]["containerStatuses"] = [{"name": "queue-proxy", "restartCount": 1}, {"restartCount": 2}]
+    (pod, fresh) = seen(twice, item("b", ROUTE))
+    assert (pod.uid, pod.restarts, fresh.restarts) == ("uid of a", 3, 0)
+
+
+def test_who_kills_nobody_says_so() -> None:
+    (pod,) = seen(item("route-x", ROUTE))
+    with pytest.raises(ProcessLookupError, match="route-x"):
+        kill_in(pod)
+
+
+def test_memory_is_of_the_processes_in_the_pods_of_the_service_whatever_their_function_is_called() -> None:
+    whatsapp = {"serving.knative.dev/service": "deliver-whatsapp"}
+    instagram = {"serving.knative.dev/service": "deliver-instagram"}
+    there = seen(item("a", whatsapp), item("b", whatsapp), item("c", instagram))
+    running = [
+        Running(number, f"uid of {name}", "deliver", number) for number, name in ((10, "a"), (30, "b"), (90, "c"))
+    ]
+    assert memory_of("deliver-whatsapp", there, running) == 30
+    with pytest.raises(LookupError):
+        memory_of("deliver-whatsapp", there, running[2:])
 
 
 def test_a_chain_is_timed_by_the_first_event_that_each_function_handled() -> None:

@@ -53,3 +53,18 @@ def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
     assert (found.trial, found.told) == ("drill", {"lost": 0})
     assert found.at.endswith("+00:00")
     assert len(found.commit.rstrip("+")) >= 7
+
+
+DRILL = {
+    **dict.fromkeys(("accepted", "inbound", "delivered", "kills", "lost", "doubled"), 7),
+    **dict.fromkeys(("order_breaks", "gaps", "status_regressions"), 0),
+    **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
+    **{"recovery_p50": 2.5, "recovery_max": 8.25},
+}
+
+
+def test_a_drill_shows_how_long_recovery_took_if_it_was_measured() -> None:
+    assert "(p50)" not in page(seen("drill", DRILL))
+    assert "was not measured" in page(seen("drill", DRILL))
+    text = " ".join(page(seen("drill", {**DRILL, "dispensable": 1})).split())
+    assert "after 2.5 s (p50), 8.2 s at most; nobody had to after 1 kills" in text
