@@ -132,8 +132,8 @@ def _rendered(overlay: Path, image: Image | None) -> str:
 
 def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
     """What would otherwise be found out half way."""
-    if missing := plan.missing_apis(manifests, tools.api_versions()):
-        raise Refused(f"the cluster does not know {'; '.join(missing)}: docs/guides/production.md, what must be there")
+    if missing := plan.missing_kinds(manifests, tools.known_kinds()):
+        raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
     brought = any(one["kind"] == "Secret" for one in manifests)
     if not brought and not tools.has("secret", "chat4all", namespace):
         raise Refused(f"there is no Secret chat4all in {namespace}: infra/overlays/production/secret.env.example")

@@ -1,7 +1,7 @@
 """What is to be done, and whether it is done: decided from what was rendered and what the cluster says."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -124,14 +124,10 @@ def namespace_of(manifests: Iterable[Manifest]) -> str:
     return str(found.pop())
 
 
-def missing_apis(manifests: Iterable[Manifest], known: Iterable[str]) -> list[str]:
-    """What the cluster does not know, such as ``sources.knative.dev/v1 (KafkaSource)``."""
-    there = set(known)
-    wanted: dict[str, set[str]] = {}
-    for one in manifests:
-        if one["apiVersion"] not in there:
-            wanted.setdefault(one["apiVersion"], set()).add(one["kind"])
-    return [f"{api} ({', '.join(sorted(kinds))})" for api, kinds in sorted(wanted.items())]
+def missing_kinds(manifests: Iterable[Manifest], known: Container[tuple[str, str]]) -> list[str]:
+    """What the cluster does not know, such as ``sources.knative.dev/v1 KafkaSource``; ``known``: version and kind."""
+    wanted = {(one["apiVersion"], one["kind"]) for one in manifests}
+    return sorted(f"{version} {kind}" for version, kind in wanted if (version, kind) not in known)
 
 
 def unversioned(manifests: Iterable[Manifest]) -> list[str]:

@@ -17,8 +17,10 @@ class Tools:
 
     context: str | None = None
 
-    def api_versions(self) -> list[str]:
-        return self._kubectl("api-versions").split()
+    def known_kinds(self) -> set[tuple[str, str]]:
+        """Version and kind of all that the cluster has: one version of a group may have kinds of several makers."""
+        rows = [line.split() for line in self._kubectl("api-resources", "--no-headers").splitlines()]
+        return {(row[-3], row[-1]) for row in rows}
 
     def has(self, kind: str, name: str, namespace: str) -> bool:
         return bool(self._kubectl("-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "name").strip())

@@ -26,7 +26,13 @@ TRIGGER = manifest("eventing.knative.dev/v1", "Trigger", "send")
 GATEWAY = manifest(
     "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"protocol": "HTTPS", "hostname": "chat.example"}]
 )
-APIS = f"v1\n{KSVC}\neventing.knative.dev/v1\ngateway.networking.k8s.io/v1\n"
+KINDS = f"""\
+secrets                      v1                            true   Secret
+services   kservice,ksvc     {KSVC}                        true   Service
+triggers                     eventing.knative.dev/v1       true   Trigger
+eventpolicies                eventing.knative.dev/v1alpha1 true   EventPolicy
+gateways   gtw               gateway.networking.k8s.io/v1  true   Gateway
+"""
 
 
 def items(*objects: dict[str, Any], conditions: list[dict[str, str]], seen: int = 2, **spec: Any) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def ready(cluster: FakeCluster) -> FakeCluster:
     """Everything is as it should be; a test puts what is not before it."""
     cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, GATEWAY])])
-    cluster.answers("api-versions", by=[APIS])
+    cluster.answers("api-resources", by=[KINDS])
     cluster.answers("secret", by=["secret/chat4all\n"])
     cluster.answers("apply", by=["service/send serverside-applied\ntrigger/send serverside-applied\n"])
     cluster.answers("ksvc", by=[items(function(), conditions=TRUE)])
@@ -71,7 +77,7 @@ def test_an_overlay_is_checked_applied_and_waited_for(ready: FakeCluster, capsys
     ]
     assert not said.err
     kinds = [next(word for word in one["told"] if not word.startswith("-")) for one in ready.told]
-    assert kinds == ["kustomize", "api-versions", "chat4all", "apply", "chat4all", "chat4all"]
+    assert kinds == ["kustomize", "api-resources", "chat4all", "apply", "chat4all", "chat4all"]
     (applied,) = (one for one in ready.told if "apply" in one["told"])
     assert "--server-side" in applied["told"]
     assert applied["given"] == yaml.safe_dump_all([function(), TRIGGER, GATEWAY])
@@ -101,9 +107,10 @@ def test_an_image_without_a_version_is_not_deployed(ready: FakeCluster, capsys: 
 def test_what_the_cluster_lacks_is_said_before_anything_is_applied(
     ready: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ready.answers("api-versions", by=["v1\n"])
+    sink = manifest("eventing.knative.dev/v1alpha1", "KafkaSink", "dead-letters")
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), sink])])
     assert run("production", "--image", DIGEST) == 1
-    assert "serving.knative.dev/v1 (Service)" in capsys.readouterr().err
+    assert "does not know eventing.knative.dev/v1alpha1 KafkaSink:" in capsys.readouterr().err
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
