@@ -159,8 +159,8 @@ def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
 
 def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:
     """
-    What is changed only when all Triggers are ready: functions that run already, whose next revision may emit what no Trigger
-    took before. A Trigger starts at the end of the topic, and one whose function is new waits for that.
+    What is changed only when all Triggers are ready: functions that run already, whose next revision may emit what no
+    Trigger took before. A Trigger starts at the end of the topic, and one whose function is new waits for that.
     """
     return [
         one
@@ -226,7 +226,7 @@ def look_at(manifest: Manifest) -> Seen:
 
 
 def _look_at_route(manifest: Manifest) -> Seen:
-    """The Gateway API gives a route a status for each gateway that it asks to lead there, and each condition a generation."""
+    """A route has a status for each gateway that it wants to lead there, and each condition a generation of its own."""
     kind, name, generation = manifest["kind"], manifest["metadata"]["name"], manifest["metadata"].get("generation")
     parents = manifest.get("status", {}).get("parents", [])
     if len(parents) < len(manifest["spec"]["parentRefs"]):

@@ -98,8 +98,8 @@ def entry() -> str:
     The public host: an HTTPRoute for each function that leads its paths to its Knative Service or Deployment.
 
     Not one for all: the Gateway API takes no more than 16 rules in one. Paths that have parameters are regular
-    expressions, which it leaves to implementations, as is how long an answer may take where a rule does not say it (Envoy
-    Gateway: 15 s): it may take as long as the Service lets it, and a stream has no end.
+    expressions, which it leaves to implementations. So is how long an answer may take where a rule does not say it
+    (Envoy Gateway: 15 s): here as long as the Service lets it, and a stream has no end.
     """
     deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
     routes = []

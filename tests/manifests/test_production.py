@@ -242,7 +242,7 @@ PROXIES = "CHAT4ALL_TRUSTED_PROXIES"
     ids=["client", "client says it is another", "client says it is a pod", "behind a node: shared, never chosen"],
 )
 async def test_a_client_is_counted_by_the_address_that_the_gateway_saw(hops: str, address: str) -> None:
-    """What each proxy on the way adds on the right: gateway, Kourier, the activator; the proxy in the pod is the peer."""
+    """What each on the way adds on the right: gateway, Kourier, the activator; the proxy in the pod is the peer."""
     proxies = settings_map()["data"][PROXIES].replace("NETWORK-OF-PODS", "10.244.0.0/16")
     async with open_memory({}) as ports:
         limits = Limits.of(requests_per_minute=1, messages_per_minute=1, trusted_proxies=proxies)

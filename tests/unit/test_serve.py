@@ -16,7 +16,7 @@ class Asked:
 
 
 async def test_nobody_says_by_a_header_who_asks() -> None:
-    """uvicorn believes it of everybody on this machine, unless told otherwise: any local process chose its own bucket."""
+    """uvicorn believes it of everybody on this machine, unless told otherwise: any local process chose its bucket."""
     function = Asked()
     made = config(function, {}, host="127.0.0.1", port=0)
     made.load()
