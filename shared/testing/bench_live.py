@@ -217,8 +217,8 @@ async def our_job(stack: AsyncExitStack, directory: Path) -> LiveJob:
 async def platform(stack: AsyncExitStack, data: Path) -> tuple[Client, Process, Tenant]:
     """A fresh one, and a tenant that is logged in."""
     ours = Platform(free_port(), data)
-    await ours.start()
     stack.push_async_callback(ours.stop)
+    await ours.start()
     client = Client(ours.port)
     stack.callback(client.close)
     tenant = Tenant(client, "bench", CLIENT_ID, CLIENT_SECRET)
@@ -246,8 +246,8 @@ async def _uvicorn(stack: AsyncExitStack, directory: Path, *arguments: str) -> t
         command=[sys.executable, "-m", "uvicorn", *arguments, "--port", str(port), "--log-level", "warning"],
         ready="/",
     )
-    await server.start()
     stack.push_async_callback(server.kill)
+    await server.start()
     client = Client(port)
     stack.callback(client.close)
     assert server.process is not None
