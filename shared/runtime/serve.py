@@ -115,7 +115,15 @@ class _Server(uvicorn.Server):
 
 def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080) -> None:
     """Until SIGTERM or SIGINT; SystemExit(3) when the function does not start."""
-    config = uvicorn.Config(
+    server = _Server(config(function, cfg, host=host, port=port), function)
+    server.run()
+    if not server.started:
+        raise SystemExit(NOT_STARTED)
+
+
+def config(function: Any, cfg: Mapping[str, str], *, host: str, port: int) -> uvicorn.Config:
+    """Who asks stays who asked: only the setting ``trusted_proxies`` says whose word counts for another address."""
+    return uvicorn.Config(
         Application(function, cfg),
         host=host,
         port=port,
@@ -128,10 +136,7 @@ def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
-    server = _Server(config, function)
-    server.run()
-    if not server.started:
-        raise SystemExit(NOT_STARTED)
