@@ -2,15 +2,21 @@
 Who may open a socket or a stream, by what its request brought or its first frame says, and how often (E11).
 
 Each that proves somebody counts as a request of their tenant, as any call does; each that proves nobody counts as one
-of its address. What an answer says of the limits is put into ``scope["state"]["limits"]``.
+of its address, and so does a socket that brought nothing, before it is accepted. What an answer says of the limits is
+put into ``scope["state"]["limits"]``.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from functions.realtime import incoming
 from functions.realtime.func import Realtime
-from shared.domain.errors import Chat4AllError, Forbidden, Invalid, NotFound, Unauthenticated
+from functions.realtime.session import Limits
+from shared.domain.errors import Chat4AllError, Forbidden, Invalid, NotFound, RateLimited, Unauthenticated
 from shared.domain.identity import MESSAGES
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
@@ -22,14 +28,16 @@ from shared.http.tickets import Admission
 Scope = dict[str, Any]
 
 
-class Gate:
-    """``origins``: of pages that may open sockets beside those of the same host; "*": all."""
+FIRST_FRAME = 5.0
+"""Seconds in which a socket without credentials must send them."""
 
-    def __init__(
-        self, realtime: Realtime, authenticator: Authenticator, limiter: RateLimiter, origins: frozenset[str]
-    ) -> None:
+
+class Gate:
+    def __init__(self, realtime: Realtime, authenticator: Authenticator, limiter: RateLimiter, limits: Limits) -> None:
         self._realtime, self._authenticator, self._limiter = realtime, authenticator, limiter
-        self._origins = origins
+        self._limits = limits
+        self._unproven: Counter[str] = Counter()
+        """By address."""
 
     async def check_origin(self, scope: Scope) -> None:
         """
@@ -37,7 +45,7 @@ class Gate:
             Forbidden: a page of a foreign origin.
             RateLimited: one of too many.
         """
-        if not same_origin(scope, self._origins):
+        if not same_origin(scope, self._limits.origins):
             raise await self.turned_away(Forbidden("pages of this origin may not open sockets or streams"), scope)
 
     async def admission(self, scope: Scope) -> Admission | None:
@@ -59,6 +67,38 @@ class Gate:
         if "token" in query:
             return await self.by_token(query["token"], act_as, scope)
         return None
+
+    async def count_unproven(self, scope: Scope) -> None:
+        """
+        A socket that brought nothing counts as one that proves nobody; what it proves wrong later costs no more.
+
+        Raises:
+            RateLimited: one of too many.
+        """
+        answered = await self.turned_away(Unauthenticated("nothing was brought"), scope)
+        if isinstance(answered, RateLimited):
+            raise answered
+        scope["state"]["counted"] = True
+
+    @contextmanager
+    def unproven(self, scope: Scope) -> Iterator[None]:
+        """
+        While a socket is open and has not said whose it is.
+
+        Raises:
+            RateLimited: the address has as many of these as one may have.
+        """
+        address = self._limiter.address(scope)
+        if self._unproven[address] >= self._limits.unproven:
+            told = f"an address may have {self._limits.unproven} sockets here that have not said whose they are"
+            raise RateLimited(told, retry_after=timedelta(seconds=FIRST_FRAME))
+        self._unproven[address] += 1
+        try:
+            yield
+        finally:
+            self._unproven[address] -= 1
+            if not self._unproven[address]:
+                del self._unproven[address]
 
     async def introduced(self, frame: str | bytes, scope: Scope) -> Admission:
         """
@@ -84,6 +124,8 @@ class Gate:
 
     async def turned_away(self, error: Chat4AllError, scope: Scope) -> Chat4AllError:
         """What somebody who proved to be nobody is told: ``error``, or that they tried too often."""
+        if scope["state"].pop("counted", False):
+            return error
         answered, scope["state"]["limits"] = await self._limiter.turn_away(error, scope)
         return answered
 

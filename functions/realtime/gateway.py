@@ -8,6 +8,7 @@ any other request.
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
+from contextlib import ExitStack
 from time import monotonic_ns
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl
 from events.vocabulary import ReceiptKind, rfc3339
 from functions.realtime import incoming
 from functions.realtime.func import Realtime
-from functions.realtime.gate import Gate, Scope
+from functions.realtime.gate import FIRST_FRAME, Gate, Scope
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import (
@@ -46,8 +47,6 @@ from shared.http.tickets import Admission
 from shared.observability import metrics, spans
 from shared.observability.log import log
 
-FIRST_FRAME = 5.0
-"""Seconds in which a socket without credentials must send them."""
 SOCKET, STREAM = "/ws", "/v1/stream"
 MOST_CURSORS = 50
 """Conversations in the id of a stream's event; of those beyond, a client that comes back gets what it has again."""
@@ -76,7 +75,7 @@ class SocketWire:
 class Gateway:
     def __init__(self, realtime: Realtime, authenticator: Authenticator, limiter: RateLimiter, limits: Limits) -> None:
         self._realtime, self._limits = realtime, limits
-        self._gate = Gate(realtime, authenticator, limiter, limits.origins)
+        self._gate = Gate(realtime, authenticator, limiter, limits)
         self.hub = Hub(realtime, limits)
 
     def serves(self, scope: Scope) -> bool:
@@ -100,34 +99,10 @@ class Gateway:
     async def _socket(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
         scope.setdefault("state", {})["trace_id"] = ""
-        admission: Admission | None = None
-        unwelcome: Chat4AllError | None = None
-        try:
-            if scope["path"] != SOCKET:
-                raise NotFound("WebSockets are at /ws")
-            await self._gate.check_origin(scope)
-            try:
-                admission = await self._gate.admission(scope)
-            except RateLimited:
-                raise
-            except Chat4AllError as error:
-                unwelcome = error
-        except Chat4AllError as error:
-            await _refuse(error, scope, send)
+        session = await self._opened(scope, receive, send)
+        if session is None:
             return
         socket: LiveSocket = scope["extensions"][EXTENSION]
-        await send({"type": "websocket.accept"})
-        wire = SocketWire(socket)
-        try:
-            if unwelcome is not None:
-                raise unwelcome
-            session = await self.hub.open(admission or await self._introduced(scope, receive), wire)
-        except _Gone:
-            return
-        except Chat4AllError as error:
-            socket.write(_error(error).text_frame)
-            socket.end(_close_code(error), error.detail[:120])
-            return
         socket.slim()
         socket.on_pong = lambda: _answered(session)
         with metrics.sockets_open.labels("websocket").track_inprogress():
@@ -136,6 +111,40 @@ class Gateway:
             finally:
                 socket.on_pong = None
                 await self.hub.close(session)
+
+    async def _opened(self, scope: Scope, receive: Any, send: Any) -> Session | None:
+        """None: it was refused, or closed again."""
+        admission: Admission | None = None
+        unwelcome: Chat4AllError | None = None
+        with ExitStack() as until_proven:
+            try:
+                if scope["path"] != SOCKET:
+                    raise NotFound("WebSockets are at /ws")
+                await self._gate.check_origin(scope)
+                try:
+                    admission = await self._gate.admission(scope)
+                except RateLimited:
+                    raise
+                except Chat4AllError as error:
+                    unwelcome = error
+                if admission is None and unwelcome is None:
+                    until_proven.enter_context(self._gate.unproven(scope))
+                    await self._gate.count_unproven(scope)
+            except Chat4AllError as error:
+                await _refuse(error, scope, send)
+                return None
+            socket: LiveSocket = scope["extensions"][EXTENSION]
+            await send({"type": "websocket.accept"})
+            try:
+                if unwelcome is not None:
+                    raise unwelcome
+                return await self.hub.open(admission or await self._introduced(scope, receive), SocketWire(socket))
+            except _Gone:
+                return None
+            except Chat4AllError as error:
+                socket.write(_error(error).text_frame)
+                socket.end(_close_code(error), error.detail[:120])
+                return None
 
     async def _introduced(self, scope: Scope, receive: Any) -> Admission:
         """By the first frame."""

@@ -21,7 +21,7 @@ from functions.realtime.feed import Feed
 from functions.realtime.func import PAGE, Realtime
 from functions.realtime.outgoing import Outgoing, heard, said
 from functions.realtime.session import GOING_AWAY, SILENT, UNAUTHENTICATED, Limits, Person, Session, Wire
-from shared.domain.errors import Invalid, NotFound, RateLimited, Unavailable
+from shared.domain.errors import Invalid, NotFound, RateLimited, Unauthenticated, Unavailable
 from shared.domain.frames import conversation_subject, user_subject
 from shared.domain.presence import GATEWAY_BEAT
 from shared.http.tickets import Admission
@@ -34,7 +34,11 @@ _SLOTS = 28
 _VERIFY = 4
 """Clients are asked about every so many ticks: 3.6 s."""
 _LOOK_AFTER = 2 * _SLOTS
-"""Users every so many: 50 s, whatever the number of their sockets; until then it is believed what was heard of them."""
+"""
+Users every so many, when the turn of one of their sockets comes: 50 to 75 s, whatever the number of their sockets;
+until then it is believed what was heard of them.
+"""
+_REVOKED = "the token is not valid any more"
 _UNANSWERED = 2
 _WARNING = 60
 """Seconds before its end that a token's holder is told."""
@@ -107,6 +111,7 @@ class Hub:
 
         Raises:
             RateLimited: the user has as many sockets as one may have.
+            Unauthenticated: they were erased, after their token or ticket was issued.
             Unavailable: this gateway stops, or a dependency is away.
         """
         if self._listening is None:
@@ -121,6 +126,9 @@ class Hub:
         self._slots[session.slot].add(session)
         try:
             await self._opened(person)
+            # Heard first, asked then: an erasure is told once.
+            if not await self._realtime.users.exists(person.tenant, person.user_id):
+                raise Unauthenticated(_REVOKED)
             await self._reconsider(person)
         except BaseException:
             await self.close(session)
@@ -514,7 +522,7 @@ class Hub:
     def _revoke(self, sessions: Iterable[Session]) -> None:
         for session in list(sessions):
             metrics.socket_cut("revoked")
-            session.end(UNAUTHENTICATED, "the token is not valid any more")
+            session.end(UNAUTHENTICATED, _REVOKED)
 
     def _is_due(self, it: Person | Feed) -> bool:
         return it.looked <= self._ticks - _LOOK_AFTER

@@ -20,6 +20,8 @@ class Limits:
     origins: frozenset[str] = frozenset()
     connections: int = 10
     """Of one user at one gateway."""
+    unproven: int = 50
+    """Sockets of one address at one gateway that have not said yet whose they are."""
     frames_per_second: int = 20
     """That a client may send; further ones wait."""
     heartbeat: float = 25.0

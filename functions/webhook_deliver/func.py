@@ -57,24 +57,40 @@ class WebhookDeliver:
 
     async def handle(self, event: Event[WebhookRequested]) -> None:
         if not self.lanes.enter(_lane(event)):
-            if await self._promised(event):
+            if not await self._promised(event):
+                return
+            # A place that came free meanwhile was offered to nobody: this one did not wait yet.
+            if not self.lanes.enter(_lane(event)):
                 self.lanes.wait(_lane(event), event)
-            return
+                return
         ends = self.clock.now() + _BUDGET
         going = event
         while True:
             try:
-                await self._try(going)
-            finally:
-                self.lanes.leave(_lane(going))
+                await self._try_and_leave(going)
+            except Exception:
+                await self._pass_on()
+                raise
+            if self.clock.now() >= ends:
+                await self._pass_on()
+                return
             waiting = self.lanes.next()
             if waiting is None:
                 return
-            if self.clock.now() >= ends:
-                await self.sink.emit(_wake(waiting, "next", self.clock.now()))
-                return
             going = waiting
             self.lanes.enter(_lane(going))
+
+    async def _try_and_leave(self, event: Event[WebhookRequested]) -> None:
+        try:
+            await self._try(event)
+        finally:
+            self.lanes.leave(_lane(event))
+
+    async def _pass_on(self) -> None:
+        """Wake what waits for the place that was left; who handles that goes on with the rest."""
+        waiting = self.lanes.next()
+        if waiting is not None:
+            await self.sink.emit(_wake(waiting, "next", self.clock.now()))
 
     async def _promised(self, event: Event[WebhookRequested]) -> bool:
         """See to it that the delivery, which cannot be tried now, is looked at again; whether there is need to."""

@@ -110,9 +110,9 @@ TRIES: dict[str, tuple[Callable[[Visitor], tuple[int, dict[str, Any]]], int, int
     "header": (lambda who: who.told(authorization="Bearer no"), 4401, 429),
     "ticket": (lambda who: who.told("/ws?ticket=made.up"), 4401, 429),
     "origin": (lambda who: who.told(origin="https://evil.example"), 403, 429),
-    "first token": (lambda who: who.told(first='{"type": "auth", "token": "no"}'), 4401, 4429),
-    "first frame": (lambda who: who.told(first='{"type": "pong"}'), 4401, 4429),
-    "junk": (lambda who: who.told(first="junk"), 4400, 4429),
+    "first token": (lambda who: who.told(first='{"type": "auth", "token": "no"}'), 4401, 429),
+    "first frame": (lambda who: who.told(first='{"type": "pong"}'), 4401, 429),
+    "junk": (lambda who: who.told(first="junk"), 4400, 429),
     "stream": (lambda who: who.streamed(token="no"), 401, 429),
     "stream's ticket": (lambda who: who.streamed(ticket="made.up"), 401, 429),
 }
@@ -138,6 +138,17 @@ def test_who_proves_nobody_on_sockets_is_stopped_and_keeps_nobody_with_a_token_o
             socket.send('{"type": "auth", "token": "no"}')
             error = json.loads(socket.recv(timeout=10))
         assert error["code"] == "quota-exceeded"
+
+
+def test_sockets_that_are_opened_and_say_nothing_are_counted_too(strict: Process) -> None:
+    visitor = Visitor(strict.url, "203.0.113.99")
+    for _ in range(ALLOWED):
+        with visitor.open():
+            pass
+    refused = [visitor.told()[0] for _ in range(2)]  # one may be allowed by now
+    assert 429 in refused
+    assert visitor.told("/ws?token=no")[0] == 429
+    assert Visitor(strict.url, "198.51.100.2").told("/ws?token=no")[0] == 4401, "somebody else's address"
 
 
 def test_opening_sockets_counts_as_calling_does(acme: Caller) -> None:

@@ -24,7 +24,7 @@ from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.errors import Unavailable
-from shared.domain.webhook import Key, State, Webhook, WebhookPolicy
+from shared.domain.webhook import Answer, Key, State, Webhook, WebhookPolicy
 from shared.ports import Ports
 from shared.ports.tables import Put
 from shared.repositories import schema
@@ -227,6 +227,76 @@ async def test_a_webhook_that_hangs_holds_so_many_and_what_waits_goes_on_after_i
         await asyncio.gather(*tasks)
         assert len(receiver.taken) == 8
         assert house.states() == [State.DELIVERED] * 8
+
+
+class Gated:
+    """A receiver whose first call answers when ``free`` is set, and WebhookDeliveries whose next ``get`` waits."""
+
+    def __init__(self, house):
+        self.free, self.reached, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.calls, self.breaks = 0, None
+        self._deliveries, self.slow = house.deliver.deliveries, False
+        house.deliver = replace(house.deliver, sender=self, deliveries=self)
+
+    async def post(self, *_, **__):
+        self.calls += 1
+        if self.calls == 1:
+            await self.free.wait()
+            if self.breaks is not None:
+                raise self.breaks
+        return Answer(status_code=200)
+
+    async def get(self, *which):
+        found = await self._deliveries.get(*which)
+        if self.slow:
+            self.slow = False
+            self.reached.set()
+            await self.go.wait()
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self._deliveries, name)
+
+
+async def two_wake_ups(house):
+    await house.subscribe("https://receiver.example/")
+    for name in ("m1", "m2"):
+        await house.happens(name)
+    for record in list(house.log.records):
+        await house.handle(record.event)
+    return [record.event for record in house.log.records[2:]]
+
+
+async def test_a_place_that_comes_free_while_one_is_refused_it_is_taken(sender):
+    house = House(sender, WebhookPolicy(in_flight=1))
+    one, two = await two_wake_ups(house)
+    gated = Gated(house)
+    first = asyncio.create_task(house.handle(one))
+    await asyncio.to_thread(eventually, lambda: gated.calls == 1)
+    gated.slow = True
+    second = asyncio.create_task(house.handle(two))
+    await gated.reached.wait()
+    gated.free.set()
+    await first  # the only try ends, and nobody waits yet
+    gated.go.set()
+    await second
+    assert house.states() == [State.DELIVERED] * 2
+
+
+async def test_who_waits_behind_a_try_that_breaks_is_woken(sender):
+    house = House(sender, WebhookPolicy(in_flight=1))
+    one, two = await two_wake_ups(house)
+    gated = Gated(house)
+    gated.breaks = Unavailable("the tables are away")
+    first = asyncio.create_task(house.handle(one))
+    await asyncio.to_thread(eventually, lambda: gated.calls == 1)
+    await house.handle(two)
+    gated.free.set()
+    with pytest.raises(Unavailable):
+        await first
+    house.handled = 4
+    await house.run()
+    assert sorted(house.states()) == [State.DELIVERED, State.SENDING], "the other one's lease goes on"
 
 
 async def test_what_is_removed_or_switched_off_is_given_up(sender):

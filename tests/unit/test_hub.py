@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from functions.realtime import stream as streams
 from functions.realtime.coalescing import Coalescing
 from functions.realtime.func import new as new_realtime
 from functions.realtime.gate import Gate, same_origin
+from functions.realtime.gateway import Gateway
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing, said
 from functions.realtime.session import Limits
@@ -29,7 +31,7 @@ from shared.domain.errors import Unauthenticated, Unavailable
 from shared.domain.identity import User
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
-from shared.http.live_socket import LiveSocket
+from shared.http.live_socket import EXTENSION, LiveSocket
 from shared.http.rate_limit import Limits as RateLimits
 from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
@@ -135,7 +137,7 @@ async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_ma
     assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
 
 
-async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minute(house):
+async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):
     told, untold = Wire(answers=False), Wire(answers=False)
     admission = await house.admission()
     session = await house.hub.open(admission, told)
@@ -147,6 +149,36 @@ async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_a_minut
     await Users(house.tables, house.clock).bury(TENANT, USER)
     await house.heartbeats(3)
     assert untold.code == 4401
+
+
+async def test_who_was_erased_opens_nothing_by_what_was_issued_before(house):
+    """A ticket, or a token that is remembered: nobody tells of the erasure a second time."""
+    admission = await house.admission()
+    ticket = await house.realtime.tickets.issue(admission, None)
+    session = await house.hub.open(admission, Wire(answers=False))
+    await Users(house.tables, house.clock).bury(TENANT, USER)
+    await house.ports.fan_out.publish(session.person.subject, b'{"type":"erased"}')
+    await asyncio.sleep(0.05)
+    for again in (admission, await house.realtime.tickets.redeem(ticket, None)):
+        with pytest.raises(Unauthenticated):
+            await house.hub.open(again, Wire(answers=False))
+    assert session.person.sessions <= {session}
+
+
+async def test_an_interruption_has_users_looked_after_by_and_by_and_whom_it_failed_for_again(house):
+    """All at once they would hold up pings, expiry and revocation."""
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    house.asked.clear()
+    house.hub._ticks, house.hub._losses = 1, -1
+    await house.hub.turn()
+    assert not house.asked["get", "users"], "its socket has the slot 0"
+    house.away, house.hub._ticks = True, 28
+    with suppress(Unavailable):
+        await house.hub.turn()
+    house.away = False
+    house.asked.clear()
+    await house.heartbeats(1)
+    assert house.asked["get", "users"] == 1
 
 
 async def test_a_client_that_is_switched_off_is_gone_from_all_its_sockets_within_seconds(house):
@@ -296,7 +328,7 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
         with pytest.raises(Unauthenticated):
             await tickets.redeem(await tickets.issue(admission, page), origin, by_get=by_get)
     limiter = RateLimiter.of(house.ports, RateLimits())
-    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, frozenset())
+    gate = Gate(house.realtime, Authenticator.of(house.ports), limiter, Limits())
     for kind, admitted in (("http", True), ("websocket", False)):
         ticket = await tickets.issue(admission, page)
         scope = {"type": kind, "headers": [], "query_string": f"ticket={ticket}".encode(), "state": {}}
@@ -304,6 +336,41 @@ async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does
             assert (await gate.admission(scope) == admission) is admitted
         except Unauthenticated:
             assert not admitted
+
+
+async def test_so_many_sockets_of_an_address_may_be_open_before_they_say_whose_they_are(house):
+    """Whatever is allowed by the minute (E11)."""
+    limiter = RateLimiter.of(house.ports, RateLimits())
+    gateway = Gateway(house.realtime, Authenticator.of(house.ports), limiter, Limits(unproven=2))
+
+    class Visitor:
+        def __init__(self, address):
+            self.says, self.told = asyncio.Queue(), []
+            self.says.put_nowait({"type": "websocket.connect"})
+            scope = {
+                "type": "websocket",
+                "path": "/ws",
+                "headers": [],
+                "query_string": b"",
+                "client": (address, 1),
+                "extensions": {EXTENSION: None},
+            }
+            self.task = asyncio.create_task(gateway(scope, self.says.get, self.hear))
+
+        async def hear(self, message):
+            self.told.append((message["type"], message.get("status")))
+
+    async def told(*visitors):
+        await asyncio.sleep(0.02)
+        return [visitor.told[0] for visitor in visitors]
+
+    accepted, refused = ("websocket.accept", None), ("websocket.http.response.start", 429)
+    visitors = [Visitor("203.0.113.1") for _ in range(3)]
+    assert await told(*visitors) == [accepted, accepted, refused]
+    assert await told(Visitor("203.0.113.2")) == [accepted]
+    visitors[0].says.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await visitors[0].task
+    assert await told(Visitor("203.0.113.1")) == [accepted]
 
 
 def test_pongs_go_the_bounded_way():
