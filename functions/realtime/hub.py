@@ -482,12 +482,17 @@ class Hub:
         await each(list(quiet), self._look)
         if self._listening is not None and self._listening.losses != self._losses:
             self._losses = self._listening.losses
-            self.epoch = self._realtime.ids.uuid()
-            await each(list(self._feeds.values()), self._look)
-            await each(list(self._people.values()), self._look_after)
+            self._catch_up()
         await self._verify([session for session in judged if session.open])
-        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
         await self._sweep()
+        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
+
+    def _catch_up(self) -> None:
+        """Anything may have been missed: messages are looked for beside the ticks, users as their turn comes."""
+        self.epoch = self._realtime.ids.uuid()
+        for person in self._people.values():
+            person.looked = self._ticks - _LOOK_AFTER
+        self._spawn(each(list(self._feeds.values()), self._look))
 
     def _ping(self, sessions: Iterable[Session]) -> None:
         frame = said("ping", epoch=self.epoch, offset=self._offset)
@@ -529,11 +534,11 @@ class Hub:
 
     async def _look_after(self, person: Person) -> None:
         """Now and then: were we told of everything?"""
-        person.looked = self._ticks
         if not await self._realtime.users.exists(person.tenant, person.user_id):
             self._revoke(person.sessions)
             return
         await self._reconsider(person)
+        person.looked = self._ticks
         for conversation_id in person.conversations:
             feed = self._feeds.get((person.tenant, conversation_id))
             if feed is not None and self._is_due(feed):

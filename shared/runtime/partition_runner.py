@@ -122,12 +122,14 @@ class _Calls:
 class _Progress:
     """What of one claim is finished."""
 
-    __slots__ = ("committed", "read", "unfinished")
+    __slots__ = ("broken", "committed", "read", "unfinished")
 
     def __init__(self, start: int, calls: Iterable[_Calls]) -> None:
         self.read = start
         """Every event before this offset has been begun by all whom it concerns."""
         self.committed = start
+        self.broken: list[_Calls] = []
+        """Of each event that stays unfinished by a defect, whose it is."""
         self.unfinished: dict[_Calls, dict[int, asyncio.Task[None]]] = {one: {} for one in calls}
         """By offset; events begin in the order of the partition, so the first key is the oldest."""
 
@@ -176,7 +178,11 @@ class _Group:
     def alive(self) -> tuple[bool, str]:
         if self._following is None:
             return False, "not started"
-        return (False, "its reader has stopped") if self._following.done() else (True, "alive")
+        if self._following.done():
+            return False, "its reader has stopped"
+        if any(progress.broken for progress in self._progress.values()):
+            return False, "an event broke its dispatch, and holds back what is committed"
+        return True, "alive"
 
     def standings(self) -> Iterable[Standing]:
         heads, progress = self._member.heads(), self._progress
@@ -224,7 +230,8 @@ class _Group:
     async def _finish(self, calls: _Calls, progress: _Progress, record: LoggedEvent) -> None:
         try:
             await calls.dispatch(record)
-        except Exception:  # noqa: BLE001  a defect of ours: the event stays unfinished, the next holder repeats it
+        except Exception:  # noqa: BLE001  a defect of ours: the event stays unfinished until somebody else has its partition
+            progress.broken.append(calls)
             name = calls.trigger.name
             log.exception("dispatch broke", trigger=name, partition=record.partition, offset=record.offset)
             return
@@ -245,6 +252,9 @@ class _Group:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        for progress in given_up.values():
+            for calls in progress.broken:
+                calls.give_room()
         return {claim: progress.finished for claim, progress in given_up.items()}
 
     def _moved(self) -> None:

@@ -142,7 +142,7 @@ class TriggerRunner:
         if self._feed is None:
             return False, "not started"
         broken = self._feed.done() or any(consumer.broken for consumer in self._consumers)
-        return (False, "a reader of the log has stopped") if broken else (True, "alive")
+        return (False, "a reader of the log has stopped, or an event broke its dispatch") if broken else (True, "alive")
 
     def standings(self) -> list[Standing]:
         return [
@@ -214,6 +214,8 @@ class _Consumer:
         self.unfinished: dict[int, asyncio.Task[None]] = {}
         """By offset; events begin in the log's order, so the first key is the oldest."""
         self._others = [(name, value) for name, value in trigger.filter.items() if name != "type"]
+        self._defective = False
+        """An event broke its dispatch, and holds back what is committed."""
         self._runner = runner
         self._dispatch = dispatch
         self._read = 0
@@ -233,7 +235,8 @@ class _Consumer:
 
     @property
     def broken(self) -> bool:
-        return not self.keeps_up and self._catching_up is not None and self._catching_up.done()
+        stopped = not self.keeps_up and self._catching_up is not None and self._catching_up.done()
+        return stopped or self._defective
 
     def begin(self, committed: int) -> None:
         self.committed = committed
@@ -267,6 +270,7 @@ class _Consumer:
         try:
             await self._dispatch(record)
         except Exception:  # noqa: BLE001  a defect of ours: the event stays unfinished, a restart repeats it
+            self._defective = True
             lines.exception("dispatch broke", trigger=self.trigger.name, offset=record.offset)
             return
         del self.unfinished[record.offset]

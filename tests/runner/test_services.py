@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from events import CloudEvent
+from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.runtime.partition_runner import PartitionRunner
-from shared.runtime.subscriber import Answer
+from shared.runtime.subscriber import Answer, Headers
 from shared.runtime.trigger_runner import Pace
 from shared.runtime.wiring import Delivery, Trigger
 from shared.testing.contracts.record_log import cloudevent
-from shared.testing.grouped_log import GroupedLog
+from shared.testing.grouped_log import GroupedLog, runner_over
 from shared.testing.scripted import Scripted, local
 
 TYPE = cloudevent("1").attributes["type"]
@@ -78,3 +80,50 @@ async def test_a_stop_does_not_wait_for_a_log_that_is_away(log: GroupedLog) -> N
         before = asyncio.get_running_loop().time()
         await runner.stop(grace=2)
         assert asyncio.get_running_loop().time() - before == pytest.approx(7)
+
+
+class Defective:
+    """What no subscriber may do: it raises, the first time."""
+
+    def __init__(self) -> None:
+        self.address = "http://f"
+        self.ids: list[str] = []
+        self._broken = True
+
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer:
+        if self._broken:
+            self._broken = False
+            raise RuntimeError("a defect of ours")
+        self.ids.append(event.attributes["id"])
+        return Answer(204)
+
+
+@pytest.mark.parametrize("log", [MemoryRecordLog(), GroupedLog()], ids=["one-log", "partitions"])
+async def test_an_event_that_broke_its_dispatch_is_told_by_liveness(log: MemoryRecordLog) -> None:
+    runner = runner_over(log, [EVERY], {"f": Defective(), "sink": Defective()})
+    await runner.start()
+    assert runner.alive()[0]
+    await log.append(cloudevent("1"))
+    await asyncio.sleep(5)
+    assert not runner.alive()[0]
+    await runner.stop()
+
+
+async def test_who_gets_a_partition_back_goes_on_after_a_defect(log: GroupedLog) -> None:
+    """The event that broke takes its room with it, and whoever holds the partition next repeats it."""
+    defective, other = Defective(), Scripted()
+    subscribers = {"f": defective, "sink": defective}
+    first = PartitionRunner([EVERY], subscribers, log, log.append, pace=Pace(unfinished=1))
+    await first.start()
+    await log.append(cloudevent("1", partitionkey="k"))
+    await asyncio.sleep(5)
+    second = await started(log, other, EVERY)
+    await log.move(EVERY.service_group)
+    await asyncio.sleep(5)
+    assert other.ids == ["1"]
+    assert first.alive()[0], "what broke is somebody else's now"
+    await second.stop()
+    await log.append(cloudevent("2", partitionkey="k"))
+    await asyncio.sleep(5)
+    assert defective.ids == ["2"]
+    await first.stop()
