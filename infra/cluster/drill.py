@@ -92,8 +92,8 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     client = EntryClient(80, host=ENTRY_ADDRESS, connections=64)
     providers = Providers(deployed.url, folder, _PEOPLE, host=NODE_ADDRESS)
     try:
-        asleep = pods.knative(await asyncio.to_thread(pods.pods))
-        say(f"awake at the beginning: {', '.join(sorted(asleep)) or 'nobody'}")
+        awake = pods.knative(await asyncio.to_thread(pods.pods))
+        say(f"awake at the beginning: {', '.join(sorted(awake)) or 'nobody'}")
         rooms = await _rooms(deployed, client, providers)
         campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25), PodKills(given.kills)
         most: dict[str, int] = {}
@@ -101,7 +101,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
         watching.cancel()
         history.write(folder / "history.jsonl", operations)
-        return {**_told(check(operations), nemesis, most), "seed": given.seed}
+        return {**_told(check(operations), nemesis, most), "awake": sorted(awake), "seed": given.seed}
     finally:
         client.close()
         await providers.close()

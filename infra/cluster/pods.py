@@ -69,10 +69,10 @@ def _pod(item: Mapping[str, dict[str, object]]) -> Pod:
 
 
 def knative(seen: Iterable[Pod]) -> dict[str, int]:
-    """How many pods each Knative Service has; those that are at zero are not among them."""
+    """How many pods each Knative Service has that do not go yet; those that are at zero are not among them."""
     found: dict[str, int] = {}
     for pod in seen:
-        if pod.revision:
+        if pod.revision and not pod.leaving:
             found[pod.service] = found.get(pod.service, 0) + 1
     return found
 

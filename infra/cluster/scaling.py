@@ -22,7 +22,7 @@ SERVICE = "send"
 _ACCEPTED = 202
 _TURN = 0.2
 """Seconds between two requests of a trickle."""
-_PATIENCE = 150.0
+_PATIENCE = 200.0
 
 
 @dataclass(slots=True)

@@ -52,7 +52,9 @@ class Trials:
         return not told["findings"]
 
     def figures(self, options: Sequence[str]) -> bool:
-        self._keep("figures", self._inside("figures", options))
+        """Each kind of them is kept by itself, so that one can be taken again."""
+        for kind, found in self._inside("figures", options).items():
+            self._keep(f"figures-{kind}", found)
         return True
 
     def demo(self, options: Sequence[str]) -> bool:

@@ -3,9 +3,8 @@
 import json
 from typing import Any
 
-from events import CloudEvent
 from infra.cluster.pods import Pod, knative, parse
-from infra.cluster.wakes import hops, moments
+from infra.cluster.wakes import handled, hops
 
 
 def item(name: str, labels: dict[str, str], *, ready: str = "True", phase: str = "Running", **more: str) -> Any:
@@ -32,6 +31,7 @@ def test_pods_of_services_and_of_deployments_are_told_apart() -> None:
 def test_a_pod_that_goes_is_known_and_one_that_has_ended_is_none() -> None:
     going, *others = seen(item("a", ROUTE, deletionTimestamp="now"), item("b", ROUTE, phase="Failed"))
     assert going.leaving
+    assert knative([going]) == {}
     assert not others
 
 
@@ -40,15 +40,15 @@ def test_a_pod_that_is_not_scheduled_yet_has_no_address_and_is_not_ready() -> No
     assert (pending.address, pending.ready, pending.service) == ("", False, "")
 
 
-def event(kind: str, at: str) -> CloudEvent:
-    return CloudEvent({"type": kind, "id": at, "time": f"2026-11-28T20:00:{at}Z"}, b"")
+def test_a_chain_is_timed_by_the_first_event_that_each_function_handled() -> None:
+    def line(function: str, second: str, message_id: str = "m") -> dict[str, str]:
+        at = f"2026-11-28T20:00:{second}Z"
+        return {"message": "event handled", "function": function, "message_id": message_id, "timestamp": at}
 
-
-def test_a_chain_is_timed_by_the_first_event_of_each_kind() -> None:
-    kinds = ["message.accepted", "delivery.requested", "status.reported", "message.sent"]
-    chain = [event(f"chat4all.{kind}.v1", f"0{n}.500") for n, kind in enumerate(kinds)]
-    times = moments([*chain, event("chat4all.status.reported.v1", "09.000")])
-    assert [round(at - times[0], 3) for at in times] == [0, 1, 2, 3]
+    lines = [line("record-status", "04.000"), line("record-status", "03.500"), line("route", "01.000")]
+    done = handled([*lines, line("push", "00.500"), line("deliver", "02.000", "other")], "m")
+    assert list(done) == ["route", "record-status"]
+    assert done["record-status"] - done["route"] == 2.5
 
 
 def test_a_hop_ends_when_the_handling_begins() -> None:
