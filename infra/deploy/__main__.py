@@ -24,8 +24,8 @@ from infra.stack.install import InstallError
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
 _EXAMPLES = """\
-scripts/deploy production --image ghcr.io/chat4all/chat4all@sha256:…
-scripts/deploy production --image ghcr.io/chat4all/chat4all:1.4 --dry-run
+scripts/deploy ../acme --image ghcr.io/chat4all/chat4all@sha256:…
+scripts/deploy ../acme --image ghcr.io/chat4all/chat4all:1.4 --dry-run
 scripts/deploy --rollback send-00004                  all requests of send to that revision
 scripts/deploy --traffic send-00004=90 @latest=10     some of them to the newest
 scripts/deploy --latest send                          all of them to the newest, whichever that is
