@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from infra.cluster.components import components
 from infra.cluster.image import Image, folder_layer, write_archive
 from infra.cluster.layout import ADMIN, HERE, REPOSITORY, Layout
-from infra.cluster.node import CGROUP, NODE_CGROUP, READY
+from infra.cluster.node import NODE_CGROUP, READY
 from infra.cluster.programs import Programs, Say
 from infra.image import rootfs
 from infra.stack import processes
@@ -178,7 +178,7 @@ class Cluster:
         namespaces = ("--net", "--mount", "--pid")
         here = f"--wdns={folder or Path.cwd()}"
         # What is run inside has its part of the cluster's share of the machine.
-        join = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(_cpu_cgroup() / NODE_CGROUP / "cgroup.procs"))
+        join = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cpu_cgroup() / NODE_CGROUP / "cgroup.procs"))
         return [*join, "nsenter", f"--target={self._first_pid()}", *namespaces, here, "--", *command]
 
     def _first_pid(self) -> int:
@@ -192,15 +192,15 @@ class Cluster:
         for folder in (self._layout.lib, self._layout.log):
             folder.mkdir(parents=True)
         self._raise_limits()
-        for root in _cgroup_roots():
+        for root in self._cgroup_roots():
             root.mkdir(exist_ok=True)
-        cpu = _cpu_cgroup()
+        cpu = self._cpu_cgroup()
         (cpu / NODE_CGROUP).mkdir(exist_ok=True)
         _weigh(cpu, _WEIGHT)
         _weigh(cpu / NODE_CGROUP, _NODE_WEIGHT)
         log = self._layout.log / "node.log"
         unshare = ("--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-        own_group = str(_cpu_cgroup() / NODE_CGROUP / "cgroup.procs")
+        own_group = str(self._cpu_cgroup() / NODE_CGROUP / "cgroup.procs")
         first = (
             sys.executable,
             "-m",
@@ -257,12 +257,23 @@ class Cluster:
             self._layout.sysctl_before.write_text(json.dumps(before))
             _WATCHES.write_text(str(_ENOUGH_WATCHES))
 
+    def _cpu_cgroup(self) -> Path:
+        return next(root for root in self._cgroup_roots() if root.parent in (_CGROUPS, _CGROUPS / "cpu"))
+
+    def _cgroup_roots(self) -> list[Path]:
+        """One of version 2, or one for each controller of version 1."""
+        name = self._layout.cgroup
+        if (_CGROUPS / "cgroup.controllers").exists():
+            return [_CGROUPS / name]
+        return [folder / name for folder in _CGROUPS.iterdir() if (folder / "cgroup.procs").exists()]
+
     def _clear(self) -> None:
         """What outlives the namespaces: cgroups, one setting of the kernel, files."""
         if self._layout.sysctl_before.exists():
             _WATCHES.write_text(json.loads(self._layout.sysctl_before.read_text()))
-        for root in _cgroup_roots():
+        for root in self._cgroup_roots():
             for folder, _, _ in os.walk(root, topdown=False):
+                _end_all_in(Path(folder))
                 os.rmdir(folder)
         if self._layout.state.exists():
             for path in (self._layout.lib, self._layout.pid_file, self._layout.sysctl_before):
@@ -279,19 +290,17 @@ class Cluster:
             yield
 
 
+def _end_all_in(cgroup: Path) -> None:
+    """Who entered the cluster's namespaces from outside is in its cgroup, and does not end with them."""
+    give_up = time.monotonic() + _GRACE
+    while (pids := (cgroup / "cgroup.procs").read_text().split()) and time.monotonic() < give_up:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.05)
+
+
 def _weigh(cgroup: Path, weight: int) -> None:
     for name, usual in (("cpu.shares", 1024), ("cpu.weight", 100)):
         if (cgroup / name).exists():
             (cgroup / name).write_text(str(weight * usual))
-
-
-def _cpu_cgroup() -> Path:
-    return next(root for root in _cgroup_roots() if root.parent in (_CGROUPS, _CGROUPS / "cpu"))
-
-
-def _cgroup_roots() -> list[Path]:
-    """One of version 2, or one for each controller of version 1."""
-    name = CGROUP.lstrip("/")
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return [_CGROUPS / name]
-    return [folder / name for folder in _CGROUPS.iterdir() if (folder / "cgroup.procs").exists()]

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import httpx
@@ -28,6 +28,8 @@ _SHARED = "send"
 _MESSAGES = 60
 _ASLEEP = 300.0
 """Seconds until all sleep: timers wake some of them every minute."""
+_AWAKE = 120.0
+"""Seconds until a message has woken all that it needs, and is sent."""
 
 
 async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
@@ -69,10 +71,20 @@ async def _until_all_sleep() -> None:
 
 
 async def _watched(talk: Talk) -> None:
+    """
+    Raises:
+        ExceptionGroup: the message was not sent.
+        TimeoutError: a function of its way does not wake.
+    """
     began = time.monotonic()
-    sending = asyncio.create_task(asyncio.to_thread(_send, talk, began))
+    async with asyncio.timeout(_AWAKE), asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(_send, talk, began))
+        await _until_awake({"send", *CHAIN}, began)
+
+
+async def _until_awake(services: Set[str], began: float) -> None:
     awake: set[str] = set()
-    while not sending.done() or not awake >= {"send", *CHAIN}:
+    while not awake >= services:
         for pod in await asyncio.to_thread(pods.pods):
             if pod.revision and pod.ready and pod.service not in awake:
                 awake.add(pod.service)

@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.layout import CONFIGURATION, NAMESPACE, NODE_ADDRESS, REPOSITORY
 from infra.cluster.programs import Say
+from infra.deploy.plan import IMAGE
+from shared import settings as product
 
 IN_MEMORY, KAFKA = "one-node", "one-node-kafka"
 _OVERLAYS = REPOSITORY / "infra/overlays"
-_IMAGE = "ghcr.io/chat4all/chat4all"
 _KEY = CONFIGURATION / "chat4all.key"
 _PATIENCE = 300
 _OF_IT = {
@@ -56,6 +57,12 @@ def _annotated(version: str, kind: str, settings: str) -> dict[str, object]:
     return {"target": target, "patch": json.dumps({**named, "spec": {"template": template}})}
 
 
+def parted(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What may be in a ConfigMap, and what is or may hold a secret; keys of the engines are known by their names."""
+    secret = {name: value for name, value in settings.items() if name in product.secrets() or name.endswith("_KEY")}
+    return {name: value for name, value in settings.items() if name not in secret}, secret
+
+
 class Deployment:
     """``overlay``: IN_MEMORY or KAFKA, a folder below infra/overlays."""
 
@@ -82,7 +89,7 @@ class Deployment:
             name, _, tag = image.partition(":")
             kustomization = {
                 "resources": [relpath(_OVERLAYS / self._overlay, folder)],
-                "images": [{"name": _IMAGE, "newName": name, "newTag": tag}],
+                "images": [{"name": IMAGE, "newName": name, "newTag": tag}],
                 # Pods read settings when they start: others make a new revision.
                 "patches": [
                     _annotated("serving.knative.dev/v1", "Service", version),
@@ -139,8 +146,8 @@ class Deployment:
         settings = self.settings()
         if self._overlay == IN_MEMORY:
             settings |= {"CHAT4ALL_MODE": "knative", "K_SINK": _BROKER}
-        secret = {name: value for name, value in settings.items() if name.endswith("_KEY")}
-        self._apply_map("ConfigMap", {name: value for name, value in settings.items() if name not in secret})
+        public, secret = parted(settings)
+        self._apply_map("ConfigMap", public)
         self._apply_map("Secret", secret)
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 

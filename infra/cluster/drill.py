@@ -9,7 +9,10 @@ import argparse
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from subprocess import CalledProcessError
 from typing import Any
 
 import msgspec
@@ -56,34 +59,92 @@ class PodKills:
 
     kills: int
     hit: Counter[str] = field(default_factory=Counter)
+    dispensable: Counter[str] = field(default_factory=Counter)
+    """Those of the hits after which the Service went to fewer pods, or to zero: they have no time of recovery."""
 
     async def __call__(self, campaign: Campaign) -> None:
         for number in range(self.kills):
             await asyncio.sleep(campaign.rng.uniform(1.0, 5.0))
-            pod = campaign.rng.choice([one for one in await asyncio.to_thread(pods.pods) if one.ready])
             deleted = number % 2 == 0
-            at = now()
-            await asyncio.to_thread(pods.delete_at_once if deleted else pods.kill_in, pod)
+            at, pod, before = await _strike(campaign.rng, pods.delete_at_once if deleted else pods.kill_in)
             self.hit[pod.service] += 1
             kind = f"kill: {'pod' if deleted else 'process'} of {pod.service}"
-            back = await self._back(pod)
-            campaign.history.append(Fault(kind, at, now() if back else None))
-            say(f"{number + 1:3} {kind}, back after {now() - at:.1f} s, {campaign.accepted} accepted")
+            outcome = await _outcome(pod, before)
+            if outcome is Outcome.DISPENSABLE:
+                self.dispensable[pod.service] += 1
+            else:
+                campaign.history.append(Fault(kind, at, now() if outcome is Outcome.RECOVERED else None))
+            say(f"{number + 1:3} {kind}, {outcome.value} after {now() - at:.1f} s, {campaign.accepted} accepted")
         campaign.watched = [
             Client(_METRICS_PORT, host=pod.address, connections=1)
             for pod in await asyncio.to_thread(pods.pods)
             if pod.service == "dispatcher"
         ]
 
-    async def _back(self, hit: Pod) -> bool:
-        """Whether the Service soon has only pods that are ready; none is fine for one that sleeps."""
-        until = now() + _COME_BACK
-        while now() < until:
-            await asyncio.sleep(0.5)
-            seen = [one for one in await asyncio.to_thread(pods.pods) if one.service == hit.service]
-            if all(one.ready or one.leaving for one in seen) and (hit.revision or seen):
-                return True
-        return False
+
+class Outcome(Enum):
+    """Of a hit."""
+
+    RECOVERED = "recovered"
+    DISPENSABLE = "not missed"
+    MISSING = "missing"
+
+
+def judge(hit: Pod, before: Sequence[Pod], seen: Sequence[Pod], wanted: int) -> Outcome:
+    """
+    What a hit came to, as far as can be seen now.
+
+    That a pod is said to be ready proves nothing: whoever got SIGKILL is, until the kubelet looks. It has recovered
+    when a pod is ready that was not there ``before``, or the one that was hit after its container was started again.
+    ``wanted``: pods that its revision should have now.
+    """
+    known = {pod.uid for pod in before}
+    for pod in seen:
+        new = pod.uid not in known or (pod.uid == hit.uid and pod.restarts > hit.restarts)
+        if new and pod.service == hit.service and pod.ready and not pod.leaving:
+            return Outcome.RECOVERED
+    fewer = wanted < sum(pod.revision == hit.revision and not pod.leaving for pod in before)
+    return Outcome.DISPENSABLE if hit.revision and fewer else Outcome.MISSING
+
+
+async def _outcome(hit: Pod, before: Sequence[Pod]) -> Outcome:
+    until, found = now() + _COME_BACK, Outcome.MISSING
+    while found is Outcome.MISSING and now() < until:
+        await asyncio.sleep(0.5)
+        wanted = await asyncio.to_thread(pods.wanted, hit.revision) if hit.revision else 0
+        found = judge(hit, before, await asyncio.to_thread(_answering, hit.service), wanted)
+    return found
+
+
+def _answering(service: str) -> list[Pod]:
+    return [pod for pod in pods.pods() if pod.service == service and pod.ready and pods.answers(pod)]
+
+
+async def _strike(rng: random.Random, strike: Callable[[Pod], None]) -> tuple[float, Pod, list[Pod]]:
+    """
+    Hits any pod that is ready.
+
+    Returns: when, which one, and the pods that there were.
+
+    Raises:
+        TimeoutError: for long no pod is ready.
+        ProcessLookupError, CalledProcessError: it could not be hit though it is there.
+    """
+    until = now() + _COME_BACK
+    while now() < until:
+        there = await asyncio.to_thread(pods.pods)
+        if targets := [pod for pod in there if pod.ready and not pod.leaving]:
+            at, pod = now(), rng.choice(targets)
+            try:
+                await asyncio.to_thread(strike, pod)
+            except (ProcessLookupError, CalledProcessError):
+                # One that Knative takes away is no hit of ours: another is.
+                if any(one.uid == pod.uid and not one.leaving for one in await asyncio.to_thread(pods.pods)):
+                    raise
+            else:
+                return at, pod, there
+        await asyncio.sleep(0.5)
+    raise TimeoutError("no pod is ready")
 
 
 async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
@@ -92,16 +153,15 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     client = EntryClient(80, host=ENTRY_ADDRESS, connections=64)
     providers = Providers(deployed.url, folder, _PEOPLE, host=NODE_ADDRESS)
     try:
-        asleep = pods.knative(await asyncio.to_thread(pods.pods))
-        say(f"awake at the beginning: {', '.join(sorted(asleep)) or 'nobody'}")
+        awake = pods.knative(await asyncio.to_thread(pods.pods))
+        say(f"awake at the beginning: {', '.join(sorted(awake)) or 'nobody'}")
         rooms = await _rooms(deployed, client, providers)
         campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25), PodKills(given.kills)
         most: dict[str, int] = {}
-        watching = asyncio.create_task(_watch(most))
-        operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
-        watching.cancel()
+        async with inside.beside(_watch(most)):
+            operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
         history.write(folder / "history.jsonl", operations)
-        return {**_told(check(operations), nemesis, most), "seed": given.seed}
+        return {**_told(check(operations), nemesis, most), "awake": sorted(awake), "seed": given.seed}
     finally:
         client.close()
         await providers.close()
@@ -129,7 +189,13 @@ async def _watch(most: dict[str, int]) -> None:
 
 def _told(report: Report, nemesis: PodKills, most: dict[str, int]) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(report)
-    return {**told, "hit": dict(sorted(nemesis.hit.items())), "most pods": dict(sorted(most.items()))}
+    return {
+        **told,
+        "kills": nemesis.hit.total(),
+        "hit": dict(sorted(nemesis.hit.items())),
+        "dispensable": nemesis.dispensable.total(),
+        "most pods": dict(sorted(most.items())),
+    }
 
 
 def main() -> None:

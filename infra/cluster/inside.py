@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def main(parser: argparse.ArgumentParser, trial: Trial) -> None:
             given.result.write_text(json.dumps(runner.run(trial(given, deployed))))
         finally:
             deployed.stop()
+
+
+@asynccontextmanager
+async def beside(watching: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs it until the context ends; if it fails, so does the context."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(watching)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 def settings() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Where the cluster lives: folders outside, paths and addresses inside its own namespaces."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ class Layout:
     def pid_file(self) -> Path:
         """Of the first process, which holds the namespaces, as seen from outside."""
         return self.state / "node.pid"
+
+    @property
+    def cgroup(self) -> str:
+        """Of its own: a kubelet ends what it does not know below its root, another cluster's pods among it."""
+        return f"chat4all-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
     @property
     def results(self) -> Path:

@@ -21,7 +21,6 @@ from infra.cluster.layout import CONFIGURATION, CONTAINERD, NODE_ADDRESS, SERVIC
 from infra.cluster.programs import Programs
 
 READY = "ready"
-CGROUP = "/chat4all-cluster"
 NODE_CGROUP = "node"
 _PATIENCE = 120.0
 
@@ -39,7 +38,7 @@ def main(state: str, programs: str, cgroup: str) -> NoReturn:
     _mount(layout)
     _make_network(environment)
     certificates.make(CONFIGURATION)
-    write_settings(built.network_plugins, CGROUP)
+    write_settings(built.network_plugins, f"/{layout.cgroup}")
     for component in components():
         _start(component, environment)
         if component.name == "containerd":

@@ -5,31 +5,42 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from infra.cluster.layout import NAMESPACE
 
+_PORT = 8080
 _FUNCTION = b"CHAT4ALL_FUNCTION="
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """``service``: of Knative, or the component of a Deployment; ``revision`` is "" in the latter."""
+    """
+    ``service``: of Knative, or the component of a Deployment; ``revision`` is "" in the latter.
+
+    restarts: how often its containers were started again, all together.
+    """
 
     name: str
+    uid: str
     service: str
     revision: str
     address: str
     ready: bool
     leaving: bool
+    restarts: int
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A function's process in a pod; memory: resident, in bytes."""
+    """A function's process in a pod; pod: the uid of that; memory: resident, in bytes."""
 
     pid: int
+    pod: str
     function: str
     memory: int
 
@@ -58,35 +69,65 @@ def _pod(item: Mapping[str, dict[str, object]]) -> Pod:
     described, status = item["metadata"], item["status"]
     labels: dict[str, str] = described.get("labels", {})  # type: ignore[assignment]
     conditions: Iterable[Mapping[str, str]] = status.get("conditions", ())  # type: ignore[assignment]
+    containers: Iterable[Mapping[str, int]] = status.get("containerStatuses", ())  # type: ignore[assignment]
     return Pod(
         name=str(described["name"]),
+        uid=str(described["uid"]),
         service=labels.get("serving.knative.dev/service") or labels.get("app.kubernetes.io/component", ""),
         revision=labels.get("serving.knative.dev/revision", ""),
         address=str(status.get("podIP", "")),
         ready=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
         leaving="deletionTimestamp" in described,
+        restarts=sum(one["restartCount"] for one in containers),
     )
 
 
 def knative(seen: Iterable[Pod]) -> dict[str, int]:
-    """How many pods each Knative Service has; those that are at zero are not among them."""
+    """How many pods each Knative Service has that do not go yet; those that are at zero are not among them."""
     found: dict[str, int] = {}
     for pod in seen:
-        if pod.revision:
+        if pod.revision and not pod.leaving:
             found[pod.service] = found.get(pod.service, 0) + 1
     return found
 
 
+def wanted(revision: str) -> int:
+    """How many pods of this revision of a Knative Service there should be now."""
+    return int(kubectl("get", "deployment", f"{revision}-deployment", "-o", "jsonpath={.spec.replicas}"))
+
+
+def answers(pod: Pod) -> bool:
+    """Whether its function says itself that it is ready: the API server learns late that it is not."""
+    try:
+        page = httpx.get(f"http://{pod.address}:{_PORT}/health/readiness", timeout=1, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return page.is_success
+
+
 def delete_at_once(pod: Pod) -> None:
-    """As when its node is lost: nobody is asked to end, nothing is drained."""
+    """
+    As when its node is lost: nobody is asked to end, nothing is drained.
+
+    Raises:
+        CalledProcessError: it is gone.
+    """
     kubectl("delete", "pod", pod.name, "--grace-period=0", "--force", "--wait=false")
 
 
 def kill_in(pod: Pod) -> None:
-    """SIGKILL to the function's process; the kubelet starts the container again."""
-    for running in processes():
-        if _pod_uid(running.pid) == kubectl("get", "pod", pod.name, "-o", "jsonpath={.metadata.uid}"):
-            os.kill(running.pid, signal.SIGKILL)
+    """
+    SIGKILL to the function's process; the kubelet starts the container again.
+
+    Raises:
+        ProcessLookupError: it has none.
+    """
+    mine = [running.pid for running in processes() if running.pod == pod.uid]
+    if not mine:
+        raise ProcessLookupError(f"{pod.name} has no process of a function")
+    for pid in mine:
+        with suppress(ProcessLookupError):  # its parent took it along
+            os.kill(pid, signal.SIGKILL)
 
 
 def processes() -> Iterator[Running]:
@@ -98,9 +139,9 @@ def processes() -> Iterator[Running]:
         except OSError:  # it has ended
             continue
         names = [one.removeprefix(_FUNCTION).decode() for one in environment if one.startswith(_FUNCTION)]
-        if names and "VmRSS" in status and _pod_uid(int(folder.name)):
+        if names and "VmRSS" in status and (pod := _pod_uid(int(folder.name))):
             memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
-            yield Running(int(folder.name), names[0], memory)
+            yield Running(int(folder.name), pod, names[0], memory)
 
 
 def _pod_uid(pid: int) -> str:

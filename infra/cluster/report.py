@@ -26,7 +26,8 @@ _HEAD = (
     "<!-- Made by scripts/cluster report from what its trials found. -->",
     "",
     "Real Kubernetes with Knative Serving and Eventing on one node, with real engines beside it, all on two shared",
-    "cores: [how](cluster.md). Each part says when it was seen, and of which commit (+: with changes not committed).",
+    "cores: [how](cluster.md). Each part says when it was seen, of which commit (+: with changes not committed), and",
+    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran.",
 )
 
 
@@ -52,53 +53,38 @@ def _drill(result: Result) -> Iterator[str]:
     told = result.told
     yield from _opening("Pods killed under load", result)
     yield from _text(
-        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. The load began with"
-        " every function at zero. Judged by the checker of the [crash campaigns](crash-campaign.md), from what clients"
-        " and providers saw."
+        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. Awake when the load"
+        f" began: {', '.join(told['awake']) or 'nobody'}. Judged by the checker of the"
+        " [crash campaigns](crash-campaign.md), from what clients and providers saw."
     )
     yield ""
     yield from _table(("what", "how many"), [(name.replace("_", " "), told[name]) for name in _ORDER])
     yield ""
     yield from _text(
-        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. What was hit was whole again after"
-        f" {told['recovery_p50']:.1f} s (p50), {told['recovery_max']:.1f} s at most; everything was at rest"
-        f" {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
+        f"Hit: {_counted(told['hit'])}. Pods at most: {_counted(told['most pods'])}. {_recovery(told)} Everything was"
+        f" at rest {told['quiesced']:.1f} s after the load. Findings: {len(told['findings'])}."
     )
 
 
-def _figures(result: Result) -> Iterator[str]:
-    told = result.told
-    yield from _opening("Figures", result)
-    if "wakes" in told:
-        yield from _wakes(told["wakes"])
-    if "chain" in told:
-        yield from _chain(told["chain"])
-    if "hops" in told:
-        yield from (
-            "",
-            "### Hops of events between functions that run",
-            "",
-            "Milliseconds from the making of an event to the beginning of its handling.",
-            "",
-        )
-        yield from _table(
-            ("function", "events", "p50", "p95"),
-            ((name, one["events"], one["p50"], one["p95"]) for name, one in told["hops"].items()),
-        )
-    if "scale" in told:
-        yield from _scale(told["scale"], told["rollout"])
+def _recovery(told: Mapping[str, Any]) -> str:
+    if "dispensable" not in told:  # kept by a drill that did not ask who came instead
+        return "How long recovery took was not measured."
+    return (
+        f"Somebody answered in the place of what was hit after {told['recovery_p50']:.1f} s (p50),"
+        f" {told['recovery_max']:.1f} s at most; nobody had to after {told['dispensable']} kills, for their Services"
+        " were going to fewer pods."
+    )
 
 
-def _wakes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _wakes(result: Result) -> Iterator[str]:
+    seen = result.told
+    yield from _opening("From an event at zero to its end", result)
     yield from (
-        "### From an event at zero to its end",
-        "",
         "The function has no pod. Seconds from the request to its answer, and the memory of its process then.",
         "",
     )
-    services = sorted({one["service"] for one in seen})
     rows = []
-    for service in services:
+    for service in sorted({one["service"] for one in seen}):
         mine = [one for one in seen if one["service"] == service]
         seconds = [one["seconds"] for one in mine]
         answers = ", ".join(str(one) for one in sorted({one["status"] for one in mine}))
@@ -107,20 +93,28 @@ def _wakes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(("function", "times", "median", "longest", "answer", "memory"), rows)
 
 
-def _chain(seen: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    names = list(seen[0])
+def _chain(result: Result) -> Iterator[str]:
+    seen = result.told
+    yield from _opening("A chain from zero", result)
     yield from (
-        "",
-        "### A chain from zero",
-        "",
         "Seconds: until the 202 of a send that was at zero; from its event on until each function was done.",
         "",
     )
-    yield from _table(("run", *names), ((number, *run.values()) for number, run in enumerate(seen, 1)))
+    yield from _table(("run", *seen[0]), ((number, *run.values()) for number, run in enumerate(seen, 1)))
 
 
-def _scale(scale: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", "### Scaling and rollouts under load", "")
+def _hops(result: Result) -> Iterator[str]:
+    yield from _opening("Hops of events between functions that run", result)
+    yield from ("Milliseconds from the making of an event to the beginning of its handling.", "")
+    yield from _table(
+        ("function", "events", "p50", "p95"),
+        ((name, one["events"], one["p50"], one["p95"]) for name, one in result.told.items()),
+    )
+
+
+def _scale(result: Result) -> Iterator[str]:
+    scale, rollout = result.told["up and down"], result.told["rollout"]
+    yield from _opening("Scaling and rollouts under load", result)
     yield from _table(
         ("what", "clients", "requests", "lost", "longest answer"),
         (
@@ -137,7 +131,7 @@ def _scale(scale: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterator[str
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
-    return (f"## {title}", "", f"{result.at}, commit {result.commit}.", "")
+    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.", "")
 
 
 def _text(paragraph: str) -> Iterator[str]:
@@ -159,5 +153,8 @@ _PARTS = {
     f"flows-{IN_MEMORY}": _flows("Eventing with the in-memory channel"),
     f"flows-{KAFKA}": _flows("Kafka, our dispatcher, Serving"),
     "drill": _drill,
-    "figures": _figures,
+    "figures-wakes": _wakes,
+    "figures-chain": _chain,
+    "figures-hops": _hops,
+    "figures-scale": _scale,
 }

@@ -1,6 +1,7 @@
 """What was seen on the cluster, kept until it is written down: one JSON file for each kind of trial."""
 
 import json
+import os
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,16 +12,26 @@ from shared.adapters.local.clock import SystemClock
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """at: ISO 8601; commit: of the repository then, with a + where something was not committed."""
+    """
+    at: ISO 8601; commit: of the repository then, with a + where something was not committed; load: average of the
+    machine over the last minutes, of runnable processes.
+    """
 
     trial: str
     at: str
     commit: str
+    load: float
     told: Any
 
 
 def keep(folder: Path, trial: str, told: Any, repository: Path) -> None:
-    result = Result(trial, SystemClock().now().isoformat(timespec="seconds"), _commit(repository), told)
+    result = Result(
+        trial,
+        SystemClock().now().isoformat(timespec="seconds"),
+        _commit(repository),
+        round(os.getloadavg()[1], 1),
+        told,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{trial}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
 

@@ -8,10 +8,12 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.cluster import pods
+from infra.cluster import inside, pods
 from infra.cluster.wakes import until_at_zero
 from shared.testing.history import now
 from shared.testing.http1 import Answer, Client
@@ -22,7 +24,7 @@ SERVICE = "send"
 _ACCEPTED = 202
 _TURN = 0.2
 """Seconds between two requests of a trickle."""
-_PATIENCE = 150.0
+_PATIENCE = 200.0
 
 
 @dataclass(slots=True)
@@ -34,20 +36,22 @@ class Load:
     seed: str
     answers: Counter[int] = field(default_factory=Counter)
     longest: float = 0.0
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _clients: int = 0
 
-    def start(self, clients: int, pause: float = 0.0) -> None:
-        for _ in range(clients):
-            self._tasks.append(asyncio.create_task(self._send(f"{self.seed} {len(self._tasks)}", pause)))
+    @asynccontextmanager
+    async def sent_by(self, clients: int, pause: float = 0.0) -> AsyncIterator[None]:
+        """Until the context ends. What is under way is waited for: a request that nobody waits for cannot be lost."""
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                self._clients += 1
+                group.create_task(self._send(f"{self.seed} {self._clients}", pause, stopping))
+            yield
+            stopping.set()
 
-    async def stop(self) -> None:
-        """What is under way is waited for: a request that nobody waits for cannot be lost."""
-        tasks, self._tasks = self._tasks, []
-        await asyncio.gather(*tasks)
-
-    async def _send(self, seed: str, pause: float) -> None:
-        ids, mine = MessageIds(seed), asyncio.current_task()
-        while mine in self._tasks:
+    async def _send(self, seed: str, pause: float, stopping: asyncio.Event) -> None:
+        ids = MessageIds(seed)
+        while not stopping.is_set():
             request = self.tenant.sending(
                 message_id=ids(), conversation=self.conversation, sender="agent", text="canary of a load"
             )
@@ -76,22 +80,25 @@ async def _answered(client: Client, request: bytes) -> Answer:
     return await future
 
 
+def lost(figures: Mapping[str, Any]) -> int:
+    """Requests that were lost in what up_and_down and rollout found, if they were run."""
+    scale = figures.get("scale")
+    return sum(scale[part]["lost"] for part in ("up and down", "rollout")) if scale else 0
+
+
 async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any]:
     """From zero to many pods under load, to few under a trickle, to zero without any."""
     await until_at_zero([SERVICE])
     began = time.monotonic()
     seen: list[tuple[float, int, int]] = []
-    watching = asyncio.create_task(_watch(began, seen))
-    load.start(clients)
-    await asyncio.sleep(seconds)
-    await load.stop()
-    load.start(2, _TURN)
-    await _until(lambda: bool(seen) and seen[-1][1] <= 1)
-    await load.stop()
-    stopped = time.monotonic()
-    await until_at_zero([SERVICE])
-    zero = time.monotonic() - stopped
-    watching.cancel()
+    async with inside.beside(_watch(began, seen)):
+        async with load.sent_by(clients):
+            await asyncio.sleep(seconds)
+        async with load.sent_by(2, _TURN):
+            await _until(lambda: bool(seen) and seen[-1][1] <= 1)
+        stopped = time.monotonic()
+        await until_at_zero([SERVICE])
+        zero = time.monotonic() - stopped
     return {
         **load.told(),
         "clients": clients,
@@ -104,18 +111,17 @@ async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any
 
 async def rollout(load: Load, clients: int) -> dict[str, Any]:
     """A new revision takes over under load, and the pods of the old one go."""
-    load.start(clients, 0.05)
-    await _until_pods(lambda seen: any(pod.ready for pod in seen))
-    before = {pod.revision for pod in await asyncio.to_thread(_mine)}
-    change = {"spec": {"template": {"metadata": {"annotations": {"chat4all.dev/rollout": str(time.time_ns())}}}}}
-    began = time.monotonic()
-    await asyncio.to_thread(pods.kubectl, "patch", "ksvc", SERVICE, "--type=merge", "-p", json.dumps(change))
-    await _until_pods(lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
-    ready = time.monotonic() - began
-    await _until_pods(lambda seen: all(pod.revision not in before for pod in seen))
-    gone = time.monotonic() - began
-    await asyncio.sleep(2)
-    await load.stop()
+    async with load.sent_by(clients, 0.05):
+        await _until_pods(lambda seen: any(pod.ready for pod in seen))
+        before = {pod.revision for pod in await asyncio.to_thread(_mine)}
+        change = {"spec": {"template": {"metadata": {"annotations": {"chat4all.dev/rollout": str(time.time_ns())}}}}}
+        began = time.monotonic()
+        await asyncio.to_thread(pods.kubectl, "patch", "ksvc", SERVICE, "--type=merge", "-p", json.dumps(change))
+        await _until_pods(lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
+        ready = time.monotonic() - began
+        await _until_pods(lambda seen: all(pod.revision not in before for pod in seen))
+        gone = time.monotonic() - began
+        await asyncio.sleep(2)
     return {**load.told(), "clients": clients, "ready": round(ready, 1), "old gone": round(gone, 1)}
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.cluster import flows, results
+from infra.cluster import flows, results, scaling
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import KAFKA, Deployment
 from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
@@ -52,8 +52,16 @@ class Trials:
         return not told["findings"]
 
     def figures(self, options: Sequence[str]) -> bool:
-        self._keep("figures", self._inside("figures", options))
-        return True
+        """
+        Each kind of them is kept by itself, so that one can be taken again.
+
+        Returns:
+            Whether no request was lost.
+        """
+        told = self._inside("figures", options)
+        for kind, found in told.items():
+            self._keep(f"figures-{kind}", found)
+        return not scaling.lost(told)
 
     def demo(self, options: Sequence[str]) -> bool:
         """For people to watch; nothing is kept."""

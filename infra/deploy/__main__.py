@@ -24,8 +24,8 @@ from infra.stack.install import InstallError
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
 _EXAMPLES = """\
-scripts/deploy production --image ghcr.io/chat4all/chat4all@sha256:…
-scripts/deploy production --image ghcr.io/chat4all/chat4all:1.4 --dry-run
+scripts/deploy ../acme --image ghcr.io/chat4all/chat4all@sha256:…
+scripts/deploy ../acme --image ghcr.io/chat4all/chat4all:1.4 --dry-run
 scripts/deploy --rollback send-00004                  all requests of send to that revision
 scripts/deploy --traffic send-00004=90 @latest=10     some of them to the newest
 scripts/deploy --latest send                          all of them to the newest, whichever that is
@@ -82,7 +82,11 @@ def _deploy(given: argparse.Namespace) -> None:
         return
     tools = Tools(given.context)
     _check(tools, manifests, namespace)
-    applied = tools.apply(text)
+    later = plan.after_triggers(manifests, tools.running(namespace))
+    applied = tools.apply(yaml.safe_dump_all([one for one in manifests if one not in later]))
+    if later:
+        _wait(tools, plan.triggers(manifests), namespace, given.timeout)
+        applied += tools.apply(yaml.safe_dump_all(later))
     _say("applied", f"{len(applied)} objects in {namespace}")
     seen = _wait(tools, manifests, namespace, given.timeout)
     for service, shares in plan.pinned(seen).items():
@@ -134,6 +138,8 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
     """What would otherwise be found out half way."""
     if missing := plan.missing_kinds(manifests, tools.known_kinds()):
         raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
+    if misled := plan.misled(manifests, namespace):
+        raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
     brought = any(one["kind"] == "Secret" for one in manifests)
     if not brought and not tools.has("secret", "chat4all", namespace):
         raise Refused(f"there is no Secret chat4all in {namespace}: infra/overlays/production/secret.env.example")

@@ -23,7 +23,11 @@ _WAITED_FOR = {
     "sources.knative.dev PingSource": "pingsources.sources.knative.dev",
     "sources.knative.dev KafkaSource": "kafkasources.sources.knative.dev",
     "apps Deployment": "deployments.apps",
+    "gateway.networking.k8s.io Gateway": "gateways.gateway.networking.k8s.io",
+    "gateway.networking.k8s.io HTTPRoute": "httproutes.gateway.networking.k8s.io",
 }
+_UNWATCHED = "chat4all.dev/unwatched"
+"""On what nobody gives a status: the Gateway of scripts/cluster."""
 
 
 class Refused(Exception):
@@ -135,16 +139,47 @@ def unversioned(manifests: Iterable[Manifest]) -> list[str]:
     return [
         one["metadata"]["name"]
         for one in manifests
-        for pod in [one.get("spec", {}).get("template", {}).get("spec", {})]
+        for spec in [one.get("spec", {})]
+        for pod in [spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})]
         for container in pod.get("containers", [])
         if container.get("image", "").endswith(":latest") or ":" not in container.get("image", ":")
     ]
+
+
+def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
+    """Names of ConfigMaps whose K_SINK is no Broker of this overlay: every event would be refused."""
+    brokers = {f"/{namespace}/{one['metadata']['name']}" for one in manifests if one["kind"] == "Broker"}
+    return [
+        one["metadata"]["name"]
+        for one in manifests
+        if one["kind"] == "ConfigMap"
+        if (sink := one.get("data", {}).get("K_SINK")) and not sink.endswith(tuple(brokers))
+    ]
+
+
+def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:
+    """
+    What is changed only when all Triggers are ready: functions that run already, whose next revision may emit what no
+    Trigger took before. A Trigger starts at the end of the topic, and one whose function is new waits for that.
+    """
+    return [
+        one
+        for one in manifests
+        if one["kind"] in ("Service", "Deployment") and "template" in one.get("spec", {})
+        if one["metadata"]["name"] in running
+    ]
+
+
+def triggers(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return [one for one in manifests if one["kind"] == "Trigger"]
 
 
 def waited_for(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
     """The names of what gets ready by and by, under what kubectl calls it."""
     found: dict[str, set[str]] = {}
     for one in manifests:
+        if one["metadata"].get("annotations", {}).get(_UNWATCHED):
+            continue
         if resource := _WAITED_FOR.get(f"{one['apiVersion'].partition('/')[0]} {one['kind']}"):
             found.setdefault(resource, set()).add(one["metadata"]["name"])
     return found
@@ -172,12 +207,13 @@ def look_at(manifest: Manifest) -> Seen:
     newest revision does not.
     """
     kind, name, status = manifest["kind"], manifest["metadata"]["name"], manifest.get("status", {})
+    if kind == "HTTPRoute":
+        return _look_at_route(manifest)
     conditions = {one["type"]: one for one in status.get("conditions", [])}
-    ready = conditions.get("Available" if kind == "Deployment" else "Ready", {})
+    ready = conditions.get({"Deployment": "Available", "Gateway": "Programmed"}.get(kind, "Ready"), {})
     why = ready.get("message") or ready.get("reason") or "nothing was said of it yet"
-    if status.get("observedGeneration", manifest["metadata"].get("generation")) != manifest["metadata"].get(
-        "generation"
-    ):
+    generation = manifest["metadata"].get("generation")
+    if status.get("observedGeneration", ready.get("observedGeneration", generation)) != generation:
         return Seen(kind, name, State.WAITING, "its controller has not seen it yet")
     if ready.get("status") == "True":
         wanted, have = manifest.get("spec", {}).get("replicas", 0), status.get("updatedReplicas", 0)
@@ -187,6 +223,24 @@ def look_at(manifest: Manifest) -> Seen:
     if kind == "Service" and conditions.get("ConfigurationsReady", {}).get("status") == "False":
         return Seen(kind, name, State.FAILED, conditions["ConfigurationsReady"].get("message") or why)
     return Seen(kind, name, State.WAITING, why)
+
+
+def _look_at_route(manifest: Manifest) -> Seen:
+    """A route has a status for each gateway that it wants to lead there, and each condition a generation of its own."""
+    kind, name, generation = manifest["kind"], manifest["metadata"]["name"], manifest["metadata"].get("generation")
+    parents = manifest.get("status", {}).get("parents", [])
+    if len(parents) < len(manifest["spec"]["parentRefs"]):
+        return Seen(kind, name, State.WAITING, "no gateway has taken it yet")
+    for parent in parents:
+        conditions = {
+            one["type"]: one for one in parent["conditions"] if one.get("observedGeneration", generation) == generation
+        }
+        for wanted in ("Accepted", "ResolvedRefs"):
+            found = conditions.get(wanted, {})
+            if found.get("status") != "True":
+                why = found.get("message") or found.get("reason") or "its controller has not seen it yet"
+                return Seen(kind, name, State.WAITING, why)
+    return Seen(kind, name, State.READY)
 
 
 def public_addresses(manifests: Iterable[Manifest]) -> list[str]:

@@ -25,6 +25,10 @@ class Tools:
     def has(self, kind: str, name: str, namespace: str) -> bool:
         return bool(self._kubectl("-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "name").strip())
 
+    def running(self, namespace: str) -> set[str]:
+        """Names of the functions and Deployments that are there."""
+        return {one["metadata"]["name"] for kind in ("ksvc", "deployments.apps") for one in self.get(kind, namespace)}
+
     def apply(self, manifests: str) -> list[str]:
         """Server side, so that what others set (replicas, traffic) stays. Returns: a line for each object."""
         command = ("apply", "--server-side", "--force-conflicts", "-f", "-")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EMBEDDED, SERVERS, KNATIVE = "embedded", "servers", "knative"
 K_SINK = "K_SINK"
-"""What a SinkBinding names the broker's ingress (https://knative.dev/docs/eventing/custom-event-source/sinkbinding/)."""
+"""The address of the broker's ingress, under the name that Knative's SinkBinding would give it (docs/adr/0036)."""
 
 
 @asynccontextmanager
@@ -51,7 +51,9 @@ async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
     if mode not in (SERVERS, KNATIVE):
         raise WiringError(f"CHAT4ALL_MODE={mode}: there are {EMBEDDED}, {SERVERS} and {KNATIVE}")
     if mode == KNATIVE and not cfg.get(K_SINK):
-        raise WiringError(f"{K_SINK} is not set: a SinkBinding names the broker's ingress there")
+        raise WiringError(
+            f"{K_SINK} is not set: it is the address of the broker's ingress, /namespace/name of the Broker"
+        )
     from shared.runtime.open_servers import open_servers
 
     if not choices.keys:

@@ -55,7 +55,7 @@ async def open_servers(
     Args:
         choices: the keys of the vault are the same in every process of an installation.
         folder: for files, where they are not in an S3.
-        k_sink: the broker's ingress that a SinkBinding names; without it events go to Kafka itself.
+        k_sink: the address of the broker's ingress; without it events go to Kafka itself.
         waiting: learns what is waited for at the start.
 
     Raises:

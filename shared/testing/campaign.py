@@ -163,7 +163,8 @@ class Campaign:
             n += 1
             message_id = ids()
             text = f"canary-{room.tenant.name} {room.conversation[-12:]} {sender} {n}"
-            self.accepted += await self.send(room, sender, n, message_id, text)
+            taken = await self.send(room, sender, n, message_id, text)
+            self.accepted += taken  # what was counted meanwhile is not forgotten
             await self._something_else(room, sender, n, message_id, text)
             if room.pause:
                 await asyncio.sleep(room.pause)

@@ -63,6 +63,8 @@ class Plan:
     points: Sequence[tuple[str, int]] = POINTS
     on_kill: Callable[[int, int, Fault], None] | None = None
     people: Sequence[Person] = PEOPLE
+    pause: float = 0.0
+    """Seconds between two messages of one sender: without any the load is all that the platform can take."""
 
 
 @dataclass(slots=True)
@@ -117,7 +119,9 @@ async def open_rooms(tenant: Tenant, plan: Plan) -> list[Room]:
         twin = n % 2 == 0
         name = f"twin-{n}" if twin else f"{tenant.name}-{n}"
         conversation = await tenant.create_conversation(members, conversation_id=name)
-        rooms.append(Room(tenant, conversation, tuple(members), tuple(members[: plan.senders]), twin=twin))
+        rooms.append(
+            Room(tenant, conversation, tuple(members), tuple(members[: plan.senders]), twin=twin, pause=plan.pause)
+        )
     return rooms
 
 
@@ -145,6 +149,7 @@ def main(
         "embedded"
     ),
     providers: Annotated[bool, typer.Option(help="With people on WhatsApp and Instagram.")] = True,
+    pause: Annotated[float, typer.Option(help="Seconds between two messages of one sender.")] = 0.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the report goes.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep data, log and history in this directory.")] = None,
     recheck: Annotated[Path | None, typer.Option(help="Only judge a kept history.jsonl again.")] = None,
@@ -163,7 +168,7 @@ def main(
                 recovery = (fault.ready or fault.at) - fault.at
                 console.print(f"{done:4} {fault.kind:45} ready after {recovery:5.2f} s, {accepted} accepted")
 
-            plan = Plan(kills=kills, messages=messages, seed=seed, seconds=seconds, on_kill=tell)
+            plan = Plan(kills=kills, messages=messages, seed=seed, seconds=seconds, on_kill=tell, pause=pause)
             if not providers:
                 plan.people = ()
                 plan.points = [(point, passes) for point, passes in POINTS if point in IN_APP_POINTS]

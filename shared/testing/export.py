@@ -98,7 +98,8 @@ def entry() -> str:
     The public host: an HTTPRoute for each function that leads its paths to its Knative Service or Deployment.
 
     Not one for all: the Gateway API takes no more than 16 rules in one. Paths that have parameters are regular
-    expressions, which it leaves to implementations.
+    expressions, which it leaves to implementations. So is how long an answer may take where a rule does not say it
+    (Envoy Gateway: 15 s): here as long as the Service lets it, and a stream has no end.
     """
     deployments = {path.stem for path in manifests().glob("deployments/*.yaml")}
     routes = []
@@ -107,10 +108,11 @@ def entry() -> str:
         if function in deployments:
             if function == "realtime":
                 rule["matches"].insert(0, _path_match(SOCKET, None))
-            rule["backendRefs"] = [{"name": function, "port": 80}]
+            rule |= {"backendRefs": [{"name": function, "port": 80}], "timeouts": {"request": "0s"}}
         else:
             rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}
             rule |= {"filters": [rewrite], "backendRefs": [{"name": "entry", "port": 80}]}
+            rule["timeouts"] = {"request": f"{_longest(function)}s"}
         routes.append(
             {
                 "apiVersion": "gateway.networking.k8s.io/v1",
@@ -120,6 +122,12 @@ def entry() -> str:
             }
         )
     return f"# Made by {COMMAND}; do not edit.\n{yaml.safe_dump_all(routes, sort_keys=False, width=118)}"
+
+
+def _longest(function: str) -> int:
+    """Seconds that its Service gives it for one request."""
+    service = yaml.safe_load((manifests() / "services" / f"{function}.yaml").read_text(encoding="utf-8"))
+    return int(service["spec"]["template"]["spec"]["timeoutSeconds"])
 
 
 async def _routes() -> dict[str, list[tuple[str, str | None]]]:

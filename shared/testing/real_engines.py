@@ -16,6 +16,7 @@ from uuid import uuid4  # noqa: TID251  offsets of an earlier run must not be fo
 
 from shared.adapters.cassandra.settings import CassandraSettings
 from shared.adapters.cassandra.tables import CassandraTables
+from shared.domain.errors import Unavailable
 from shared.ports.tables import Table
 
 if TYPE_CHECKING:
@@ -104,8 +105,15 @@ async def forget(environment: Mapping[str, str]) -> None:
     def drop(session: Any) -> None:
         session.execute(f'DROP KEYSPACE IF EXISTS "{keyspace}"', timeout=60)
 
-    session = await Session.connect(cassandra_settings(keyspace), drop)
-    await session.close()
+    for chance in (1, 2, 3):
+        try:
+            session = await Session.connect(cassandra_settings(keyspace), drop)
+        except Unavailable:  # a node that has just been worked hard
+            if chance == 3:
+                raise
+        else:
+            await session.close()
+            break
     await topics.remove(kafka_cluster(), environment["CHAT4ALL_KAFKA_TOPIC"])
 
 

@@ -16,37 +16,34 @@ WAKES = [
     {"service": "route", "seconds": 2.0, "status": 503, "memory": 62 * 2**20},
 ]
 LOAD = {"clients": 8, "requests": 100, "lost": 0, "longest": 1.5}
-FIGURES: dict[str, Any] = {
-    "wakes": WAKES,
-    "chain": [{"send": 1.5, "route": 1.0, "record-status": 4.0}],
-    "hops": {"route": {"events": 100, "p50": 6.5, "p95": 12.0}},
-    "scale": {**LOAD, "lost": 3, "first ready": 1.9, "most": 5, "to zero": 14.0},
+SCALE = {
+    "up and down": {**LOAD, "lost": 3, "first ready": 1.9, "most": 5, "to zero": 14.0},
     "rollout": {**LOAD, "ready": 4.0, "old gone": 40.0},
 }
 
 
 def seen(trial: str, told: Any) -> dict[str, Result]:
-    return {trial: Result(trial, "2026-11-28T20:00:00+00:00", "abc1234", told)}
+    return {trial: Result(trial, "2026-11-28T20:00:00+00:00", "abc1234", 7.4, told)}
 
 
 def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
     text = page(seen("flows-one-node-kafka", FLOWS))
     assert "| messages | 7 | 1 | 2 | 3.5 |" in text
     assert "- why not: `messages::test_a`, `files::test_b`" in text
-    assert "2026-11-28T20:00:00+00:00, commit abc1234." in text
+    assert "2026-11-28T20:00:00+00:00, commit abc1234, at load 7." in text
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
-    text = page(seen("figures", FIGURES))
-    assert "| route | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in text
-    assert "| 1 | 1.5 | 1.0 | 4.0 |" in text
-    assert "| route | 100 | 6.5 | 12.0 |" in text
-    assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in text
+    assert "| route | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in page(seen("figures-wakes", WAKES))
+    assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
+    hops = {"route": {"events": 100, "p50": 6.5, "p95": 12.0}}
+    assert "| route | 100 | 6.5 | 12.0 |" in page(seen("figures-hops", hops))
+    assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in page(seen("figures-scale", SCALE))
 
 
-def test_figures_that_were_not_all_taken_show_those_that_were() -> None:
-    text = page(seen("figures", {"hops": FIGURES["hops"]}))
-    assert "Hops" in text
+def test_what_was_not_tried_is_not_there() -> None:
+    text = page(seen("figures-scale", SCALE))
+    assert "Scaling" in text
     assert "chain" not in text
 
 
@@ -56,3 +53,18 @@ def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
     assert (found.trial, found.told) == ("drill", {"lost": 0})
     assert found.at.endswith("+00:00")
     assert len(found.commit.rstrip("+")) >= 7
+
+
+DRILL = {
+    **dict.fromkeys(("accepted", "inbound", "delivered", "kills", "lost", "doubled"), 7),
+    **dict.fromkeys(("order_breaks", "gaps", "status_regressions"), 0),
+    **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
+    **{"recovery_p50": 2.5, "recovery_max": 8.25},
+}
+
+
+def test_a_drill_shows_how_long_recovery_took_if_it_was_measured() -> None:
+    assert "(p50)" not in page(seen("drill", DRILL))
+    assert "was not measured" in page(seen("drill", DRILL))
+    text = " ".join(page(seen("drill", {**DRILL, "dispensable": 1})).split())
+    assert "after 2.5 s (p50), 8.2 s at most; nobody had to after 1 kills" in text

@@ -7,11 +7,13 @@ import pytest
 import yaml
 
 from infra.deploy import __main__ as deploy
+from infra.deploy import plan
 from tests.deploy.conftest import FakeCluster
 
 DIGEST = "ghcr.io/chat4all/chat4all@sha256:" + "a" * 64
 KSVC = "serving.knative.dev/v1"
 TRUE = [{"type": "Ready", "status": "True"}]
+PROGRAMMED = [{"type": "Programmed", "status": "True", "observedGeneration": 2}]
 
 
 def manifest(api: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
@@ -58,7 +60,9 @@ def ready(cluster: FakeCluster) -> FakeCluster:
     cluster.answers("api-resources", by=[KINDS])
     cluster.answers("secret", by=["secret/chat4all\n"])
     cluster.answers("apply", by=["service/send serverside-applied\ntrigger/send serverside-applied\n"])
-    cluster.answers("ksvc", by=[items(function(), conditions=TRUE)])
+    cluster.answers("ksvc", by=[{"items": []}, items(function(), conditions=TRUE)])
+    cluster.answers("deployments.apps", by=[{"items": []}])
+    cluster.answers("gateways.gateway.networking.k8s.io", by=[items(GATEWAY, conditions=PROGRAMMED)])
     cluster.answers("triggers.eventing.knative.dev", by=[items(TRIGGER, conditions=TRUE)])
     return cluster
 
@@ -72,15 +76,15 @@ def test_an_overlay_is_checked_applied_and_waited_for(ready: FakeCluster, capsys
     said = capsys.readouterr()
     assert [line.split()[:2] for line in said.out.splitlines()] == [
         ["applied", "2"],
-        ["ready", "2"],
+        ["ready", "3"],
         ["url", "https://chat.example"],
     ]
     assert not said.err
     kinds = [next(word for word in one["told"] if not word.startswith("-")) for one in ready.told]
-    assert kinds == ["kustomize", "api-resources", "chat4all", "apply", "chat4all", "chat4all"]
+    assert kinds == ["kustomize", "api-resources", *["chat4all"] * 3, "apply", *["chat4all"] * 3]
     (applied,) = (one for one in ready.told if "apply" in one["told"])
     assert "--server-side" in applied["told"]
-    assert applied["given"] == yaml.safe_dump_all([function(), TRIGGER, GATEWAY])
+    assert list(yaml.safe_load_all(applied["given"])) == [function(), TRIGGER, GATEWAY]
 
 
 def test_the_image_goes_on_top_of_the_overlay(ready: FakeCluster) -> None:
@@ -137,15 +141,102 @@ def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: p
 
 
 def test_ready_of_before_does_not_count(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
-    ready.answers("ksvc", by=[items(function(), conditions=TRUE, seen=1), items(function(), conditions=TRUE)])
+    ready.answers(
+        "ksvc", by=[{"items": []}, items(function(), conditions=TRUE, seen=1), items(function(), conditions=TRUE)]
+    )
     assert run("production", "--image", DIGEST) == 0
-    assert "1 of 2; Service send is not" in capsys.readouterr().out
+    assert "2 of 3; Service send is not" in capsys.readouterr().out
 
 
 def test_what_is_not_there_yet_is_not_ready(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     ready.answers("triggers.eventing.knative.dev", by=[{"items": []}, items(TRIGGER, conditions=TRUE)])
     assert run("production", "--image", DIGEST) == 0
-    assert "1 of 2" in capsys.readouterr().out
+    assert "2 of 3" in capsys.readouterr().out
+
+
+LATER = [{"type": "Ready", "status": "Unknown"}]
+
+
+def test_a_function_that_runs_is_changed_when_all_triggers_are_ready(ready: FakeCluster) -> None:
+    """What its next revision emits before a Trigger for it is ready is missed for ever."""
+    ready.answers("ksvc", by=[items(function(), conditions=TRUE)])
+    trigger = "triggers.eventing.knative.dev"
+    ready.answers(trigger, by=[items(TRIGGER, conditions=LATER), items(TRIGGER, conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == 0
+    order = [word for one in ready.told for word in one["told"] if word in ("apply", trigger)]
+    assert order == ["apply", trigger, trigger, "apply", trigger]
+    first, second = (
+        [it["kind"] for it in yaml.safe_load_all(one["given"])] for one in ready.told if "apply" in one["told"]
+    )
+    assert (first, second) == (["Trigger", "Gateway"], ["Service"])
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [[], [{"type": "Programmed", "status": "True", "observedGeneration": 1}], [{"type": "Accepted", "status": "True"}]],
+)
+def test_while_nobody_can_get_in_it_is_not_ready(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], conditions: list[dict[str, Any]]
+) -> None:
+    gateway = GATEWAY | {"metadata": GATEWAY["metadata"] | {"generation": 2}, "status": {"conditions": conditions}}
+    ready.answers("gateways.gateway.networking.k8s.io", by=[{"items": [gateway]}])
+    assert run("production", "--image", DIGEST, "--timeout", "0") == 1
+    assert "Gateway chat4all" in capsys.readouterr().err
+
+
+def route(*parents: dict[str, str], generation: int = 2) -> dict[str, Any]:
+    told = manifest("gateway.networking.k8s.io/v1", "HTTPRoute", "send", parentRefs=[{"name": "chat4all"}])
+    conditions = [
+        [
+            {"type": kind, "status": status, "message": f"{kind} {status}", "observedGeneration": generation}
+            for kind, status in one.items()
+        ]
+        for one in parents
+    ]
+    status = {"parents": [{"conditions": one} for one in conditions]}
+    return told | {"metadata": told["metadata"] | {"generation": 2}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (route(), "no gateway has taken it yet"),
+        (route({"Accepted": "True", "ResolvedRefs": "False"}), "ResolvedRefs False"),
+        (route({"Accepted": "False", "ResolvedRefs": "True"}), "Accepted False"),
+        (route({"Accepted": "True", "ResolvedRefs": "True"}, generation=1), "its controller has not seen it yet"),
+        (route({"Accepted": "True", "ResolvedRefs": "True"}), ""),
+    ],
+)
+def test_a_route_is_ready_when_its_gateway_took_it_and_found_what_it_leads_to(found: dict[str, Any], why: str) -> None:
+    seen = plan.look_at(found)
+    assert (seen.state is plan.State.READY, seen.why) == (not why, why)
+
+
+def test_a_gateway_that_nobody_gives_a_status_is_not_waited_for() -> None:
+    unwatched = GATEWAY | {"metadata": GATEWAY["metadata"] | {"annotations": {"chat4all.dev/unwatched": "true"}}}
+    assert plan.waited_for([unwatched]) == {}
+
+
+def test_a_job_without_a_version_is_seen_too() -> None:
+    pod = {"spec": {"containers": [{"image": "ghcr.io/chat4all/chat4all:latest"}]}}
+    assert plan.unversioned([manifest("batch/v1", "CronJob", "job", jobTemplate={"spec": {"template": pod}})]) == [
+        "job"
+    ]
+
+
+@pytest.mark.parametrize(("namespace", "code"), [("chat4all", 0), ("elsewhere", 1)])
+def test_events_for_a_broker_of_another_namespace_are_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], namespace: str, code: int
+) -> None:
+    broker = manifest("eventing.knative.dev/v1", "Broker", "chat4all")
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"K_SINK": f"http://ingress/{namespace}/chat4all"}}
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), broker, told])])
+    ready.answers(
+        "api-resources", by=[KINDS + "configmaps v1 true ConfigMap\nbrokers eventing.knative.dev/v1 true Broker\n"]
+    )
+    ready.answers("brokers.eventing.knative.dev", by=[items(broker, conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == code
+    assert ("K_SINK" in capsys.readouterr().err) is bool(code)
 
 
 def test_a_revision_that_fails_ends_the_wait_with_its_reason(

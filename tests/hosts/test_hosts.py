@@ -174,3 +174,17 @@ def test_an_event_function_imports_nothing_that_it_does_not_need() -> None:
         [sys.executable, "-c", LEAN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert lean.stdout.strip() == "[]"
+
+
+def test_our_server_keeps_an_idle_connection_longer_than_those_who_call_it() -> None:
+    """Who closes first breaks a request at times: uvicorn's own 5 s cost one POST in some hundreds on Knative (E8)."""
+    with hosted("shared.testing.lean_host", "route") as (client, process):
+        wait_until_ready(client, process)
+        host, port = client.base_url.host, client.base_url.port
+        with socket.create_connection((host, port or 80), timeout=10) as connection:
+            ask = b"GET /health/liveness HTTP/1.1\r\nHost: x\r\n\r\n"
+            connection.sendall(ask)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(6)
+            connection.sendall(ask)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.manifests.kustomize import Manifest, manifests
+from shared.runtime.serve import GRACE
 from shared.runtime.wiring import EVERY, ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,3 +118,17 @@ def test_every_timer_ticks_into_the_broker(overlay: list[Manifest]) -> None:
     for timer in of_kind(overlay, "PingSource"):
         assert timer["spec"]["sink"]["ref"]["name"] in brokers
         assert EVERY in timer["metadata"]["annotations"]
+
+
+def test_no_function_has_a_public_route_of_its_own(overlay: list[Manifest]) -> None:
+    """Events need no token: a Service that a domain is given for would take anybody's, of any tenant."""
+    for manifest in functions(overlay):
+        assert manifest["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+
+
+def test_the_gateway_listens_until_nobody_is_sent_to_it_any_more(overlay: list[Manifest]) -> None:
+    (gateway,) = (one for one in of_kind(overlay, "Deployment") if one["metadata"]["name"] == "realtime")
+    pod = gateway["spec"]["template"]["spec"]
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]  # the image has no shell
+    assert pause >= 5
+    assert pod["terminationGracePeriodSeconds"] > pause + GRACE

@@ -19,7 +19,12 @@ from infra.manifests.schemas import UnknownKindError, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [ROOT / "knative", *sorted(path.parent for path in ROOT.glob("infra/overlays/**/kustomization.yaml"))]
-NOT_TO_BE_HAD = {"sources.knative.dev/v1 KafkaSource", "eventing.knative.dev/v1alpha1 KafkaSink"}
+NOT_TO_BE_HAD = {
+    "sources.knative.dev/v1 KafkaSource",
+    "eventing.knative.dev/v1alpha1 KafkaSink",
+    *(f"kafka.strimzi.io/v1 {kind}" for kind in ("Kafka", "KafkaNodePool", "KafkaUser", "KafkaTopic")),
+    "k8ssandra.io/v1alpha1 K8ssandraCluster",
+}
 """Their schemas are in no package registry; tests/manifests/test_production.py looks at what we say in them."""
 
 

@@ -41,3 +41,16 @@ def test_no_route_has_more_than_the_gateway_api_takes() -> None:
 def test_sockets_and_streams_lead_to_the_gateway() -> None:
     (rule,) = (rule for rule in RULES if rule["backendRefs"][0]["name"] == "realtime")
     assert paths(rule) == {"/ws", "/v1/stream", "/v1/ws/ticket"}
+
+
+def test_a_stream_has_no_end_and_an_answer_as_long_as_its_service_gives_it() -> None:
+    """Envoy Gateway cuts after 15 s what says nothing."""
+    given = {
+        path.stem: yaml.safe_load(path.read_text())["spec"]["template"]["spec"]["timeoutSeconds"]
+        for path in manifests().glob("services/*.yaml")
+    }
+    for route in ROUTES:
+        for rule in route["spec"]["rules"]:
+            name = route["metadata"]["name"]
+            assert rule["timeouts"] == {"request": "0s" if name in DEPLOYMENTS else f"{given[name]}s"}
+    assert {"0s", "60s", "600s"} <= {rule["timeouts"]["request"] for rule in RULES}

@@ -1,0 +1,40 @@
+"""What a kill of the drill came to, from what the API server and the pods themselves say."""
+
+from dataclasses import replace
+
+from infra.cluster.drill import Outcome, judge
+from infra.cluster.pods import Pod
+
+HIT = Pod("send-a", "1", "send", "send-00001", "10.244.0.7", ready=True, leaving=False, restarts=1)
+OTHER = replace(HIT, name="send-b", uid="2")
+NEW = replace(HIT, name="send-c", uid="3", restarts=0)
+DISPATCHER = replace(HIT, name="dispatcher-a", service="dispatcher", revision="")
+
+
+def test_a_killed_process_whose_pod_is_still_said_to_be_ready_has_not_recovered() -> None:
+    assert judge(HIT, [HIT], [HIT], wanted=1) is Outcome.MISSING
+
+
+def test_it_has_when_its_container_was_started_again() -> None:
+    again = replace(HIT, restarts=2)
+    assert judge(HIT, [HIT], [again], wanted=1) is Outcome.RECOVERED
+    assert judge(HIT, [HIT], [replace(again, ready=False)], wanted=1) is Outcome.MISSING
+    assert judge(HIT, [HIT], [replace(again, leaving=True)], wanted=1) is Outcome.MISSING
+
+
+def test_a_deleted_pod_is_replaced_by_a_new_one_and_not_by_those_that_were_there() -> None:
+    assert judge(HIT, [HIT, OTHER], [OTHER], wanted=2) is Outcome.MISSING
+    assert judge(HIT, [HIT, OTHER], [OTHER, replace(NEW, ready=False)], wanted=2) is Outcome.MISSING
+    assert judge(HIT, [HIT, OTHER], [OTHER, replace(NEW, service="push")], wanted=2) is Outcome.MISSING
+    assert judge(HIT, [HIT, OTHER], [OTHER, NEW], wanted=2) is Outcome.RECOVERED
+
+
+def test_nobody_is_missed_where_fewer_pods_are_wanted_than_there_were() -> None:
+    assert judge(HIT, [HIT], [], wanted=1) is Outcome.MISSING
+    assert judge(HIT, [HIT], [], wanted=0) is Outcome.DISPENSABLE
+    assert judge(HIT, [HIT, OTHER], [OTHER], wanted=1) is Outcome.DISPENSABLE
+    assert judge(HIT, [HIT, OTHER], [OTHER, NEW], wanted=1) is Outcome.RECOVERED
+
+
+def test_a_deployment_is_never_without() -> None:
+    assert judge(DISPATCHER, [DISPATCHER], [], wanted=0) is Outcome.MISSING
