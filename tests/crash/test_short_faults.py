@@ -1,8 +1,10 @@
 """
 Three faults on real engines of their own, one node of each: a worker dies, events come three times, Redis is emptied
-(E1, E2, E12, E13); ``scripts/faults`` is the long form.
+(E1, E2, E12, E13); ``scripts/faults`` is the long form. How soon they recover is for that one to judge: here the machine
+does other work.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ _OFFSET = 4300
 @pytest.mark.engines
 @pytest.mark.timeout(600)
 async def test_the_platform_keeps_its_word_on_real_engines(tmp_path: Path) -> None:
-    faults = [fault for fault in CATALOGUE if fault.number in SHORT]
+    faults = [replace(fault, within=None) for fault in CATALOGUE if fault.number in SHORT]
     stack = Stack(tmp_path / "stack", _OFFSET)
     try:
         rows, leaks = await campaign(faults, stack, tmp_path / "platform", Console())
