@@ -1,7 +1,7 @@
 """
 Three faults on real engines of their own, one node of each: a worker dies, events come three times, Redis is emptied
-(E1, E2, E12, E13); ``scripts/faults`` is the long form. How soon they recover is for that one to judge: here the machine
-does other work.
+(E1, E2, E12, E13); ``scripts/faults`` is the long form. How soon they recover is for that one to judge: here the
+machine does other work.
 """
 
 from dataclasses import replace
