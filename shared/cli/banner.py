@@ -3,6 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
+from shared.cli.command import default_data_dir
+
 if TYPE_CHECKING:
     from shared.runtime.platform import Started
 
@@ -26,7 +28,8 @@ def announce(started: "Started") -> None:
     print("Chat4All is ready.")
     for name, value in lines:
         print(f"  {name:<14}{value}")
-    print("Next, in another terminal: scripts/chat4all demo     Stop with Ctrl-C.")
+    elsewhere = "" if started.data_dir == default_data_dir() else f" --data-dir {started.data_dir}"
+    print(f"Next, in another terminal: scripts/chat4all demo{elsewhere}     Stop with Ctrl-C.")
     sys.stdout.flush()
 
 

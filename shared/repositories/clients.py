@@ -60,6 +60,10 @@ class Clients:
         }
         return await self._change(row, changes)
 
+    async def known(self, client_id: str) -> bool:
+        """Whether there is this client, be it disabled."""
+        return await self._row(client_id) is not None
+
     async def verify(self, client_id: str, secret: str) -> Client:
         """
         The client whose secret this is; it takes as long, and says the same, for one that does not exist.

@@ -59,6 +59,20 @@ async def ensure_client(ports: Ports, tenant: str, client_id: str, client_secret
     return Credentials(tenant, client_id, client_secret)
 
 
+async def restore_client(ports: Ports, kept: Credentials) -> bool:
+    """
+    Make the client whose credentials were kept, and its tenant, when the tables do not know it: they may be others than
+    at the last start. A client that they know stays as it is. True: it was made.
+
+    Raises:
+        Invalid: the tenant's name is none.
+    """
+    if await _clients(ports).known(kept.client_id):
+        return False
+    await ensure_client(ports, kept.tenant, kept.client_id, kept.client_secret)
+    return True
+
+
 async def _generated(ports: Ports, tenant: str) -> Credentials:
     credentials = Credentials(tenant, f"{tenant}-{secrets.token_hex(4)}", secrets.token_urlsafe(32))
     await _clients(ports).create(tenant, credentials.client_id, credentials.client_secret)

@@ -340,6 +340,8 @@ async def _first_client(settings: Settings, ports: Ports, url: str) -> Credentia
         return None
     known = file.of(tenant)
     if known is not None:
+        if await bootstrap.restore_client(ports, known):
+            log.info("the client that is kept was unknown here and was made", client_id=known.client_id)
         file.keep(url=url)
         return None
     made = await bootstrap.first_client(ports, tenant)

@@ -6,7 +6,7 @@ from shared.domain.errors import Conflict, Invalid, Unauthenticated
 from shared.ports import Ports
 from shared.repositories.clients import Clients
 from shared.repositories.tenants import Tenants
-from shared.runtime.bootstrap import create_tenant, ensure_client
+from shared.runtime.bootstrap import Credentials, create_tenant, ensure_client, restore_client
 
 
 async def test_a_tenant_gets_a_client_with_a_secret_that_we_cannot_show_again(ports: Ports) -> None:
@@ -38,3 +38,17 @@ async def test_a_client_is_what_the_settings_say_whatever_it_was(ports: Ports) -
     assert [tenant.name for tenant in await Tenants(ports.tables, ports.clock).all()] == ["demo"]
     with pytest.raises(Conflict):
         await ensure_client(ports, "other", "bootstrap", "second")
+
+
+async def test_credentials_that_were_kept_hold_on_other_tables_too_and_change_nothing_on_their_own(
+    ports: Ports,
+) -> None:
+    kept = Credentials("demo", "demo-1", "kept")
+    clients = Clients(ports.tables, ports.clock, ports.hasher)
+    assert await restore_client(ports, kept)
+    assert (await clients.verify("demo-1", "kept")).tenant == "demo"
+    await ensure_client(ports, "demo", "demo-1", "replaced since")
+    await clients.disable("demo-1")
+    assert not await restore_client(ports, kept)
+    with pytest.raises(Unauthenticated):
+        await clients.verify("demo-1", "replaced since")

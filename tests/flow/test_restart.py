@@ -77,6 +77,22 @@ def test_everything_is_there_after_a_restart_and_nothing_happens_twice(process: 
     assert after.send(talk, "bruno")["seq"] == 6
 
 
+def test_who_starts_on_other_tables_comes_in_with_the_credentials_that_were_kept(
+    tmp_path: Path, environment: Callable[[], dict[str, str]]
+) -> None:
+    """README: first embedded, then on real engines, in the same data directory."""
+    data = tmp_path / "data"
+    with Process(data, settings=of_nobody({})) as before:
+        before.start().stop()
+    kept = json.loads((data / "credentials.json").read_text())["tenants"]["demo"]
+    for file in data.glob("*.db*"):
+        file.unlink()
+    with Process(data, settings=of_nobody(environment())) as after:
+        caller = after.start().login(kept["client_id"], kept["client_secret"], tenant="demo")
+        assert caller("GET", "/v1/users").status_code == 200
+    assert json.loads((data / "credentials.json").read_text())["tenants"]["demo"] == kept
+
+
 def test_the_first_start_shows_a_generated_secret_once_and_keeps_it_for_its_owner_only(process: Process) -> None:
     process.settings = of_nobody(process.settings)
     process.start()

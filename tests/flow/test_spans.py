@@ -111,6 +111,10 @@ def test_spans_carry_the_conventions_attributes(story: Story) -> None:
     (call,) = story.named("send whatsapp")
     span = next(one for one in story.trace if one.span_id == call.parent)
     event = next(one for one in story.chain if one["id"] == span.attributes["messaging.message.id"])
+    partition = span.attributes["messaging.destination.partition.id"]
+    assert partition.isdigit()
+    handled = [one for one in story.trace if one.kind == "CONSUMER"]
+    assert {one.attributes["messaging.destination.partition.id"] for one in handled} == {partition}, "one conversation"
     assert span.service == "chat4all"
     assert isinstance(span.attributes["messaging.kafka.offset"], int)
     assert {name: value for name, value in span.attributes.items() if "offset" not in name} == {
@@ -118,7 +122,7 @@ def test_spans_carry_the_conventions_attributes(story: Story) -> None:
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": "chat4all.delivery.requested.v1",
-        "messaging.destination.partition.id": "0",
+        "messaging.destination.partition.id": partition,
         "messaging.consumer.group.name": "deliver-whatsapp",
         "messaging.message.id": event["id"],
         "cloudevents.event_id": event["id"],
