@@ -71,6 +71,7 @@ class Bench:
     tenant: Tenant
     ids: MessageIds
     history: list[Any]
+    console: Console
     sent: dict[str, int] = field(default_factory=dict)
 
     async def rooms(self, count: int, channels: tuple[str, ...] = (), *, linked: bool = False) -> list[Room]:
@@ -84,6 +85,19 @@ class Bench:
             made.append(Room(self.tenant, await self.tenant.create_conversation(members), members, channels))
         self.history.extend(room.created for room in made)
         return made
+
+    async def climb(
+        self, job: str, rooms: Sequence[Room], rates: Sequence[float], seconds: float
+    ) -> list[dict[str, Any]]:
+        """Each rate in turn, to the first that is not held; then everything is read and judged."""
+        held: list[Rate] = []
+        for rate in rates:
+            self.console.print(f"{job}: {rate:g}/s for {seconds:g} s …")
+            held.append(await self.hold(job, rooms, rate=rate, seconds=seconds))
+            if not held[-1].held:
+                break
+        await self.verify(rooms)
+        return [asdict(one) for one in held]
 
     async def hold(self, job: str, rooms: Sequence[Room], *, rate: float, seconds: float) -> Rate:
         last = next(worker for worker in self.fleet.takers() if worker.function in (LAST[job], "everything"))
@@ -186,7 +200,7 @@ async def _bench(directory: Path, functions: Sequence[str], console: Console, *,
         client = Client(fleet.platform.port)
         tenant = Tenant(client, "bench", CLIENT_ID, CLIENT_SECRET)
         await tenant.login()
-        yield Bench(fleet, client, tenant, MessageIds(1), [])
+        yield Bench(fleet, client, tenant, MessageIds(1), [], console)
         client.close()
     finally:
         await fleet.stop()
@@ -203,28 +217,16 @@ async def everything(directory: Path, rates: Sequence[float], seconds: float, co
             console.print(f"everything: started again, {starts[-1]}", markup=False)
         rooms = await bench.rooms(70)
         await bench.hold("everything", rooms, rate=rates[0], seconds=3)
-        held = []
-        for rate in rates:
-            console.print(f"everything: {rate:g}/s for {seconds:g} s …")
-            held.append(await bench.hold("everything", rooms, rate=rate, seconds=seconds))
-            if not held[-1].held:
-                break
-        await bench.verify(rooms)
-        return {"starts": starts, "rates": [asdict(one) for one in held], "verified": _judged(bench.history)}
+        held = await bench.climb("everything", rooms, rates, seconds)
+        return {"starts": starts, "rates": held, "verified": _judged(bench.history)}
 
 
 async def chat(directory: Path, rates: Sequence[float], seconds: float, console: Console) -> dict[str, Any]:
     async with _bench(directory / "chat", JOB_OF["chat"], console) as bench:
         rooms = await bench.rooms(70)
         await bench.hold("chat", rooms, rate=rates[0], seconds=3)
-        held = []
-        for rate in rates:
-            console.print(f"chat: {rate:g}/s for {seconds:g} s …")
-            held.append(await bench.hold("chat", rooms, rate=rate, seconds=seconds))
-            if not held[-1].held:
-                break
-        await bench.verify(rooms)
-        return {"rates": [asdict(one) for one in held], "verified": _judged(bench.history)}
+        held = await bench.climb("chat", rooms, rates, seconds)
+        return {"rates": held, "verified": _judged(bench.history)}
 
 
 async def whatsapp(directory: Path, rates: Sequence[float], seconds: float, console: Console) -> dict[str, Any]:
@@ -236,16 +238,10 @@ async def whatsapp(directory: Path, rates: Sequence[float], seconds: float, cons
             body = {"settings": account["settings"], "secrets": account["secrets"], "enabled": True}
             await bench.tenant.must("PUT", f"/v1/channels/whatsapp/accounts/{account['account_id']}", body)
             rooms = await bench.rooms(40, ("whatsapp",), linked=True)
-            held = []
-            for rate in rates:
-                console.print(f"whatsapp: {rate:g}/s for {seconds:g} s …")
-                held.append(await bench.hold("whatsapp", rooms, rate=rate, seconds=seconds))
-                if not held[-1].held:
-                    break
-            await bench.verify(rooms)
+            held = await bench.climb("whatsapp", rooms, rates, seconds)
         finally:
             await simulators.kill()
-        return {"rates": [asdict(one) for one in held], "verified": _judged(bench.history)}
+        return {"rates": held, "verified": _judged(bench.history)}
 
 
 async def scaling(directory: Path, seconds: float, console: Console) -> dict[str, Any]:
