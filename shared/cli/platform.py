@@ -30,6 +30,11 @@ class PlatformRefused(Exception):
         self.problem = problem
         self.body = body
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be taken later: the platform starts, stops or is overloaded (RFC 9110 §15.6)."""
+        return 500 <= self.status < 600
+
 
 class PlatformUnreachable(Exception):
     """Nobody answered at ``url``; the text says why and what to do."""

@@ -233,5 +233,27 @@ async def test_a_platform_that_will_never_let_us_in_is_not_asked_again() -> None
             await anext(Connection(url, token).frames())
 
 
+async def test_a_platform_that_still_starts_is_asked_again() -> None:
+    answers: list[Exception] = [PlatformRefused(503, {"title": "starting"})]
+
+    async def at_first_none() -> str:
+        if answers:
+            raise answers.pop()
+        return "a-token"
+
+    async def handle(socket: ServerConnection) -> None:
+        await socket.send('{"type":"ready"}')
+        await socket.wait_closed()
+
+    async with platform(handle) as url, asyncio.timeout(10):
+        frames = Connection(url, at_first_none).frames()
+        assert await anext(frames) == {"type": LOST, "why": "starting"}
+        assert (await anext(frames))["type"] == READY
+        answers.append(PlatformRefused(404, {"title": "no such user"}))
+        await frames.aclose()  # type: ignore[attr-defined]
+        with pytest.raises(PlatformRefused, match="no such user"):
+            await anext(Connection(url, at_first_none).frames())
+
+
 async def test_what_is_sent_while_there_is_no_socket_is_dropped() -> None:
     await Connection("http://127.0.0.1:9", token).send({"type": "typing"})

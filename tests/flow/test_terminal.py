@@ -7,6 +7,7 @@ The platform is restarted while a chat is open: it comes back by itself and noth
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -114,6 +115,16 @@ async def test_a_chat_outlives_a_restart_of_the_platform_and_misses_nothing(plat
         sent = await done(platform, "send", conversation, "are you back?", "--from", "ana")
         seen = await bruno.frame("message")
         assert (seen["message_id"], seen["seq"]) == (sent["message_id"], 1)
+
+
+async def test_a_chat_that_the_platform_ends_does_not_wait_for_another_line(platform: Platform) -> None:
+    async with chat(platform, "bruno", "ana", "--json", "--linger", "60") as bruno:
+        await bruno.frame("ready")
+        await platform.stop()
+        shutil.rmtree(platform.data)
+        await platform.start()
+        async with asyncio.timeout(30):
+            assert await bruno.child.wait() == 1
 
 
 async def test_a_receiver_subscribes_itself_verifies_and_leaves_nothing_behind(platform: Platform) -> None:

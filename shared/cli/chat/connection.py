@@ -37,7 +37,7 @@ class Connection:
         Every frame as it comes, for ever, over as many sockets as it takes; {"type": LOST} between two of them.
 
         Raises:
-            PlatformRefused: the platform does not let us in, whatever we do.
+            PlatformRefused: the platform does not let us in, whatever we do; while it starts it is asked again.
         """
         tries = 0
         while True:
@@ -45,7 +45,9 @@ class Connection:
                 async for frame in self._one_socket():
                     tries = 0 if frame.get("type") == READY else tries
                     yield frame
-            except (PlatformUnreachable, OSError, TimeoutError) as error:
+            except (PlatformRefused, PlatformUnreachable, OSError, TimeoutError) as error:
+                if isinstance(error, PlatformRefused) and not error.passing:
+                    raise
                 yield {"type": LOST, "why": str(error) or type(error).__name__}
             else:
                 yield {"type": LOST, "why": "the platform closed the socket"}

@@ -58,7 +58,7 @@ class Outbox:
             except PlatformUnreachable:
                 pass
             except PlatformRefused as refused:
-                if refused.status < 500:
+                if not refused.passing:
                     self._refused(refused)
                     return
             await asyncio.sleep(self._pause)

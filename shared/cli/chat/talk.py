@@ -17,6 +17,7 @@ _TYPING = 3.0  # seconds between two notices that we are typing
 _WATCHED = 8  # members whose presence is asked for
 _PAGE = 200
 _COMES_BACK = 5.0  # seconds that a message of ours may take to be pushed
+_AGAIN = 1.0  # seconds until history is asked for again
 _TOGETHER = 0.05  # seconds in which acknowledgements are gathered
 
 
@@ -76,7 +77,7 @@ class Talk:
             self._room.waiting = self._outbox.count
             self._terminal.frame(frame)
             if self._room.missing(frame):
-                await self._show_history()
+                await self._catch_up()
             self._show(self._room.take(frame, time.monotonic()))
             self._heard.set()
             if frame["type"] == READY:
@@ -99,6 +100,18 @@ class Talk:
             taken, self._acknowledged = self._acknowledged, {}
             for (conversation_id, said), seq in taken.items():
                 await self._connection.send({"type": said, "conversation_id": conversation_id, "seq": seq})
+
+    async def _catch_up(self) -> None:
+        """A platform that is away for a moment costs no message: what is missing is asked for until it comes."""
+        while True:
+            try:
+                return await self._show_history()
+            except PlatformUnreachable:
+                pass
+            except PlatformRefused as refused:
+                if not refused.passing:
+                    raise
+            await asyncio.sleep(_AGAIN)
 
     async def _show_history(self, *, before: bool = False) -> None:
         """The last messages at the start; later what came between the last one shown and now."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from shared.cli.chat.room import Line
@@ -50,7 +51,8 @@ class Terminal:
     async def lines(self) -> AsyncIterator[str]:
         """What the user enters, until they leave (Ctrl-D, Ctrl-C) or the input ends."""
         if not self._interactive:
-            while line := await asyncio.to_thread(sys.stdin.readline):
+            lines = _read_aside()
+            while line := await lines.get():
                 yield line.rstrip("\n")
             return
         from prompt_toolkit import PromptSession
@@ -64,6 +66,25 @@ class Terminal:
                 yield await session.prompt_async()
             except (EOFError, KeyboardInterrupt):
                 return
+
+
+def _read_aside() -> "asyncio.Queue[str]":
+    """
+    The lines of stdin, and an empty one at its end.
+
+    Read by a daemon thread: one of asyncio's own would hold up the end of the command until the next line comes.
+    """
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            while line := sys.stdin.readline():
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, "")
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
+    return lines
 
 
 def drawn(line: Line) -> "Table":
