@@ -4,7 +4,8 @@ reap: uploads that nobody finished and bytes that nobody uses are removed (B1, B
 Takes chat4all.timer.ticked.v1 with the name "reap"; emits nothing.
 """
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -43,8 +44,15 @@ class Reap:
     files: Files
     uploads: Uploads
     blobs: Blobs
+    reaping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
+        if self.reaping.locked():
+            return  # ticks that piled up while nothing ran would each look at the same uploads
+        async with self.reaping:
+            await self._reap_all()
+
+    async def _reap_all(self) -> None:
         now, open_ = self.clock.now(), 0
         failed: list[Unavailable] = []
         for tenant in await self.tenants.all():

@@ -16,6 +16,7 @@ So an entry is gone before its claims have landed only when they never can, and 
 a look at the wrong time repeats events, which have the same ids, or puts the entry off.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ SHARDS = 4
 KEPT = timedelta(days=7)
 _LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
 _MINUTES_AT_ONCE = 1000  # that one sweep of a shard goes through: the first sweep of all has a week to catch up
+_MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _PAGE = 100
 
 _PYTHON_TYPE = {Type.TEXT: str, Type.INT: int, Type.BOOL: bool, Type.BYTES: bytes, Type.TIME: datetime}
@@ -157,15 +159,23 @@ class OutboxSweeper:
         first = (swept["minute"] if swept else last - KEPT // timedelta(minutes=1)) - _LOOK_BACK
         last = min(last, first + _MINUTES_AT_ONCE)
         looked_at = 0
-        for minute in range(first, last + 1):
-            while page := await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), limit=_PAGE):
-                for entry in page:
-                    await self._settle(entry)
-                looked_at += len(page)
-                if looked_at >= limit:
-                    return looked_at
-        await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": last}))
+        for start in range(first, last + 1, _MINUTES_TOGETHER):
+            minutes = range(start, min(start + _MINUTES_TOGETHER, last + 1))
+            pages = await asyncio.gather(*(self._page(minute, shard) for minute in minutes))
+            for minute, page in zip(minutes, pages, strict=True):
+                while page:
+                    for entry in page:
+                        await self._settle(entry)
+                    looked_at += len(page)
+                    if looked_at >= limit:
+                        return looked_at
+                    page = await self._page(minute, shard)
+            # Again and again: a sweep that is cut off has not been for nothing.
+            await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minutes[-1]}))
         return looked_at
+
+    async def _page(self, minute: int, shard: int) -> list[Row]:
+        return await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), limit=_PAGE)
 
     async def _settle(self, entry: Mapping[str, Any]) -> None:
         promise = self._read(entry)

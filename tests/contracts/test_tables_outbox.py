@@ -345,6 +345,25 @@ async def test_the_sweeper_goes_on_from_where_it_stopped():
     assert reads < 100
 
 
+async def test_a_sweep_that_is_cut_off_while_it_catches_up_goes_on_from_there():
+    world = World()
+    for _ in range(2):
+        read = 0
+
+        def cut_off(method, table):
+            nonlocal read
+            read += table is OUTBOX
+            return Fault.UNREACHED if read > 300 else None
+
+        before = await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0))
+        world.tables.fault = cut_off
+        with pytest.raises(Unavailable):
+            await world.sweeper.sweep()
+        world.heal()
+        after = await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0))
+        assert after["minute"] > (before["minute"] + 200 if before else 0)
+
+
 async def test_the_first_sweep_of_all_catches_up_with_the_week_before():
     world = World()
     world.broker_is_up = False

@@ -1,0 +1,65 @@
+"""Ticks that piled up while nothing ran do their work once (C8; found by the crash campaign and by fault 3a)."""
+
+import asyncio
+from datetime import timedelta
+
+from events import Event, TimerTicked
+from functions.reap.func import new as new_reap
+from functions.redrive.func import new
+from functions.sweep.func import Sweep
+from shared.repositories.due import DueList
+from shared.repositories.identity_schema import TENANTS
+from shared.testing.build import NOON, a_message_accepted, an_event
+from shared.testing.memory_ports import open_memory
+
+TICK = Event(id="t", source="/timers", tenant="-", time=NOON, data=TimerTicked(name="redrive"))
+
+
+async def _others_go_on():
+    await asyncio.sleep(0)
+
+
+async def test_many_ticks_at_once_hand_each_wake_over_once():
+    async with open_memory({}) as ports:
+        due = DueList(ports.tables, ports.clock)
+        wake = an_event(a_message_accepted()).to_cloudevent()
+        for milliseconds in range(5):
+            at = ports.clock.now() - timedelta(minutes=1) + timedelta(milliseconds=milliseconds)
+            await due.add("acme", wake.attributes["id"], at, wake, kind="mailbox")
+        await asyncio.sleep(0.01)
+        redrive = new(ports)
+        await asyncio.gather(*(redrive.handle(TICK) for _ in range(20)))
+        logged = await ports.log.latest(100)
+        assert [one.event.attributes["id"] for one in logged] == [wake.attributes["id"]]
+
+
+async def test_many_ticks_at_once_sweep_once_and_a_later_one_sweeps_again():
+    swept = 0
+
+    class Slow:
+        async def sweep(self):
+            nonlocal swept
+            await asyncio.sleep(0.01)
+            swept += 1
+
+    sweep = Sweep(Slow())
+    await asyncio.gather(*(sweep.handle(TICK) for _ in range(20)))
+    assert swept == 1
+    await sweep.handle(TICK)
+    assert swept == 2
+
+
+async def test_many_ticks_at_once_reap_once():
+    async with open_memory({}) as ports:
+        asked = 0
+
+        def count(method, table):
+            nonlocal asked
+            asked += table is TENANTS
+
+        ports.tables.fault, ports.tables.checkpoint = count, _others_go_on
+        reap = new_reap(ports)
+        await reap.handle(TICK)
+        once, asked = asked, 0
+        await asyncio.gather(*(reap.handle(TICK) for _ in range(20)))
+        assert asked == once > 0
