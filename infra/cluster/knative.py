@@ -23,6 +23,7 @@ PROGRAMS = {
 }
 """The Go package of every program of Knative that is used, and the name of its image."""
 
+RETENTION = "scale-to-zero-pod-retention-period"
 INGRESS_CLASS = "one-node.ingress.networking.knative.dev"
 
 _SOURCES = {
@@ -46,13 +47,13 @@ _SOURCES = {
 }
 _NOT_FOR_ONE_NODE = {"HorizontalPodAutoscaler", "PodDisruptionBudget", "Image"}
 _UNUSED = {"job-sink", "request-reply"}
-_SETTINGS = {
+SETTINGS = {
     "config-network": {"ingress-class": INGRESS_CLASS, "autocreate-cluster-domain-claims": "true"},
     "config-domain": {"chat4all.test": ""},
     "config-autoscaler": {
         "stable-window": "10s",
         "scale-to-zero-grace-period": "5s",
-        "scale-to-zero-pod-retention-period": "0s",
+        RETENTION: "0s",
         "allow-zero-initial-scale": "true",
         "initial-scale": "0",  # one machine does not start all functions at once
     },
@@ -113,7 +114,7 @@ def _adapted(manifest: Manifest) -> Manifest:
     name = manifest["metadata"]["name"]
     if manifest["kind"] == "ConfigMap":
         settings = {key: value for key, value in (manifest.get("data") or {}).items() if key != "_example"}
-        manifest["data"] = settings | _SETTINGS.get(name, {})
+        manifest["data"] = settings | SETTINGS.get(name, {})
         manifest["metadata"].get("annotations", {}).pop("knative.dev/example-checksum", None)
     if manifest["kind"] == "Deployment":
         for container in manifest["spec"]["template"]["spec"]["containers"]:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from infra.cluster import flows, results, scaling
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import KAFKA, Deployment
+from infra.cluster.knative import RETENTION, SETTINGS
 from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
 
 _LONGEST_TEST = 600
@@ -35,7 +36,7 @@ class Trials:
             left_out |= flows.LOOKING_BACK
         pytest = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--timeout={_LONGEST_TEST}")
         told = {**self._deployment.settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
-        with TemporaryDirectory(prefix="chat4all-flows-") as folder, self._ticking():
+        with TemporaryDirectory(prefix="chat4all-flows-") as folder, self._ticking(), self._staying():
             result = Path(folder, "result.xml")
             some = any(not one.startswith("-") for one in options)
             chosen = options if some else (*flows.arguments(left_out, result), *options)
@@ -90,3 +91,21 @@ class Trials:
             yield
         finally:
             ticker.communicate()
+
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """
+        Pods stay for two minutes after their last request: at one node's ten seconds nearly every test would be about
+        cold starts, which have trials of their own.
+        """
+        usual = SETTINGS["config-autoscaler"][RETENTION]
+        self._retain("120s")
+        try:
+            yield
+        finally:
+            self._retain(usual)
+
+    def _retain(self, period: str) -> None:
+        patch = json.dumps({"data": {RETENTION: period}})
+        autoscaler = ("-n", "knative-serving", "patch", "configmap", "config-autoscaler")
+        self._cluster.kubectl(*autoscaler, "--type=merge", "-p", patch)
