@@ -24,9 +24,14 @@ _LONGEST_REASON = 500  # characters
 
 
 def decide(event: CloudEvent, known: ParkedEvent | None, now: datetime) -> ParkedEvent:
-    """The entry to keep; ``known`` is the one of the time before, if there was one."""
+    """
+    The entry to keep; ``known`` is the one of the time before, if there was one.
+
+    An event that still waits was not tried again meanwhile: its parking is repeated, because the answer to it was
+    lost or because the broker delivered it twice. That uses up none of its schedule.
+    """
     attributes = event.attributes
-    attempts = 1 if known is None else known.attempts + 1
+    attempts = 1 if known is None else known.attempts + (not _waits(known, now))
     trigger = attributes.get("knativeerrordest", "unknown")
     wait = pause(attempts, attributes["id"], PARKED_SCHEDULE)
     return ParkedEvent(
@@ -77,6 +82,10 @@ class DeadLetter:
             return False
         await self.parked.discard(tenant, parked_id)
         return True
+
+
+def _waits(parked: ParkedEvent, now: datetime) -> bool:
+    return parked.replayed_at is None and parked.due_at is not None and parked.due_at > now
 
 
 def _reason(event: CloudEvent) -> str:
