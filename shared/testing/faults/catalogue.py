@@ -67,8 +67,7 @@ def _die_at_points() -> Deed:
     async def strike(scene: Scene) -> None:
         point = next(turn)
         await scene.rig.processes["worker-1"].stop()
-        await scene.rig.start_workers("worker-1", settings={"CHAT4ALL_FAILPOINT": f"{point}=3"})
-        await scene.rig.died("worker-1", within=20)
+        await scene.rig.start_doomed("worker-1", f"{point}=3", within=60)
         scene.meanwhile(scene.rig.start_workers("worker-1"))
 
     return strike

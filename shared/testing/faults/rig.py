@@ -47,12 +47,14 @@ class Rig:
     def engines(self) -> Engines:
         return Engines.read(self.environment)
 
-    async def start(self, name: str, *, triggers: str, settings: Mapping[str, str] | None = None) -> Platform:
-        """Start ``chat4all up`` under this name, and return when it is ready."""
+    async def start(
+        self, name: str, *, triggers: str, settings: Mapping[str, str] | None = None, wait: bool = True
+    ) -> Platform:
+        """Start ``chat4all up`` under this name, and return when it is ready, or at once without ``wait``."""
         platform = self.processes.get(name) or self._platform(name)
         platform.command = _up(platform, triggers)
         self.processes[name] = platform
-        await platform.start(settings or {}, patience=90)
+        await platform.start(settings or {}, patience=90, wait=wait)
         return platform
 
     async def start_front(self, settings: Mapping[str, str] | None = None) -> None:
@@ -61,6 +63,11 @@ class Rig:
 
     async def start_workers(self, *names: str, settings: Mapping[str, str] | None = None) -> None:
         await asyncio.gather(*(self.start(name, triggers="all", settings=settings) for name in names or WORKERS))
+
+    async def start_doomed(self, worker: str, point: str, *, within: float) -> None:
+        """Start a worker that dies at the point when it gets there; that may be before it is ready. Wait for it."""
+        await self.start(worker, triggers="all", settings={"CHAT4ALL_FAILPOINT": point}, wait=False)
+        await self.died(worker, within=within)
 
     async def start_function(self, service: str) -> None:
         """``chat4all run``: one service as a process of its own."""
