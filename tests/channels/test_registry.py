@@ -10,7 +10,11 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from shared.channels.instagram import Instagram
 from shared.channels.registry import GROUP, InstalledChannels, http_client
+from shared.channels.skeleton import Skeleton
+from shared.channels.whatsapp import WhatsApp
+from shared.domain.backoff import PARKED_SCHEDULE
 from shared.domain.errors import Invalid, NotFound, Unavailable
 from shared.ports import Channels
 from shared.ports.channel import Limits, secret_fields
@@ -53,6 +57,11 @@ async def test_our_own_channels_are_installed_the_same_way(http):
     channels: Channels = InstalledChannels(http)
     assert {"instagram", "whatsapp"} <= set(channels.names())
     assert channels.type_of("whatsapp").limits.text == 4096
+
+
+@pytest.mark.parametrize("channel", [WhatsApp, Instagram, Skeleton])
+def test_a_status_that_was_parked_comes_back_before_the_call_is_made_again(channel):
+    assert channel.limits.uncertain_wait > PARKED_SCHEDULE[0] * 1.2
 
 
 async def test_a_package_of_somebody_elses_adds_a_channel(http, third_party):

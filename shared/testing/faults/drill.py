@@ -38,6 +38,8 @@ POISON = "poison-"
 _PATIENCE = 150.0
 _UNCERTAIN = 25.0
 """Longer than the front is ever away, so that a call is repeated only when the receipt of the first never comes."""
+PARKED = 80.0
+"""Longer than what is parked is away, the receipt of a call among it: PARKED_SCHEDULE's first pause and its spread."""
 
 
 @dataclass(slots=True)
@@ -91,6 +93,8 @@ class Fault:
     """Of Kafka and of Cassandra."""
     hold: float = 0.0
     """Seconds of load between recovery and healing."""
+    uncertain: float = _UNCERTAIN
+    """Seconds until a call is repeated whose outcome is unknown."""
 
 
 class Row(Struct, frozen=True):
@@ -177,7 +181,7 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -
         PEOPLE,
         between=between,
         pause=2.0,
-        uncertain_wait=_UNCERTAIN,
+        uncertain_wait=fault.uncertain,
     )
     try:
         rooms = [room for tenant in tenants for room in await _rooms(tenant)]
