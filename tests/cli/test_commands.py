@@ -379,6 +379,58 @@ def test_tail_shows_only_the_types_that_are_wanted() -> None:
     assert [json.loads(line)["offset"] for line in lines] == [3]
 
 
+def _away(*answers: httpx.Response | None) -> tuple[Handler, list[httpx.QueryParams]]:
+    """The log of a platform that gives ``answers`` after its first page, None being no answer, then the next page."""
+    asked: list[httpx.QueryParams] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/events":
+            return healthy(request)
+        asked.append(request.url.params)
+        chain = _chain()
+        if len(asked) == 1:
+            return httpx.Response(200, json={"items": chain[:1], "next_cursor": "2"})  # an event of another tenant's
+        if len(asked) - 2 < len(answers):
+            if (answer := answers[len(asked) - 2]) is None:
+                raise httpx.ConnectError("connection refused")
+            return answer
+        return httpx.Response(200, json={"items": chain[2:], "next_cursor": "3"})
+
+    return handler, asked
+
+
+def test_a_log_goes_on_by_its_cursor_when_the_platform_is_back_and_tells_once() -> None:
+    handler, asked = _away(None, None, httpx.Response(503, json={"title": "starting"}))
+    told: list[str] = []
+    slept: list[float] = []
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(handler), sleep=slept.append)
+    log = platform.log(after=0, wait=10, lost=lambda error: told.append(str(error)))
+    assert [next(log)["offset"], next(log)["offset"]] == [1, 3]
+    assert [params["after"] for params in asked] == ["0", "2", "2", "2", "2"]
+    assert (len(slept), told) == (3, ["no answer from http://x: connection refused"])
+    platform.close()
+
+
+def test_tail_says_that_the_platform_is_away_and_goes_on() -> None:
+    result = invoke("tail", "--since", "0", "--count", "2", "--json", handler=_away(None)[0])
+    assert result.exit_code == 0
+    assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [1, 3]
+    (line,) = result.stderr.splitlines()
+    assert "connection refused" in line
+
+
+@pytest.mark.parametrize(("answer", "code"), [(httpx.Response(403, json={"title": "no"}), 1), (None, 3)])
+def test_tail_ends_when_it_is_refused_or_nobody_ever_answered(answer: httpx.Response | None, code: int) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if answer is None:
+            raise httpx.ConnectError("connection refused")
+        return answer if request.url.path == "/v1/events" else healthy(request)
+
+    assert invoke("tail", handler=handler).exit_code == code
+    if answer is not None:
+        assert invoke("tail", handler=_away(answer)[0]).exit_code == code
+
+
 @pytest.mark.parametrize("any_id", [MESSAGE, TRACE, _chain()[2]["event"]["id"]])
 def test_the_chain_of_an_event_is_a_tree_of_causes_with_the_time_of_each_step(any_id: str) -> None:
     (root,) = json.loads(invoke("events", "show", any_id, "--json").stdout)["items"]

@@ -1,6 +1,7 @@
 """The event log: what happened, why, and what is happening now."""
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,10 +39,12 @@ def tail(
 ) -> None:
     """
     Follow the events live, until Ctrl-C. With --json one object a line.
+
+    When the platform goes away it is waited for, and nothing is missing.
     """
     seen = 0
     try:
-        for entry in session.platform.log(after=since, wait=_WAIT, newest=_NEWEST):
+        for entry in session.platform.log(after=since, wait=_WAIT, newest=_NEWEST, lost=_tell_loss):
             if not _wanted(entry, kind) or (message and _message(entry) != message):
                 continue
             session.output.line(entry, lambda entry=entry: _print(session, entry))  # type: ignore[misc]
@@ -107,6 +110,10 @@ def chain_of(session: Session, any_id: str) -> list[Json]:
     for trace in {trace for entry in entries.values() if (trace := trace_id(entry))} - {any_id}:
         entries |= {entry["offset"]: entry for entry in platform.chain(trace_id=trace)}
     return [entries[offset] for offset in sorted(entries)]
+
+
+def _tell_loss(error: Exception) -> None:
+    print(f"connection lost ({error}); going on when the platform is back", file=sys.stderr, flush=True)
 
 
 def _message(entry: Json) -> str | None:
