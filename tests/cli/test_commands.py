@@ -379,6 +379,27 @@ def test_tail_shows_only_the_types_that_are_wanted() -> None:
     assert [json.loads(line)["offset"] for line in lines] == [3]
 
 
+def _repeating(request: httpx.Request) -> httpx.Response:
+    """The log has the last event twice, as two who report one fact leave it."""
+    if request.url.path != "/v1/events":
+        return healthy(request)
+    items = [*_chain(), {**_chain()[-1], "offset": 4}]
+    return httpx.Response(200, json={"items": items, "next_cursor": "4"})
+
+
+@pytest.mark.parametrize(
+    "command", [("tail", "--since", "0", "--count", "4"), ("events", "list"), ("events", "show", MESSAGE)]
+)
+def test_an_event_that_was_logged_before_is_said_to_be_a_repeat(command: tuple[str, ...]) -> None:
+    lines = [line for line in invoke(*command, handler=_repeating).stdout.splitlines() if "status.reported" in line]
+    assert ["repeat of 3" in line for line in lines] == [False, True]
+
+
+def test_a_repeat_is_marked_for_programs_too() -> None:
+    lines = invoke("tail", "--since", "0", "--count", "4", "--json", handler=_repeating).stdout.splitlines()
+    assert [json.loads(line).get("repeat_of") for line in lines] == [None, None, None, 3]
+
+
 def _away(*answers: httpx.Response | None) -> tuple[Handler, list[httpx.QueryParams]]:
     """The log of a platform that gives ``answers`` after its first page, None being no answer, then the next page."""
     asked: list[httpx.QueryParams] = []
