@@ -23,6 +23,7 @@ from shared.cli import reference
 from shared.cli.credentials import Client, NoCredentials, find_client
 from shared.cli.main import app
 from shared.cli.platform import Platform, PlatformRefused
+from shared.runtime import wiring
 
 MESSAGE = "7c8d76f1-0000-4000-8000-000000000001"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -475,6 +476,30 @@ def test_replaying_all_goes_on_when_one_is_gone_meanwhile() -> None:
 
     result = invoke("parked", "replay", "--all", "--json", handler=gone)
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"replayed": []})
+
+
+def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (like,) = ANSWERS["GET /v1/triggers"]["items"]
+    delivery = {**like["delivery"], "timeout_seconds": 600.0}
+    items = [
+        {
+            **{"name": one.name, "filter": dict(one.filter), "function": one.subscriber},
+            **{"delivery": delivery, "offset": 12_345_678, "lag": 54_321, "in_flight": 100},
+        }
+        for one in wiring.read().triggers
+    ]
+
+    def wired(request: httpx.Request) -> httpx.Response:
+        there = request.url.path == "/v1/triggers"
+        return httpx.Response(200, json={"items": items}) if there else healthy(request)
+
+    words = invoke("triggers", handler=wired).stdout.split()
+    for item in items:
+        kind = item["filter"].get("type", "").removeprefix("chat4all.").removesuffix(".v1")
+        others = [f"{name}={value}" for name, value in item["filter"].items() if name != "type"]
+        assert {item["name"], item["function"], *filter(None, [kind, *others])} <= set(words)
+    assert words.count("12345678") == len(items)
 
 
 def test_an_account_that_does_not_work_is_exit_code_1() -> None:

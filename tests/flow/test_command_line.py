@@ -126,8 +126,10 @@ async def test_a_tenant_is_not_made_in_the_tables_of_another_mode(
     assert (code, out, f"CHAT4ALL_MODE={mode}" in err) == (1, "", True), err
 
 
-async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(platform: Platform) -> None:
-    code, out, err = await chat4all("doctor", "--data-dir", str(platform.data), "--json")
+async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(
+    platform: Platform, settings: Mapping[str, str]
+) -> None:
+    code, out, err = await chat4all("doctor", "--data-dir", str(platform.data), "--json", **settings)
     assert code == 0, err
     assert {check["verdict"] for check in json.loads(out)["checks"]} == {"ok"}
 
