@@ -23,6 +23,7 @@ from infra.stack.install import InstallError
 
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
+_FIRST_WHAT_IS_NEW = "; of the next ones what is new goes before that, what runs already after it"
 _EXAMPLES = """\
 scripts/deploy ../acme --image ghcr.io/chat4all/chat4all@sha256:…
 scripts/deploy ../acme --image ghcr.io/chat4all/chat4all:1.4 --dry-run
@@ -75,10 +76,13 @@ def _deploy(given: argparse.Namespace) -> None:
     if loose := plan.unversioned(manifests):
         raise Refused(f"which image? {len(loose)} objects say :latest; --image NAME@sha256:DIGEST, or NAME:TAG")
     if given.dry_run:
-        for one in manifests:
-            _say("would apply", f"{one['kind']} {one['metadata']['name']}")
-        for kind, names in plan.waited_for(manifests).items():
-            _say("would wait", f"for {len(names)} {kind} in {namespace}")
+        _tell(manifests, namespace)
+    if unknown := plan.unknown_proxies(manifests):
+        raise Refused(
+            f"CHAT4ALL_TRUSTED_PROXIES has {', '.join(unknown)}: set it to the network of your pods in an overlay of "
+            "your own, or no function with an HTTP face starts; docs/guides/production.md shows how"
+        )
+    if given.dry_run:
         return
     tools = Tools(given.context)
     _check(tools, manifests, namespace)
@@ -93,6 +97,26 @@ def _deploy(given: argparse.Namespace) -> None:
         _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
     for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
         _say("url", address)
+
+
+def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
+    """What would be done, in its order, as far as that can be known without asking the cluster what runs already."""
+    later = plan.after_triggers(manifests, {one["metadata"]["name"] for one in manifests})
+    _tell_applied([one for one in manifests if one not in later])
+    if later:
+        _tell_waited(plan.triggers(manifests), namespace, _FIRST_WHAT_IS_NEW)
+    _tell_applied(later)
+    _tell_waited(manifests, namespace)
+
+
+def _tell_applied(manifests: Sequence[Manifest]) -> None:
+    for one in manifests:
+        _say("would apply", f"{one['kind']} {one['metadata']['name']}")
+
+
+def _tell_waited(manifests: Sequence[Manifest], namespace: str, more: str = "") -> None:
+    for kind, names in plan.waited_for(manifests).items():
+        _say("would wait", f"for {len(names)} {kind} in {namespace}{more}")
 
 
 def _shift(traffic: Traffic, given: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_network
 
 from infra.manifests.kustomize import Manifest
 
@@ -155,6 +156,20 @@ def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
         if one["kind"] == "ConfigMap"
         if (sink := one.get("data", {}).get("K_SINK")) and not sink.endswith(tuple(brokers))
     ]
+
+
+def unknown_proxies(manifests: Iterable[Manifest]) -> list[str]:
+    """What is no address and no network among the proxies that functions are told to trust: they would not start."""
+    told = [one.get("data", {}).get("CHAT4ALL_TRUSTED_PROXIES", "") for one in manifests if one["kind"] == "ConfigMap"]
+    return [part for proxies in told for part in map(str.strip, proxies.split(",")) if part and not _is_network(part)]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from infra.stack import processes
 from infra.stack.layout import Layout
@@ -32,12 +32,29 @@ def launch(server: Server, layout: Layout) -> None:
     """
     if process_of(server.name, layout):
         return
-    for host, port in server.ports:
-        if taken(host, port):
-            raise StackError(f"{server.name}: {host}:{port} is taken by another process; use --port-offset")
+    check_ports([server], layout)
     server.prepare()
     environment = {"PATH": os.defpath, "HOME": str(layout.state), "LANG": "C.UTF-8", **server.environment}
     processes.spawn(server.command, environment, layout.log(server.name), layout.pid_file(server.name))
+
+
+def check_ports(servers: Sequence[Server], layout: Layout) -> None:
+    """
+    Of those that do not run.
+
+    Raises:
+        StackError: somebody else has some of their ports; each is named.
+    """
+    wanted = [
+        (server.name, *port) for server in servers if not process_of(server.name, layout) for port in server.ports
+    ]
+    found = [(name, host, port) for name, host, port in wanted if taken(host, port)]
+    if found:
+        raise StackError(
+            "\n".join(
+                f"{name}: {host}:{port} is taken by another process; use --port-offset" for name, host, port in found
+            )
+        )
 
 
 def wait_for_answer(server: Server, layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,13 @@ class Layout:
     def pid_file(self, server: str) -> Path:
         return self.state / "run" / f"{server}.pid"
 
+    def intend(self, servers: Iterable[str]) -> None:
+        """These are to be started: one that never comes up is not forgotten."""
+        for server in servers:
+            self.pid_file(server).touch()
+
     def started(self) -> list[str]:
-        """The names of the servers that were started and not stopped; some may have ended by themselves."""
+        """The names of the servers that were started, or were to be, and not stopped; some may have ended since."""
         return sorted(path.stem for path in (self.state / "run").glob("*.pid"))
 
     def settings(self, server: str) -> Path:

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from infra.stack import archive, processes
 from infra.stack.cassandra import Cassandra
 from infra.stack.install import InstallError, Jars, folder_of, install, locked
 from infra.stack.kafka import Kafka
-from infra.stack.launch import StackError, launch, process_of, until_right, wait_for_answer
+from infra.stack.launch import StackError, check_ports, launch, process_of, until_right, wait_for_answer
 from infra.stack.layout import Layout
 from infra.stack.minio import Minio
 from infra.stack.nats import Nats
@@ -40,7 +40,8 @@ class Seen:
     """
     A server as it is now.
 
-    state: running; silent (runs, and does not answer); paused; dead (was started, was not stopped, and is gone).
+    state: running; silent (runs, and does not answer); paused; dead (was started, was not stopped, and is gone); down
+    (was to be started, and never was).
     age: seconds; memory: bytes; latency: seconds that one conversation took.
     """
 
@@ -57,7 +58,8 @@ class Stack:
     """
     The servers of one layout; ``cache`` is where their programs are installed.
 
-    A server that was started has a pid file until ``down`` or ``wipe`` stops it, however it may have ended.
+    A server that was started has a pid file until ``down`` or ``wipe`` stops it, however it may have ended; that of one
+    that was to be started is empty.
     """
 
     def __init__(self, layout: Layout, cache: Path, say: Say) -> None:
@@ -68,10 +70,14 @@ class Stack:
         Installs what is missing, starts what does not run, and returns when everything answers.
 
         Raises:
-            StackError: something did not come up; everything else was started nevertheless.
+            StackError: a port is taken, and nothing was done; or something did not come up, and everything else was
+                started nevertheless.
         """
         with self._alone():
+            servers = self._servers(engines)
+            check_ports(servers, self._layout)
             self._layout.save()
+            self._layout.intend(server.name for server in servers)
             self._together({name: partial(self._bring_up, _ALL[name]) for name in engines})
 
     def install(self, engines: Sequence[str]) -> None:
@@ -111,9 +117,10 @@ class Stack:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def seen(self) -> list[Seen]:
-        """Every server that was started."""
-        started = self._layout.started()
-        servers = [server for server in self._servers() if server.name in started]
+        """Every server that was started, or was to be."""
+        started = set(self._layout.started())
+        engines = [name for name, engine in _ALL.items() if started.intersection(engine.names(self._layout))]
+        servers = [server for server in self._servers(engines) if server.name in started]
         with ThreadPoolExecutor(max(len(servers), 1)) as pool:
             return list(pool.map(self._look_at, servers))
 
@@ -161,7 +168,7 @@ class Stack:
     def _look_at(self, server: Server) -> Seen:
         process = process_of(server.name, self._layout)
         if process is None:
-            return Seen(server, "dead")
+            return Seen(server, "dead" if self._layout.pid_file(server.name).read_text() else "down")
         state, latency, trouble = "running", None, ""
         if process.paused:
             state = "paused"
@@ -174,15 +181,15 @@ class Stack:
                 state, trouble = "silent", str(error) or type(error).__name__
         return Seen(server, state, process.pid, process.age, process.memory, latency, trouble)
 
-    def _servers(self) -> list[Server]:
-        engines = _ALL.values()
+    def _servers(self, engines: Iterable[str]) -> list[Server]:
+        chosen = [_ALL[name] for name in engines]
         return [
-            one for engine in engines for one in engine.servers(self._layout, folder_of(engine.program, self._cache))
+            one for engine in chosen for one in engine.servers(self._layout, folder_of(engine.program, self._cache))
         ]
 
     def _server(self, name: str) -> Server:
         self._check(name)
-        return next(server for server in self._servers() if server.name == name)
+        return next(server for server in self._servers(_ALL) if server.name == name)
 
     def _names(self) -> list[str]:
         return [name for engine in _ALL.values() for name in engine.names(self._layout)]

@@ -4,7 +4,8 @@ Which event brought about which: computed, not recorded.
 The id of an event is derived from its cause's id, its type and the part that tells siblings apart (events.envelope),
 so a cause is found by trying: among the events of a chain exactly one gives the id. News of a status is found by what
 it tells. What came from outside (a provider's callback, a client's receipt) or out of a mailbox has no such cause; it
-hangs below the delivery or the message that it is about.
+hangs below the delivery or the message that it is about. What was logged again hangs below what brought it about again,
+and its effects below the first.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,12 +28,13 @@ from events import (
     from_cloudevent,
 )
 from events.cloudevent import from_structured
+from shared.cli.repeats import Repeats
 
 NEWS = frozenset(model.TYPE for model in (MessageSent, MessageDelivered, MessageRead, MessageFailed))
 """Named after what they tell, not after who told it first: a provider and deliver may both report SENT."""
 
 Entry = dict[str, Any]
-"""As GET /v1/events gives it: {"offset", "event"}."""
+"""As GET /v1/events gives it, {"offset", "event"}, and ``repeat_of`` where it is a repeat."""
 
 
 @dataclass
@@ -50,10 +52,12 @@ def linked(entries: Sequence[Entry]) -> list[Link]:
     if not ordered:
         return []
     first = _time(ordered[0])
-    links = {str(entry["event"]["id"]): Link(entry, _milliseconds(first, _time(entry))) for entry in ordered}
-    roots = _joined(list(links.values()), lambda link: _derived_from(link, links))
-    roots = _joined(roots, lambda link: _news_of(link, links))
-    return _joined(roots, lambda link: _told_of(link, links))
+    repeats = Repeats()
+    links = [Link(repeats.marked(entry), _milliseconds(first, _time(entry))) for entry in ordered]
+    firsts = {str(link.entry["event"]["id"]): link for link in links if "repeat_of" not in link.entry}
+    roots = _joined(links, lambda link: _derived_from(link, firsts))
+    roots = _joined(roots, lambda link: _news_of(link, firsts))
+    return _joined(roots, lambda link: _told_of(link, firsts))
 
 
 def _joined(links: list[Link], cause_of: Callable[[Link], Link | None]) -> list[Link]:

@@ -52,7 +52,7 @@ def machine(data_dir: Path) -> Iterator[Check]:
     yield _sqlite()
     yield from _data_dir(data_dir)
     yield from _databases(data_dir)
-    yield _settings()
+    yield _settings(data_dir)
     yield _wiring()
 
 
@@ -154,14 +154,29 @@ def _databases(data_dir: Path) -> Iterator[Check]:
             )
 
 
-def _settings() -> Check:
+def _settings(data_dir: Path) -> Check:
+    """Those that a command here would use; a platform that runs may have been started with others."""
     from shared.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
     except SettingsError as error:
         return Check("settings", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
-    return Check("settings", Verdict.OK, f"mode {settings.mode}, port {settings.port}")
+    found = f"of this terminal: mode {settings.mode}, port {settings.port}"
+    theirs = _mode_of_last_start(data_dir)
+    if theirs in (None, settings.mode):
+        return Check("settings", Verdict.OK, found)
+    advice = f"set CHAT4ALL_MODE={theirs} here, or name another --data-dir"
+    return Check("settings", Verdict.WARN, f"{found}; the platform was last started in the mode {theirs}", advice)
+
+
+def _mode_of_last_start(data_dir: Path) -> str | None:
+    from shared.runtime.credentials_file import CredentialsFile
+
+    try:
+        return CredentialsFile(data_dir).mode
+    except OSError:  # the check of the data directory says so
+        return None
 
 
 def _wiring() -> Check:

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 _PAGE = 200
 _UNAUTHENTICATED = 401
 _PATIENCE = 65  # seconds: a rate limit's window is a minute
+_AWAY = 1.0  # seconds between two looks for a platform that is away
 
 
 class PlatformRefused(Exception):
@@ -39,9 +40,15 @@ class PlatformRefused(Exception):
 class PlatformUnreachable(Exception):
     """Nobody answered at ``url``; the text says why and what to do."""
 
+    passing = True
+
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"no answer from {url}: {why}")
         self.url = url
+
+
+Lost = Callable[[Exception], None]
+"""Hears why a platform is away that is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +169,40 @@ class Platform:
             if not cursor or not page["items"] or len(items) >= limit:
                 return {"items": items, "next_cursor": cursor}
 
-    def log(self, *, after: int | None = None, wait: float = 0, newest: int = _PAGE) -> Iterator[Json]:
+    def log(
+        self, *, after: int | None = None, wait: float = 0, newest: int = _PAGE, lost: Lost | None = None
+    ) -> Iterator[Json]:
         """
         Entries {"offset", "event"} of the event log after ``after`` (None: ``newest`` many of the last ones); to
-        its end, or for ever when each question may wait so many seconds for an answer.
+        its end, or for ever when each question may wait so many seconds for an answer. With ``lost`` a platform that
+        goes away after its first answer is waited for; ``lost`` hears why, once for each time.
         """
+        heard: Lost | None = None  # until somebody has answered: the address may be wrong
         while True:
             limit = newest if after is None else _PAGE
             asked = {"after": after, "limit": limit, "wait": wait or None}
-            page = self.call("GET", "/v1/events", params=asked, timeout=self.timeout + wait).body
+            page = self._patiently("/v1/events", asked, self.timeout + wait, heard)
+            heard = lost
             yield from page["items"]
             # Not judged by the items: a page can be full of events that other tenants own.
             position = int(page["next_cursor"] or 0)
             if not wait and position in (0, after):
                 return
             after = position
+
+    def _patiently(self, path: str, params: Mapping[str, Any], timeout: float, lost: Lost | None) -> Json:
+        told = False
+        while True:
+            try:
+                answer: Json = self.call("GET", path, params=params, timeout=timeout).body
+                return answer
+            except (PlatformRefused, PlatformUnreachable) as error:
+                if lost is None or not error.passing:
+                    raise
+                if not told:
+                    lost(error)
+            told = True
+            self.sleep(_AWAY)
 
     def chain(self, *, message_id: str | None = None, trace_id: str | None = None) -> list[Json]:
         """The kept entries of a message or of a trace, oldest first."""

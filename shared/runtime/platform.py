@@ -44,7 +44,7 @@ from shared.runtime.door import Door
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded
+from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -93,7 +93,7 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
 
     Raises:
         Invalid, Conflict: see ``bootstrap.create_tenant``.
-        StartError: the data directory cannot be used.
+        StartError: the data directory cannot be used, or its platform was started in another mode.
     """
 
     async def create() -> Credentials:
@@ -104,6 +104,7 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
                 return credentials
 
     _prepare(settings.data_dir)
+    _check_mode(settings)
     credentials = asyncio.run(create())
     CredentialsFile(settings.data_dir).keep(credentials)
     return credentials
@@ -115,7 +116,7 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
     Raises:
         NotFound: there is no such tenant.
-        StartError: the data directory cannot be used.
+        StartError: the data directory cannot be used, or its platform was started in another mode.
     """
 
     async def limit() -> Tenant:
@@ -127,7 +128,23 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
                 return tenant
 
     _prepare(settings.data_dir)
+    _check_mode(settings)
     return asyncio.run(limit())
+
+
+def _check_mode(settings: Settings) -> None:
+    """
+    Refused, not switched: the mode alone does not say where the platform's servers are, and those of the defaults
+    may be another platform's.
+    """
+    theirs = _credentials(settings).mode
+    if theirs not in (None, settings.mode):
+        servers = " and its servers (export $(scripts/stack env), if they are those)" if theirs == SERVERS else ""
+        raise StartError(
+            f"the platform on {settings.data_dir} was last started in the mode {theirs}, and would not see what is "
+            f"written in the mode {settings.mode}: set CHAT4ALL_MODE={theirs}{servers}, or name another --data-dir",
+            start_error.SETTINGS_WRONG,
+        )
 
 
 def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
@@ -336,16 +353,17 @@ async def _first_client(settings: Settings, ports: Ports, url: str) -> Credentia
     file, tenant = _credentials(settings), settings.bootstrap_tenant
     if settings.bootstrap_client_id is not None and settings.bootstrap_client_secret is not None:
         secret = settings.bootstrap_client_secret.get_secret_value()
-        file.keep(await bootstrap.ensure_client(ports, tenant, settings.bootstrap_client_id, secret), url=url)
+        set_client = await bootstrap.ensure_client(ports, tenant, settings.bootstrap_client_id, secret)
+        file.keep(set_client, url=url, mode=settings.mode)
         return None
     known = file.of(tenant)
     if known is not None:
         if await bootstrap.restore_client(ports, known):
             log.info("the client that is kept was unknown here and was made", client_id=known.client_id)
-        file.keep(url=url)
+        file.keep(url=url, mode=settings.mode)
         return None
     made = await bootstrap.first_client(ports, tenant)
-    file.keep(made, url=url)
+    file.keep(made, url=url, mode=settings.mode)
     return made
 
 

@@ -1,6 +1,7 @@
 """The tree of a message's events (issue 3, item 8): what was derived, and what came from outside."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from events import (
     EventData,
     MessageAccepted,
     MessageRead,
+    MessageSent,
     ReceiptReported,
     StatusReported,
 )
@@ -39,12 +41,15 @@ def _from_outside(data: EventData, milliseconds: int) -> Event[Any]:
     return Event(id=f"outside-{milliseconds}", source="/functions/inbound", tenant="demo", time=at, data=data)
 
 
-def _tree(*events: Event[Any]) -> list[Any]:
-    entries = [
+def _entries(*events: Event[Any]) -> list[dict[str, Any]]:
+    return [
         {"offset": offset, "event": json.loads(event.to_cloudevent().to_structured())}
         for offset, event in enumerate(events, start=1)
     ]
-    return [_nested(root) for root in linked(entries)]
+
+
+def _tree(*events: Event[Any]) -> list[Any]:
+    return [_nested(root) for root in linked(_entries(*events))]
 
 
 def _nested(link: Link) -> Any:
@@ -64,6 +69,37 @@ def test_a_callback_that_names_only_the_providers_message_hangs_below_its_delive
         at=AT,
     )
     assert _tree(ACCEPTED, REQUESTED, callback, read) == [{1: [{2: [{3: [{4: []}]}]}]}]
+
+
+def test_news_that_two_have_reported_hangs_below_the_first_and_is_a_repeat_below_the_other() -> None:
+    """deliver and the provider both say SENT: one fact, one id, two entries of the log."""
+
+    def reported(cause: Event[Any], trace: int, source: str) -> tuple[Event[Any], Event[Any]]:
+        told = {"channel": "whatsapp", "status": Status.SENT, "at": AT}
+        named = {"conversation_id": "c1", "message_id": MESSAGE, "recipient": "bruno"}
+        traced = replace(cause, traceparent=f"00-{trace:032x}-00f067aa0ba902b7-01")
+        report = traced.caused(StatusReported(source=source, **told, **named), source=f"/functions/{source}", at=AT)
+        fact = replace(report, id="the fact")
+        return report, fact.caused(MessageSent(**told, **named), source="/functions/record-status", at=AT)
+
+    by_deliver, sent = reported(REQUESTED, 1, "deliver")
+    by_provider, again = reported(_from_outside(by_deliver.data, 300), 2, "provider")
+    assert again.id == sent.id
+    log = (ACCEPTED, REQUESTED, by_deliver, sent, by_provider, again)
+    assert _tree(*log) == [{1: [{2: [{3: [{4: []}]}, {5: [{6: []}]}]}]}]
+    (root,) = linked(_entries(*log))
+    below_deliver, below_provider = root.effects[0].effects
+    assert "repeat_of" not in below_deliver.effects[0].entry
+    assert below_provider.effects[0].entry["repeat_of"] == 4
+
+
+def test_an_event_that_is_emitted_again_keeps_its_effects_below_the_first() -> None:
+    reported = REQUESTED.caused(
+        StatusReported(channel="whatsapp", status=Status.SENT, at=AT, source="deliver", provider_message_id="wamid"),
+        source="/functions/deliver",
+        at=AT,
+    )
+    assert _tree(ACCEPTED, REQUESTED, REQUESTED, reported) == [{1: [{2: [{4: []}]}, {3: []}]}]
 
 
 def test_a_receipt_hangs_below_the_message_that_it_covers() -> None:

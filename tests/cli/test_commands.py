@@ -23,6 +23,7 @@ from shared.cli import reference
 from shared.cli.credentials import Client, NoCredentials, find_client
 from shared.cli.main import app
 from shared.cli.platform import Platform, PlatformRefused
+from shared.runtime import wiring
 
 MESSAGE = "7c8d76f1-0000-4000-8000-000000000001"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -379,6 +380,79 @@ def test_tail_shows_only_the_types_that_are_wanted() -> None:
     assert [json.loads(line)["offset"] for line in lines] == [3]
 
 
+def _repeating(request: httpx.Request) -> httpx.Response:
+    """The log has the last event twice, as two who report one fact leave it."""
+    if request.url.path != "/v1/events":
+        return healthy(request)
+    items = [*_chain(), {**_chain()[-1], "offset": 4}]
+    return httpx.Response(200, json={"items": items, "next_cursor": "4"})
+
+
+@pytest.mark.parametrize(
+    "command", [("tail", "--since", "0", "--count", "4"), ("events", "list"), ("events", "show", MESSAGE)]
+)
+def test_an_event_that_was_logged_before_is_said_to_be_a_repeat(command: tuple[str, ...]) -> None:
+    lines = [line for line in invoke(*command, handler=_repeating).stdout.splitlines() if "status.reported" in line]
+    assert ["repeat of 3" in line for line in lines] == [False, True]
+
+
+def test_a_repeat_is_marked_for_programs_too() -> None:
+    lines = invoke("tail", "--since", "0", "--count", "4", "--json", handler=_repeating).stdout.splitlines()
+    assert [json.loads(line).get("repeat_of") for line in lines] == [None, None, None, 3]
+
+
+def _away(*answers: httpx.Response | None) -> tuple[Handler, list[httpx.QueryParams]]:
+    """The log of a platform that gives ``answers`` after its first page, None being no answer, then the next page."""
+    asked: list[httpx.QueryParams] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/events":
+            return healthy(request)
+        asked.append(request.url.params)
+        chain = _chain()
+        if len(asked) == 1:
+            return httpx.Response(200, json={"items": chain[:1], "next_cursor": "2"})  # an event of another tenant's
+        if len(asked) - 2 < len(answers):
+            if (answer := answers[len(asked) - 2]) is None:
+                raise httpx.ConnectError("connection refused")
+            return answer
+        return httpx.Response(200, json={"items": chain[2:], "next_cursor": "3"})
+
+    return handler, asked
+
+
+def test_a_log_goes_on_by_its_cursor_when_the_platform_is_back_and_tells_once() -> None:
+    handler, asked = _away(None, None, httpx.Response(503, json={"title": "starting"}))
+    told: list[str] = []
+    slept: list[float] = []
+    platform = Platform(Client("http://x", "demo", "c", "s"), httpx.MockTransport(handler), sleep=slept.append)
+    log = platform.log(after=0, wait=10, lost=lambda error: told.append(str(error)))
+    assert [next(log)["offset"], next(log)["offset"]] == [1, 3]
+    assert [params["after"] for params in asked] == ["0", "2", "2", "2", "2"]
+    assert (len(slept), told) == (3, ["no answer from http://x: connection refused"])
+    platform.close()
+
+
+def test_tail_says_that_the_platform_is_away_and_goes_on() -> None:
+    result = invoke("tail", "--since", "0", "--count", "2", "--json", handler=_away(None)[0])
+    assert result.exit_code == 0
+    assert [json.loads(line)["offset"] for line in result.stdout.splitlines()] == [1, 3]
+    (line,) = result.stderr.splitlines()
+    assert "connection refused" in line
+
+
+@pytest.mark.parametrize(("answer", "code"), [(httpx.Response(403, json={"title": "no"}), 1), (None, 3)])
+def test_tail_ends_when_it_is_refused_or_nobody_ever_answered(answer: httpx.Response | None, code: int) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if answer is None:
+            raise httpx.ConnectError("connection refused")
+        return answer if request.url.path == "/v1/events" else healthy(request)
+
+    assert invoke("tail", handler=handler).exit_code == code
+    if answer is not None:
+        assert invoke("tail", handler=_away(answer)[0]).exit_code == code
+
+
 @pytest.mark.parametrize("any_id", [MESSAGE, TRACE, _chain()[2]["event"]["id"]])
 def test_the_chain_of_an_event_is_a_tree_of_causes_with_the_time_of_each_step(any_id: str) -> None:
     (root,) = json.loads(invoke("events", "show", any_id, "--json").stdout)["items"]
@@ -402,6 +476,30 @@ def test_replaying_all_goes_on_when_one_is_gone_meanwhile() -> None:
 
     result = invoke("parked", "replay", "--all", "--json", handler=gone)
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"replayed": []})
+
+
+def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (like,) = ANSWERS["GET /v1/triggers"]["items"]
+    delivery = {**like["delivery"], "timeout_seconds": 600.0}
+    items = [
+        {
+            **{"name": one.name, "filter": dict(one.filter), "function": one.subscriber},
+            **{"delivery": delivery, "offset": 12_345_678, "lag": 54_321, "in_flight": 100},
+        }
+        for one in wiring.read().triggers
+    ]
+
+    def wired(request: httpx.Request) -> httpx.Response:
+        there = request.url.path == "/v1/triggers"
+        return httpx.Response(200, json={"items": items}) if there else healthy(request)
+
+    words = invoke("triggers", handler=wired).stdout.split()
+    for item in items:
+        kind = item["filter"].get("type", "").removeprefix("chat4all.").removesuffix(".v1")
+        others = [f"{name}={value}" for name, value in item["filter"].items() if name != "type"]
+        assert {item["name"], item["function"], *filter(None, [kind, *others])} <= set(words)
+    assert words.count("12345678") == len(items)
 
 
 def test_an_account_that_does_not_work_is_exit_code_1() -> None:

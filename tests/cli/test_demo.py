@@ -1,12 +1,17 @@
 """The narrator of the demo (issue 3, item 8; G4). The demo itself runs against the real platform in tests/flow."""
 
+import json
 import string
+from pathlib import Path
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
 from shared.cli.command import Failed
 from shared.cli.demo.narrator import Narrator
 from shared.cli.demo.texts import ENGLISH, PORTUGUESE, texts
+from shared.cli.main import app
 from shared.cli.output import Output
 
 
@@ -35,3 +40,21 @@ def test_a_wait_gives_what_came() -> None:
     narrator = Narrator(Output(as_json=True), ENGLISH, deadline=5)
     looks = iter([None, "here"])
     assert narrator.wait("it", lambda: next(looks))[0] == "here"
+
+
+def test_a_tenant_that_the_simulators_do_not_serve_is_told_whom_they_serve_before_anything_is_done(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+
+    def simulators_of_demo(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        return httpx.Response(200, json={"tenant": "demo", "account_id": "1", "settings": {}, "secrets": {}})
+
+    client = {"client_id": "c", "client_secret": "s3cr3t"}
+    (tmp_path / "credentials.json").write_text(json.dumps({"tenants": {"acme": client, "demo": client}}))
+    where = ("--tenant", "acme", "--data-dir", str(tmp_path))
+    result = CliRunner().invoke(app, ["demo", *where], obj=httpx.MockTransport(simulators_of_demo))
+    assert result.exit_code == 1
+    assert "--tenant demo" in result.stderr
+    assert asked == ["GET /simulators/whatsapp/_sim/account"]

@@ -3,7 +3,10 @@
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from shared.cli.health import Check, Verdict, machine
+from shared.runtime.credentials_file import CredentialsFile
 
 
 def _found(data_dir: Path) -> dict[str, Check]:
@@ -35,3 +38,19 @@ def test_a_secret_that_others_can_read_fails(tmp_path: Path) -> None:
     assert _found(tmp_path)["secrets"].verdict is Verdict.FAIL
     credentials.chmod(0o600)
     assert _found(tmp_path)["secrets"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("started_in", "verdict"), [(None, Verdict.OK), ("embedded", Verdict.OK), ("servers", Verdict.WARN)]
+)
+def test_the_settings_are_said_to_be_those_of_this_terminal(
+    tmp_path: Path, started_in: str | None, verdict: Verdict
+) -> None:
+    """The platform may have been started with others; its mode is in the data directory."""
+    if started_in is not None:
+        CredentialsFile(tmp_path).keep(url="http://127.0.0.1:8080", mode=started_in)
+    check = _found(tmp_path)["settings"]
+    assert check.verdict is verdict
+    assert check.found.startswith("of this terminal: mode embedded, port 8080")
+    if verdict is Verdict.WARN:
+        assert "CHAT4ALL_MODE=servers" in check.advice

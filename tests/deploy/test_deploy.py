@@ -273,6 +273,51 @@ def test_a_dry_run_says_what_it_would_do_and_asks_no_cluster(
     assert [one for one in ready.told if "kustomize" not in one["told"]] == []
 
 
+def test_a_dry_run_lists_in_the_order_of_the_deeds(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """What runs already is changed when all Triggers are ready; a dry run does not know what that is, and says so."""
+    assert run("production", "--image", DIGEST, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()[:4]) for line in lines] == [
+        "would apply Trigger send",
+        "would apply Gateway chat4all",
+        "would wait for 1",
+        "would apply Service send",
+        "would wait for 1",
+        "would wait for 1",
+        "would wait for 1",
+    ]
+    assert "triggers.eventing.knative.dev in chat4all" in lines[2]
+    assert "runs already" in lines[2]
+
+
+def _with_proxies(cluster: FakeCluster, proxies: str) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_TRUSTED_PROXIES": proxies}}
+    cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, told])])
+    cluster.answers("api-resources", by=[KINDS + "configmaps v1 true ConfigMap\n"])
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_the_network_of_the_pods_must_be_named(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], dry: tuple[str, ...]
+) -> None:
+    """Functions with an HTTP face would not start with what the overlay production has in its place."""
+    settings = Path(deploy.__file__).parents[1] / "overlays/production/settings.env"
+    (line,) = (one for one in settings.read_text().splitlines() if one.startswith("CHAT4ALL_TRUSTED_PROXIES="))
+    _with_proxies(ready, line.partition("=")[2])
+    assert run("production", "--image", DIGEST, *dry) == 1
+    said = capsys.readouterr()
+    assert "CHAT4ALL_TRUSTED_PROXIES" in said.err
+    assert "docs/guides/production.md" in said.err
+    assert ("would apply  Service send" in said.out) is bool(dry), "a dry run is to be read all the same"
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_network_of_pods_that_is_named_is_taken(ready: FakeCluster, dry: tuple[str, ...]) -> None:
+    _with_proxies(ready, "127.0.0.1, ::1,10.244.0.0/16,")
+    assert run("production", "--image", DIGEST, *dry) == 0
+
+
 def test_rollback_sends_all_requests_to_a_revision(cluster: FakeCluster) -> None:
     cluster.answers("patch", by=["patched"])
     assert run("--rollback", "deliver-whatsapp-00004") == 0

@@ -104,18 +104,32 @@ async def test_a_tenant_can_be_made_while_the_platform_runs_and_sees_nothing_of_
     assert (code, "already" in err) == (1, True)
 
 
-async def test_a_tenant_is_given_limits_of_its_own_while_the_platform_runs(platform: Platform) -> None:
+async def test_a_tenant_is_given_limits_of_its_own_while_the_platform_runs(
+    platform: Platform, settings: Mapping[str, str]
+) -> None:
     where = ("--data-dir", str(platform.data), "--json")
-    assert (await chat4all("tenants", "create", "busy", *where))[0] == 0
-    code, out, err = await chat4all("tenants", "limit", "busy", "--requests", "5000", *where)
+    assert (await chat4all("tenants", "create", "busy", *where, **settings))[0] == 0
+    code, out, err = await chat4all("tenants", "limit", "busy", "--requests", "5000", *where, **settings)
     assert code == 0, err
     assert json.loads(out) == {"tenant": "busy", "requests_per_minute": 5000, "messages_per_minute": None}
-    code, _, err = await chat4all("tenants", "limit", "nobody", *where)
+    code, _, err = await chat4all("tenants", "limit", "nobody", *where, **settings)
     assert (code, "nobody" in err) == (1, True)
 
 
-async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(platform: Platform) -> None:
-    code, out, err = await chat4all("doctor", "--data-dir", str(platform.data), "--json")
+async def test_a_tenant_is_not_made_in_the_tables_of_another_mode(
+    platform: Platform, settings: Mapping[str, str]
+) -> None:
+    mode = settings.get("CHAT4ALL_MODE", "embedded")
+    other = "servers" if mode == "embedded" else "embedded"
+    where = ("--data-dir", str(platform.data))
+    code, out, err = await chat4all("tenants", "create", "lost", *where, **{**settings, "CHAT4ALL_MODE": other})
+    assert (code, out, f"CHAT4ALL_MODE={mode}" in err) == (1, "", True), err
+
+
+async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(
+    platform: Platform, settings: Mapping[str, str]
+) -> None:
+    code, out, err = await chat4all("doctor", "--data-dir", str(platform.data), "--json", **settings)
     assert code == 0, err
     assert {check["verdict"] for check in json.loads(out)["checks"]} == {"ok"}
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from shared.testing.platform import Platform, free_port
@@ -141,6 +142,36 @@ async def test_a_receiver_subscribes_itself_verifies_and_leaves_nothing_behind(p
             code, said = await receiver.rest()
     assert code == 0
     assert said.startswith(f"✓ message.delivered  message_id={message['message_id']}  recipient=bruno")
+
+
+async def test_a_receiver_that_is_terminated_leaves_nothing_behind_either(platform: Platform) -> None:
+    async with chat4all(platform, "listen", "--register") as receiver:
+        assert "listening on http://127.0.0.1:" in await receiver.line()
+        assert len(await _webhooks(platform)) == 1
+        receiver.child.terminate()
+        assert (await receiver.rest())[0] == 0
+    assert await _webhooks(platform) == []
+
+
+async def _webhooks(platform: Platform) -> list[Any]:
+    token = (await done(platform, "token"))["access_token"]
+    url, headers = f"http://127.0.0.1:{platform.port}/v1/webhooks", {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient() as http:
+        items: list[Any] = (await http.get(url, headers=headers)).json()["items"]
+    return items
+
+
+async def test_a_tail_outlives_a_restart_of_the_platform_and_misses_nothing(platform: Platform) -> None:
+    async with chat4all(platform, "tail", "--type", "message.accepted", "--json") as tail:
+        sent = []
+        for words in ("before", "after"):
+            if sent:
+                await platform.stop()
+                await platform.start()
+            made = await done(platform, "conversations", "create", "ana", "bruno")
+            sent.append(await done(platform, "send", made["conversation_id"], words, "--from", "ana"))
+            seen = json.loads(await tail.line())
+            assert seen["event"]["subject"] == sent[-1]["message_id"]
 
 
 async def test_whoever_is_in_no_conversation_is_told_what_to_do(platform: Platform) -> None:

@@ -21,8 +21,8 @@ def demo(
     """
     See the promises kept: a chat, WhatsApp to Instagram and back, and the same message twice.
 
-    Works on simulators of the providers, so nothing leaves the machine. May be run again and again. Exit code 1
-    says what did not come true.
+    Works on simulators of the providers, so nothing leaves the machine, and as the tenant that they serve: the first
+    one. May be run again and again. Exit code 1 says what did not come true.
     """
     from rich.markup import escape
 

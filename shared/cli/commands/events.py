@@ -1,12 +1,14 @@
 """The event log: what happened, why, and what is happening now."""
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.cli.command import Failed, Session, command
 from shared.cli.platform import Json
+from shared.cli.repeats import Repeats
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -38,10 +40,14 @@ def tail(
 ) -> None:
     """
     Follow the events live, until Ctrl-C. With --json one object a line.
+
+    When the platform goes away it is waited for, and nothing is missing. What was shown before, such as one fact that
+    two have reported, is said to be a repeat.
     """
-    seen = 0
+    seen, repeats = 0, Repeats()
     try:
-        for entry in session.platform.log(after=since, wait=_WAIT, newest=_NEWEST):
+        for found in session.platform.log(after=since, wait=_WAIT, newest=_NEWEST, lost=_tell_loss):
+            entry = repeats.marked(found)
             if not _wanted(entry, kind) or (message and _message(entry) != message):
                 continue
             session.output.line(entry, lambda entry=entry: _print(session, entry))  # type: ignore[misc]
@@ -61,7 +67,8 @@ def list_events(
 ) -> None:
     """The newest events; with --after those that follow an offset."""
     page = session.platform.get("/v1/events", after=after, limit=limit)
-    page["items"] = [entry for entry in page["items"] if _wanted(entry, kind)]
+    repeats = Repeats()
+    page["items"] = [repeats.marked(entry) for entry in page["items"] if _wanted(entry, kind)]
 
     def human() -> None:
         for entry in page["items"]:
@@ -109,6 +116,10 @@ def chain_of(session: Session, any_id: str) -> list[Json]:
     return [entries[offset] for offset in sorted(entries)]
 
 
+def _tell_loss(error: Exception) -> None:
+    print(f"connection lost ({error}); going on when the platform is back", file=sys.stderr, flush=True)
+
+
 def _message(entry: Json) -> str | None:
     """The message that an event is about."""
     return (entry["event"].get("data") or {}).get("message_id")
@@ -129,6 +140,10 @@ def _short(event: Json) -> str:
     return str(event["type"]).removeprefix("chat4all.").removesuffix(".v1")
 
 
+def _repeat(entry: Json) -> str:
+    return f" (repeat of {entry['repeat_of']})" if "repeat_of" in entry else ""
+
+
 def _print(session: Session, entry: Json) -> None:
     from rich.text import Text
 
@@ -145,6 +160,7 @@ def _print(session: Session, entry: Json) -> None:
             f"{event.get('subject', '')} ",
             (f"{event.get('channel', '')} ", "magenta"),
             facts,
+            (_repeat(entry), "yellow"),
         ),
         soft_wrap=True,
     )
@@ -173,7 +189,7 @@ def _label(link: "Link", below: bool) -> str:
     event = link.entry["event"]
     data = event.get("data") or {}
     parts = [
-        f"[bold cyan]{escape(_short(event))}[/bold cyan]",
+        f"[bold cyan]{escape(_short(event))}[/bold cyan][yellow]{_repeat(link.entry)}[/yellow]",
         f"[green]{link.pause:+.0f} ms[/green]" if below else escape(str(event.get("time", ""))),
         escape(str(event.get("channel") or "")),
         escape(str(data.get("status") or "")),

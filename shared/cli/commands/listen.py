@@ -1,6 +1,7 @@
 """A receiver of webhooks."""
 
 import queue
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def listen(
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """
-    Receive webhooks, verify and print them, until Ctrl-C. With --json one object a line.
+    Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line.
 
     Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
     as refused. The platform calls an address of this machine or of a private network only if
@@ -67,13 +68,26 @@ def listen(
 
 @contextmanager
 def subscribed(session: Session, receiver: "WebhookReceiver", url: str, kinds: list[str]) -> "Iterator[str]":
-    """While it is entered the platform calls ``url``, and the receiver knows the secret; gives the webhook's id."""
-    made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
-    receiver.secret = str(made["secret"])
+    """
+    While it is entered the platform calls ``url``, and the receiver knows the secret; gives the webhook's id. Meanwhile
+    SIGTERM ends us as Ctrl-C does: by itself it would end the process at once and leave the webhook behind.
+    """
+    with _term_as_interrupt():
+        made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
+        receiver.secret = str(made["secret"])
+        try:
+            yield str(made["webhook_id"])
+        finally:
+            session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
+
+
+@contextmanager
+def _term_as_interrupt() -> "Iterator[None]":
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield str(made["webhook_id"])
+        yield
     finally:
-        session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
+        signal.signal(signal.SIGTERM, before)
 
 
 def _follow(

@@ -17,29 +17,28 @@ def triggers(session: Session) -> None:
     def human() -> None:
         rows = [
             (
-                each["name"],
-                _filter(each["filter"]),
-                each["function"],
-                _delivery(each["delivery"]),
+                "\n  ".join((each["name"], *_filter(each["filter"]))),
+                "\n  ".join((each["function"], _delivery(each["delivery"]))),
                 each["offset"],
                 each["lag"],
                 each["in_flight"],
             )
             for each in page["items"]
         ]
-        columns = ("trigger", "wakes up on", "function", "retries and timeout", "offset", "lag", "in flight")
+        # Several lines a row: side by side the names would not fit into 80 columns, and broken ones cannot be copied.
+        columns = ("trigger\n  wakes up on", "function\n  retries and timeout", "offset", "lag", "in flight")
         session.output.table(columns, rows)
 
     session.output.document(page, human)
 
 
-def _filter(wanted: dict[str, str]) -> str:
+def _filter(wanted: dict[str, str]) -> list[str]:
     """
     >>> _filter({"type": "chat4all.delivery.requested.v1", "channel": "whatsapp"})
-    'delivery.requested channel=whatsapp'
+    ['delivery.requested', 'channel=whatsapp']
     """
     kind = wanted.get("type", "").removeprefix("chat4all.").removesuffix(".v1")
-    return " ".join([kind] * bool(kind) + [f"{name}={value}" for name, value in wanted.items() if name != "type"])
+    return [kind] * bool(kind) + [f"{name}={value}" for name, value in wanted.items() if name != "type"]
 
 
 def _delivery(delivery: Json) -> str:

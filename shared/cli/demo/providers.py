@@ -15,23 +15,35 @@ class Provider:
     address: str
     name: str
 
-    def open_account(self, session: Session) -> None:
+    def offered_account(self, session: Session) -> Json:
         """
-        The tenant's account at the simulator, with what the simulator says to enter.
+        What the simulator says to enter.
 
         Raises:
             Failed: there is no simulator, or it serves another tenant.
         """
-        platform = session.platform
         try:
-            offered = self._control(session, "GET", "account")
+            offered: Json = self._control(session, "GET", "account")
         except PlatformRefused:
             raise Failed(
                 f"no {self.channel} simulator here: they run with CHAT4ALL_SIMULATORS=true on a loopback host"
             ) from None
-        tenant = platform.client.tenant
+        tenant = session.platform.client.tenant
         if tenant and tenant != offered["tenant"]:
-            raise Failed(f"the simulators serve tenant {offered['tenant']!r}, not {tenant!r}")
+            raise Failed(
+                f"the simulators call the webhooks of tenant {offered['tenant']!r} only, so the demo cannot run as "
+                f"{tenant!r}: run it with --tenant {offered['tenant']}"
+            )
+        return offered
+
+    def open_account(self, session: Session) -> None:
+        """
+        The tenant's account at the simulator.
+
+        Raises:
+            Failed: see ``offered_account``; or the account does not work.
+        """
+        platform, offered = session.platform, self.offered_account(session)
         path = f"/v1/channels/{self.channel}/accounts/{segment(offered['account_id'])}"
         account: Json = {"settings": offered["settings"], "secrets": offered["secrets"], "enabled": True}
         platform.call("PUT", path, account)

@@ -42,6 +42,8 @@ class Story:
         """
         tell, platform = self.narrator, self.session.platform
         client = platform.client
+        for provider in (WHATSAPP, INSTAGRAM):
+            provider.offered_account(self.session)  # a story that must break off is better not begun
         tell.output.say(f"[bold]{tell.text('title')}[/bold]")
         tell.output.say(f"[dim]{tell.text('where', tenant=client.tenant, url=client.url)}[/dim]")
         self._chat()

@@ -1,0 +1,65 @@
+"""What ``up`` and ``status`` tell of a stack that cannot come up (E8); nothing is installed or started here."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from infra.stack.__main__ import main
+from infra.stack.launch import StackError
+from infra.stack.layout import Layout, saved_layout
+from infra.stack.stack import Stack
+
+_OFFSET = 12_000
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """With no tool at hand: what gets as far as an installation fails there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CHAT4ALL_STACK_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)  # the command changes it
+    made = Layout(tmp_path / "state", port_offset=_OFFSET)
+    made.make_folders()
+    return made
+
+
+@pytest.fixture
+def taken() -> Iterator[list[int]]:
+    """Ports of Redis and of NATS that somebody else has."""
+    with ExitStack() as stack:
+        ports = [port + _OFFSET for port in (6379, 4222)]
+        for port in ports:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield ports
+
+
+def test_all_ports_are_looked_at_before_anything_is_done(layout: Layout, tmp_path: Path, taken: list[int]) -> None:
+    said: list[str] = []
+    stack = Stack(layout, tmp_path / "cache", lambda name, what: said.append(f"{name} {what}"))
+
+    with pytest.raises(StackError) as refused:
+        stack.up(("minio", "redis", "nats"))
+
+    lines = str(refused.value).splitlines()
+    assert [any(f":{port} is taken" in line for line in lines) for port in taken] == [True, True]
+    assert len(lines) == 2
+    assert "--port-offset" in lines[0]
+    assert (said, layout.started(), saved_layout(layout.state)) == ([], [], None)
+
+
+def test_a_server_that_never_came_up_is_listed_as_down(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--only", "nats", "--port-offset", str(_OFFSET)]) == 1
+    capsys.readouterr()
+
+    assert main(["status"]) == 1
+
+    _, row, _ = capsys.readouterr().out.splitlines()
+    assert row.split()[:2] == ["nats", "down"]
+    assert main(["down"]) == 0
+    assert layout.started() == []

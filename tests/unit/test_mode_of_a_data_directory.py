@@ -1,0 +1,47 @@
+"""
+A tenant is made in the tables of the platform that runs on the data directory, or not at all (E12).
+
+Without CHAT4ALL_MODE the command would write into SQLite what a platform in the mode servers never reads.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from shared.runtime import start_error
+from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.platform import create_tenant, limit_tenant
+from shared.runtime.start_error import StartError
+from shared.settings import load_settings
+
+
+def _started_in(mode: str, data_dir: Path) -> None:
+    """As ``up`` leaves it."""
+    CredentialsFile(data_dir).keep(url="http://127.0.0.1:8080", mode=mode)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("servers", "embedded"), ("embedded", "servers")])
+def test_nothing_is_written_in_another_mode_than_that_of_the_platform(tmp_path: Path, theirs: str, ours: str) -> None:
+    _started_in(theirs, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    settings = load_settings(data_dir=tmp_path, mode=ours)
+    for change in (
+        lambda: create_tenant(settings, "acme"),
+        lambda: limit_tenant(settings, "acme", requests=1, messages=None),
+    ):
+        with pytest.raises(StartError, match=f"CHAT4ALL_MODE={theirs}") as refused:
+            change()
+        assert refused.value.exit_code == start_error.SETTINGS_WRONG
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_where_no_platform_was_started_the_settings_decide(tmp_path: Path) -> None:
+    assert create_tenant(load_settings(data_dir=tmp_path), "acme").tenant == "acme"
+
+
+def test_the_mode_of_the_last_start_counts_and_outlives_another_tenant(tmp_path: Path) -> None:
+    _started_in("servers", tmp_path)
+    _started_in("embedded", tmp_path)
+    for name in ("acme", "globex"):
+        create_tenant(load_settings(data_dir=tmp_path), name)
+    assert CredentialsFile(tmp_path).mode == "embedded"
