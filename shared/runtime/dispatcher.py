@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 
-import httpx
+from aiohttp.abc import AbstractResolver
 
 from shared.observability import metrics
 from shared.observability.log import log
+from shared.runtime.http_subscriber import HttpSubscriber, open_session
 from shared.runtime.opened import Opened
-from shared.runtime.subscriber import HttpSubscriber, Receive, Scope, Send
+from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.timers import Timers
 from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring import Wiring
@@ -33,13 +34,10 @@ Open = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Opened]]
 class Dispatcher:
     """func-python's contract, so that it is served as a function is: health and metrics are its only pages."""
 
-    def __init__(
-        self, open_by: Open, wired: Wiring, pace: Pace, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
-        """``transport``: how Services are called (default: by HTTP/1.1 with connections that are kept)."""
+    def __init__(self, open_by: Open, wired: Wiring, pace: Pace, resolver: AbstractResolver | None = None) -> None:
+        """``resolver``: who knows the addresses of Services (default: getaddrinfo)."""
         self._open_by = open_by
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=pace.calls)
-        self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._resolver = resolver
         self._wired = wired
         self._pace = pace
         self._stack = AsyncExitStack()
@@ -77,8 +75,8 @@ class Dispatcher:
         await send({"type": "http.response.body", "body": b""})
 
     async def _dispatching(self, opened: Opened) -> Runner:
-        client = await self._stack.enter_async_context(httpx.AsyncClient(transport=self._transport, trust_env=False))
-        called = {name: HttpSubscriber(one.address, client) for name, one in self._wired.services.items()}
+        session = await self._stack.enter_async_context(open_session(self._resolver))
+        called = {name: HttpSubscriber(one.address, session) for name, one in self._wired.services.items()}
         runner = opened.runner(self._wired.triggers, called, self._pace)
         metrics.REGISTRY.register(runner)
         self._stack.callback(metrics.REGISTRY.unregister, runner)

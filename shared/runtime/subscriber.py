@@ -1,14 +1,11 @@
-"""Who a Trigger calls: a function in this process by func-python's contract, or a service by HTTP."""
+"""Who a Trigger calls, and functions of this process by func-python's contract; services are http_subscriber's."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from events import CloudEvent
 from shared.observability.log import log
-
-if TYPE_CHECKING:
-    import httpx
 
 Headers = list[tuple[bytes, bytes]]
 Scope = MutableMapping[str, Any]
@@ -86,7 +83,7 @@ class LocalSubscriber:
         self._function = function
 
     async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
-        return await self.post(*_request(event, headers), within)
+        return await self.post(*binary_request(event, headers), within)
 
     async def post(self, headers: Headers, body: bytes, within: float | None) -> Answer | None:
         """One request as it is."""
@@ -98,7 +95,7 @@ class LocalSubscriber:
         return exchange.answer()
 
 
-def _request(event: CloudEvent, more: Headers) -> tuple[Headers, bytes]:
+def binary_request(event: CloudEvent, more: Headers) -> tuple[Headers, bytes]:
     """In binary mode; the real broker sends no content-length without a body."""
     headers, body = event.to_binary()
     if not body:
@@ -174,26 +171,3 @@ class _Exchange:
     def answer(self) -> Answer:
         # A server answers 500 for a function that sent nothing.
         return Answer(self._status or 500, self._headers, self._parts)
-
-
-class HttpSubscriber:
-    """A service at a URL; ``client`` follows no redirects and sets no timeouts of its own."""
-
-    def __init__(self, address: str, client: "httpx.AsyncClient") -> None:
-        self.address = address
-        self._client = client
-
-    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
-        import httpx
-
-        headers, body = _request(event, headers)
-        try:
-            async with asyncio.timeout(within):
-                response = await self._client.post(
-                    self.address, headers=headers, content=body, follow_redirects=False, timeout=None
-                )
-        except (TimeoutError, httpx.HTTPError) as error:
-            log.warning("no answer from a subscriber", subscriber=self.address, error=type(error).__name__)
-            return None
-        answer_headers = [(name.lower(), value) for name, value in response.headers.raw]
-        return Answer(response.status_code, answer_headers, response.content)

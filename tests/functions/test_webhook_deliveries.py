@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from events import CATALOGUE, Event, TimerTicked, WebhookRequested, from_cloudevent
+from events.vocabulary import Text
 from functions.redrive import func as redrive
 from functions.webhook_deliver import func as webhook_deliver
 from functions.webhook_deliver.lanes import Lanes
@@ -309,6 +310,18 @@ async def test_what_is_removed_or_switched_off_is_given_up(sender):
         await house.until_quiet(rounds=2)
         assert house.states() == [State.FAILED]
         assert not receiver.taken and not house.quiet.rows(schema.DUE)
+
+
+async def test_what_is_kept_of_a_message_with_a_ttl_has_no_text(sender):
+    """A delivery is kept for 30 days, and its body as it was sent (A15)."""
+    house = House(sender)
+    await house.subscribe("https://receiver.example/")
+    for name, ends in (("m1", None), ("m2", house.clock.now() + timedelta(minutes=1))):
+        message = a_message_accepted(name, payload=Text(text="canary"), expires_at=ends)
+        await house.dispatch.handle(an_event(message, at=house.clock.now(), tenant=TENANT))
+    bodies = [row["body"] for row in house.quiet.rows(schema.WEBHOOK_TABLES[1])]
+    assert sorted(b"canary" in body for body in bodies) == [False, True]
+    assert not any(b"canary" in record.event.data for record in house.log.records)
 
 
 async def test_nothing_that_works_for_days_is_switched_off_and_one_success_clears_it(sender):

@@ -162,8 +162,8 @@ import shared.runtime.__main__
 from shared.runtime.functions import new
 import importlib
 importlib.import_module("functions.route.func")
-heavy = {"fastapi", "boto3", "redis", "cassandra", "confluent_kafka", "nats", "httpx", "pydantic", "yaml", "sqlite3",
-         "hypercorn", "func_python", "cryptography", "phonenumbers"}
+heavy = {"fastapi", "boto3", "redis", "cassandra", "confluent_kafka", "nats", "httpx", "aiohttp", "pydantic", "yaml",
+         "sqlite3", "hypercorn", "func_python", "cryptography", "phonenumbers"}
 print(sorted(heavy & set(sys.modules)))
 """
 

@@ -1,12 +1,14 @@
 """The dispatcher: what stands for Knative's broker where functions are Services and Kafka is ours (E6, E8)."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import cast
 
-import httpx
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.test_utils import RawTestServer
 
 from events.cloudevent import CloudEvent, from_http
 from shared.adapters.memory.record_log import MemoryRecordLog
@@ -23,18 +25,19 @@ WIRED = Wiring(
 )
 
 
-@dataclass
-class Called(httpx.AsyncBaseTransport):
-    """Services that take everything."""
+class Here(AbstractResolver):
+    """Every name is a port of this machine."""
 
-    events: list[tuple[str, CloudEvent]] = field(default_factory=list)
-    one_came: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, port: int) -> None:
+        self._port = port
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        headers = [(name.lower(), value) for name, value in request.headers.raw]
-        self.events.append((request.url.host, from_http(headers, await request.aread())))
-        self.one_came.set()
-        return httpx.Response(204)
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=self._port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -45,16 +48,23 @@ async def opened(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
 
 
 async def test_an_event_wakes_the_service_of_its_trigger_by_http() -> None:
-    called = Called()
-    dispatcher = Dispatcher(opened, WIRED, Pace(calls=1), called)
-    assert dispatcher.ready() == (False, "dispatcher")
-    await dispatcher.start({})
-    try:
-        assert dispatcher.ready() == (True, "dispatcher")
-        await asyncio.wait_for(called.one_came.wait(), 10)
-    finally:
-        await dispatcher.close()
-    host, event = called.events[0]
+    called: asyncio.Queue[tuple[str, CloudEvent]] = asyncio.Queue()
+
+    async def take(request: web.BaseRequest) -> web.Response:
+        headers = [(name.lower(), value) for name, value in request.raw_headers]
+        called.put_nowait((request.host, from_http(headers, await request.read())))
+        return web.Response(status=204)
+
+    async with RawTestServer(take) as services:
+        assert services.port is not None
+        dispatcher = Dispatcher(opened, WIRED, Pace(calls=1), Here(services.port))
+        assert dispatcher.ready() == (False, "dispatcher")
+        await dispatcher.start({})
+        try:
+            assert dispatcher.ready() == (True, "dispatcher")
+            host, event = await asyncio.wait_for(called.get(), 10)
+        finally:
+            await dispatcher.close()
     assert host == "sweep.chat4all.svc.cluster.local"
     assert event.attributes["timer"] == "sweep"
     assert dispatcher.ready() == (False, "dispatcher")
@@ -72,7 +82,7 @@ async def test_a_start_that_fails_leaves_nothing_open() -> None:
                 closed.set()
 
     try:
-        await Dispatcher(broken, WIRED, Pace(), Called()).start({})
+        await Dispatcher(broken, WIRED, Pace()).start({})
     except ZeroDivisionError:
         assert closed.is_set()
     else:
