@@ -104,7 +104,7 @@ class Gateway:
             return
         socket: LiveSocket = scope["extensions"][EXTENSION]
         socket.slim()
-        socket.on_pong = lambda: _answered(session)
+        socket.on_pong = lambda: self.hub.sign_of_life(session)
         with metrics.sockets_open.labels("websocket").track_inprogress():
             try:
                 await self._converse(session, scope, receive)
@@ -161,7 +161,7 @@ class Gateway:
             await self.hub.resume(session)
             while True:
                 frame = _text(await receive())
-                session.unanswered = 0
+                self.hub.sign_of_life(session)
                 await self._paced(session)
                 try:
                     await self._said(session, scope, incoming.read(frame))
@@ -266,10 +266,6 @@ def _text(message: Mapping[str, Any]) -> str | bytes:
         raise _Gone(message.get("code", 1005))
     text: str | bytes | None = message.get("text")
     return message["bytes"] if text is None else text
-
-
-def _answered(session: Session) -> None:
-    session.unanswered = 0
 
 
 def _error(error: Chat4AllError) -> Outgoing:

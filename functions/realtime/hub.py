@@ -40,6 +40,8 @@ until then it is believed what was heard of them.
 """
 _REVOKED = "the token is not valid any more"
 _UNANSWERED = 2
+_SILENT = _SLOTS + 6
+"""Ticks without a sign of life, its ping's answer being 5 s late, after which a socket gives way to a new one."""
 _WARNING = 60
 """Seconds before its end that a token's holder is told."""
 _LINGER = 60.0
@@ -110,7 +112,7 @@ class Hub:
         A session of the user, which hears what concerns them; ``resume`` makes it hear conversations.
 
         Raises:
-            RateLimited: the user has as many sockets as one may have.
+            RateLimited: the user has as many sockets as one may have, and none of them is silent.
             Unauthenticated: they were erased, after their token or ticket was issued.
             Unavailable: this gateway stops, or a dependency is away.
         """
@@ -118,8 +120,9 @@ class Hub:
             raise Unavailable("this gateway stops; connect again")
         person = self._person(admission.tenant, admission.user_id)
         if len(person.sessions) >= self._limits.connections:
-            raise RateLimited(f"a user may have {self._limits.connections} sockets here; close one")
+            await self._make_room(person)
         session = Session(admission, person, wire, next(self._next_slot))
+        self.sign_of_life(session)
         if not person.sessions:
             self._presences.put((person.tenant, person.user_id), True)
         person.sessions.add(session)
@@ -134,6 +137,19 @@ class Hub:
             await self.close(session)
             raise
         return session
+
+    async def _make_room(self, person: Person) -> None:
+        """A device that lost its network comes back before its old socket is known to be dead."""
+        silent = [one for one in person.sessions if one.unanswered and self._ticks - one.heard_at > _SILENT]
+        if not silent:
+            raise RateLimited(f"a user may have {self._limits.connections} sockets here; close one")
+        oldest = min(silent, key=lambda one: one.heard_at)
+        metrics.socket_cut("silent")
+        oldest.end(SILENT, "a ping was not answered, and the user opened another socket")
+        await self.close(oldest)
+
+    def sign_of_life(self, session: Session) -> None:
+        session.heard_at, session.unanswered = self._ticks, 0
 
     async def close(self, session: Session) -> None:
         """Forget the session; twice is once."""
@@ -294,7 +310,7 @@ class Hub:
                             return
                         metrics.frames_replayed.inc()
                         await session.wire.drained()
-                        session.unanswered = 0
+                        self.sign_of_life(session)
                     member = member if change is None else change
         finally:
             feed.holders -= 1

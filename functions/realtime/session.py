@@ -74,13 +74,28 @@ class Person:
 
 
 class Session:
-    __slots__ = ("admission", "even", "open", "person", "replaying", "slot", "started", "unanswered", "warned", "wire")
+    """``heard_at``: the hub's tick of its last sign of life; ``unanswered``: pings since then."""
+
+    __slots__ = (
+        "admission",
+        "even",
+        "heard_at",
+        "open",
+        "person",
+        "replaying",
+        "slot",
+        "started",
+        "unanswered",
+        "warned",
+        "wire",
+    )
 
     def __init__(self, admission: Admission, person: Person, wire: Wire, slot: int) -> None:
         self.admission, self.person, self.wire, self.slot = admission, person, wire, slot
         self.open = True
         self.started = False
         self.warned = False
+        self.heard_at = 0
         self.unanswered = 0
         self.even: int | None = None
         self.replaying = asyncio.Lock()

@@ -27,7 +27,7 @@ from shared.adapters.memory.fan_out import MemoryFanOut
 from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
-from shared.domain.errors import Unauthenticated, Unavailable
+from shared.domain.errors import RateLimited, Unauthenticated, Unavailable
 from shared.domain.identity import User
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
@@ -85,8 +85,9 @@ class House:
         )
         return Admission(caller, USER)
 
-    async def heartbeats(self, count: int) -> None:
-        for _ in range(28 * count):
+    async def heartbeats(self, count: int, of: int = 1) -> None:
+        """``count`` of them, or of their parts of which there are ``of``."""
+        for _ in range(28 * count // of):
             self.hub._ticks += 1
             await self.hub.turn()
 
@@ -126,6 +127,36 @@ async def test_only_who_could_answer_a_ping_is_cut_for_silence(house, answers, c
     await house.hub.open(await house.admission(), wire)
     await house.heartbeats(4)
     assert (wire.code, wire.pings >= 2) == (code, True)
+
+
+async def test_the_socket_that_is_silent_longest_gives_way_to_a_new_one(house):
+    """A device that lost its network holds a place until its second ping is not answered."""
+    admission, wires = await house.admission(), [Wire(answers=True) for _ in range(10)]
+    sessions = [await house.hub.open(admission, wire) for wire in wires]
+    for tick in range(1, 37):
+        await house.heartbeats(1, of=28)
+        for number, session in enumerate(sessions):
+            if number != 3 and (number != 5 or tick == 1):
+                house.hub.sign_of_life(session)
+        if tick <= 34:
+            with pytest.raises(RateLimited):
+                await house.hub.open(admission, Wire(answers=True))
+    for silent in (3, 5):
+        await house.hub.open(admission, Wire(answers=True))
+        assert wires[silent].code == 4410
+        assert sessions[silent] not in sessions[0].person.sessions
+    with pytest.raises(RateLimited):
+        await house.hub.open(admission, Wire(answers=True))
+    assert [wire.code for wire in wires].count(0) == 8
+
+
+async def test_a_stream_answers_nothing_and_gives_way_to_nobody(house):
+    admission = await house.admission()
+    for _ in range(10):
+        await house.hub.open(admission, Wire(answers=False))
+    await house.heartbeats(3)
+    with pytest.raises(RateLimited):
+        await house.hub.open(admission, Wire(answers=True))
 
 
 async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_many_they_are(house):
