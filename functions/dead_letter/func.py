@@ -8,7 +8,7 @@ only, never data. Attempts are counted in the table; when its schedule is used u
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from events import CloudEvent
@@ -27,20 +27,24 @@ def decide(event: CloudEvent, known: ParkedEvent | None, now: datetime) -> Parke
     """
     The entry to keep; ``known`` is the one of the time before, if there was one.
 
-    An event that still waits was not tried again meanwhile: its parking is repeated, because the answer to it was
-    lost or because the broker delivered it twice. That uses up none of its schedule.
+    What was parked a moment ago is parked once more when the answer to that was lost, or when the broker delivered the
+    event twice. That uses up none of its schedule; but it becomes due later, so that whoever hands it over meanwhile
+    does not take this failure for the one before (Parked.replayed).
     """
     attributes = event.attributes
-    attempts = 1 if known is None else known.attempts + (not _waits(known, now))
+    attempts = _attempts(known, now)
     trigger = attributes.get("knativeerrordest", "unknown")
     wait = pause(attempts, attributes["id"], PARKED_SCHEDULE)
+    due_at = None if wait is None else now + wait
+    if known is not None and due_at is not None and due_at == known.due_at:
+        due_at += timedelta(milliseconds=1)
     return ParkedEvent(
         parked_id=parked_id(event, trigger),
         trigger=trigger,
         reason=_reason(event),
         attempts=attempts,
         parked_at=now,
-        due_at=None if wait is None else now + wait,
+        due_at=due_at,
         event=_as_it_was(event),
     )
 
@@ -84,8 +88,17 @@ class DeadLetter:
         return True
 
 
-def _waits(parked: ParkedEvent, now: datetime) -> bool:
-    return parked.replayed_at is None and parked.due_at is not None and parked.due_at > now
+def _attempts(known: ParkedEvent | None, now: datetime) -> int:
+    if known is None:
+        return 1
+    return known.attempts if _was_parked_just_now(known, now) else known.attempts + 1
+
+
+def _was_parked_just_now(parked: ParkedEvent, now: datetime) -> bool:
+    """Less than half its pause ago: by then no clock has woken it."""
+    if parked.replayed_at is not None or parked.due_at is None:
+        return False
+    return now - parked.parked_at < (parked.due_at - parked.parked_at) / 2
 
 
 def _reason(event: CloudEvent) -> str:

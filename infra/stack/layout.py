@@ -42,6 +42,13 @@ class Layout:
         for server in servers:
             self.pid_file(server).touch()
 
+    def ran(self, server: str) -> bool:
+        """Whether it ever came as far as a process."""
+        try:
+            return bool(self.pid_file(server).read_text())
+        except FileNotFoundError:
+            return False
+
     def started(self) -> list[str]:
         """The names of the servers that were started, or were to be, and not stopped; some may have ended since."""
         return sorted(path.stem for path in (self.state / "run").glob("*.pid"))

@@ -126,7 +126,7 @@ class Stack:
 
     def settings(self, engines: Sequence[str] = ()) -> dict[str, str]:
         """The environment variables that tell the platform where these engines are, or those that were started."""
-        started = set(self._layout.started())
+        started = {name for name in self._layout.started() if self._layout.ran(name)}
         found: dict[str, str] = {}
         for engine in _ALL.values():
             if engine.name in engines or (not engines and started.intersection(engine.names(self._layout))):
@@ -168,7 +168,7 @@ class Stack:
     def _look_at(self, server: Server) -> Seen:
         process = process_of(server.name, self._layout)
         if process is None:
-            return Seen(server, "dead" if self._layout.pid_file(server.name).read_text() else "down")
+            return Seen(server, "dead" if self._layout.ran(server.name) else "down")
         state, latency, trouble = "running", None, ""
         if process.paused:
             state = "paused"

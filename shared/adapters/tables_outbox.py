@@ -156,7 +156,8 @@ class OutboxSweeper:
 
     async def _sweep_shard(self, shard: int, last: int, limit: int) -> int:
         swept: Mapping[str, Any] | None = await self._tables.get(OUTBOX_SWEPT, (PLATFORM, shard))
-        first = (swept["minute"] if swept else last - KEPT // timedelta(minutes=1)) - _LOOK_BACK
+        known = swept["minute"] if swept else last - KEPT // timedelta(minutes=1)
+        first = min(known, last) - _LOOK_BACK  # a clock that was ahead may have noted more than there was
         last = min(last, first + _MINUTES_AT_ONCE)
         looked_at = 0
         for start in range(first, last + 1, _MINUTES_TOGETHER):

@@ -76,7 +76,7 @@ class Instagram:
             "video": frozenset({"video/mp4", "video/ogg", "video/quicktime", "video/webm", "video/x-msvideo"}),
             "document": frozenset({"application/pdf"}),
         },
-        uncertain_wait=timedelta(minutes=2),
+        uncertain_wait=timedelta(minutes=3),
         delivered_receipts=False,
     )
     Config: ClassVar[type[BaseModel]] = InstagramConfig

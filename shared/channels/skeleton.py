@@ -48,7 +48,7 @@ class SkeletonConfig(BaseModel):
 
 class Skeleton:
     name: ClassVar[str] = "skeleton"
-    limits: ClassVar[Limits] = Limits(text=1000, media={"image": 5 * 1024**2}, uncertain_wait=timedelta(minutes=2))
+    limits: ClassVar[Limits] = Limits(text=1000, media={"image": 5 * 1024**2}, uncertain_wait=timedelta(minutes=3))
     Config: ClassVar[type[BaseModel]] = SkeletonConfig
     webhook_secret_field: ClassVar[str] = "webhook_secret"
 

@@ -85,7 +85,7 @@ class WhatsApp:
             "audio": frozenset({"audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"}),
             "video": frozenset({"video/mp4", "video/3gpp"}),
         },
-        uncertain_wait=timedelta(minutes=2),
+        uncertain_wait=timedelta(minutes=3),
     )
     Config: ClassVar[type[BaseModel]] = WhatsAppConfig
     webhook_secret_field: ClassVar[str] = "app_secret"

@@ -33,8 +33,8 @@ class PlatformRefused(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may be taken later: the platform starts, stops or is overloaded (RFC 9110 §15.6)."""
-        return 500 <= self.status < 600
+        """Whether the same request may be taken later: the platform starts, stops or is overloaded (RFC 9110, 15.6)."""
+        return self.status in (502, 503, 504)
 
 
 class PlatformUnreachable(Exception):

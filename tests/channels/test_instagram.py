@@ -134,8 +134,8 @@ async def test_every_row_of_the_error_table_has_its_meaning(status, code, subcod
     assert caught.value.reason == reason
 
 
-async def test_a_lost_answer_waits_a_minute_for_its_echo_unless_the_account_says_otherwise():
-    assert a_channel(Provider()).uncertain_wait.total_seconds() == 120
+async def test_a_lost_answer_waits_for_its_echo_unless_the_account_says_otherwise():
+    assert a_channel(Provider()).uncertain_wait.total_seconds() == 180
     hurried = a_channel(Provider(httpx.Response(200, json={})), uncertain_wait_seconds=0.5)
     with pytest.raises(Unknown) as caught:
         await hurried.send_message(Outgoing("d", BRUNO, Text(text="x")))

@@ -178,7 +178,7 @@ async def test_an_answer_without_a_message_is_unknown_and_says_how_long_to_wait(
         await channel.send_message(Outgoing("d", ANA, Text(text="x")))
     assert caught.value.retry_after == channel.uncertain_wait
     assert channel.uncertain_wait.total_seconds() == 1.5
-    assert a_channel(Provider()).uncertain_wait.total_seconds() == 120
+    assert a_channel(Provider()).uncertain_wait.total_seconds() == 180
 
 
 async def test_connect_tells_whose_number_it_is():

@@ -328,6 +328,18 @@ async def test_entries_of_clocks_that_are_minutes_behind_are_found():
     assert len(world.emitted()) == 1
 
 
+async def test_a_sweeper_whose_clock_was_ahead_hides_nothing_from_the_others():
+    world = await World().has_swept()
+    ahead = SettableClock()
+    ahead.advance(timedelta(minutes=40))
+    await OutboxSweeper(world.tables, world, ahead, SCHEMA).sweep()
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    world.broker_is_up = True
+    assert await world.sweep() == 1
+    assert len(world.emitted()) == 1
+
+
 async def test_the_sweeper_goes_on_from_where_it_stopped():
     world = await World().has_swept()
     await world.sweep()

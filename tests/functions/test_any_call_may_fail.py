@@ -519,7 +519,6 @@ async def test_what_a_person_replays_early_and_is_refused_again_stays_parked():
     house = House()
     await dead_letter.new(house.ports).handle(given_up())
     house.ports = replace(house.ports, sink=Refusing(house))
-    house.clock.advance(timedelta(seconds=1))
     assert await dead_letter.new(house.ports).replay(TENANT, parked_id(given_up(), "deliver"))
     (parked,) = await Parked(house.quiet).list(TENANT, after=None, limit=10)
     assert parked.due_at in {row["at"] for row in house.quiet.rows(schema.DUE)}, "it comes back by itself"

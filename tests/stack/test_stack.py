@@ -1,5 +1,6 @@
 """What ``up`` and ``status`` tell of a stack that cannot come up (E8); nothing is installed or started here."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from infra.stack.launch import StackError
 from infra.stack.layout import Layout, saved_layout
 from infra.stack.stack import Stack
 
-_OFFSET = 12_000
+_OFFSET = 12_000 + os.getpid() % 1000 * 10
 
 
 @pytest.fixture

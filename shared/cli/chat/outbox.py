@@ -58,7 +58,7 @@ class Outbox:
             except PlatformUnreachable:
                 pass
             except PlatformRefused as refused:
-                if not refused.passing:
+                if refused.status < 500:  # whatever it is, a text that was typed is not given up for it
                     self._refused(refused)
                     return
             await asyncio.sleep(self._pause)

@@ -4,7 +4,9 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext, suppress
+from concurrent.futures import CancelledError
+from contextlib import nullcontext
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from shared.cli.chat.room import Line
@@ -22,6 +24,7 @@ _STYLES = {
     "failed": "red",
 }
 _TIME = 5  # columns of 12:03
+_AHEAD = 100  # lines of stdin that are read before they are sent
 _REFRESH = 0.5  # seconds between two looks at who is there
 
 
@@ -74,14 +77,19 @@ def _read_aside() -> "asyncio.Queue[str]":
 
     Read by a daemon thread: one of asyncio's own would hold up the end of the command until the next line comes.
     """
-    lines: asyncio.Queue[str] = asyncio.Queue()
+    lines: asyncio.Queue[str] = asyncio.Queue(_AHEAD)
     loop = asyncio.get_running_loop()
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
 
     def read() -> None:
-        with suppress(RuntimeError):  # the loop has ended
-            while line := sys.stdin.readline():
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, "")
+        line = "\n"
+        while line:
+            line = sys.stdin.readline()
+            try:
+                asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
+            except (RuntimeError, CancelledError):  # the loop has ended
+                return
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     return lines

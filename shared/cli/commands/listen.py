@@ -74,10 +74,11 @@ def subscribed(session: Session, receiver: "WebhookReceiver", url: str, kinds: l
     """
     with _term_as_interrupt():
         made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
-        receiver.secret = str(made["secret"])
         try:
+            receiver.secret = str(made["secret"])
             yield str(made["webhook_id"])
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt this
             session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
 
 
@@ -87,7 +88,7 @@ def _term_as_interrupt() -> "Iterator[None]":
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _follow(

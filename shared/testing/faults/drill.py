@@ -19,6 +19,7 @@ from shared.testing.faults.rig import Rig
 from shared.testing.history import Operation, Send, now
 from shared.testing.http1 import Client
 from shared.testing.load import MessageIds
+from shared.testing.platform import DidNotStart
 from shared.testing.providers import Person, Providers
 from shared.testing.tenant import Tenant
 
@@ -35,11 +36,11 @@ PEOPLE = (
 POISON = "poison-"
 """The ids of events that are made to be parked begin so."""
 
-_PATIENCE = 150.0
+_PATIENCE = 180.0
 _UNCERTAIN = 25.0
 """Longer than the front is ever away, so that a call is repeated only when the receipt of the first never comes."""
-PARKED = 80.0
-"""Longer than what is parked is away, the receipt of a call among it: PARKED_SCHEDULE's first pause and its spread."""
+PARKED = 125.0
+"""Longer than what is parked is away, like the receipt of a call: its tries, PARKED_SCHEDULE's first pause, a tick."""
 
 
 @dataclass(slots=True)
@@ -233,7 +234,7 @@ def broken(fault: Fault, error: BaseException) -> Row:
 
 def _short(error: BaseException) -> str:
     """Without what the log of a process may say of this machine."""
-    said = str(error).partition("\n")[0]
+    said = "" if isinstance(error, DidNotStart) else str(error).partition("\n")[0]
     return f"{type(error).__name__}: {said[:100]}" if said else type(error).__name__
 
 

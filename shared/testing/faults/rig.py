@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from urllib.parse import urlsplit
 from uuid import uuid4  # noqa: TID251  nothing of an earlier run must be found
 
@@ -23,7 +24,7 @@ from shared.runtime.engines import Engines
 from shared.runtime.open_servers import open_servers
 from shared.testing.faults.stack import Stack, Toxiproxy
 from shared.testing.http1 import Client
-from shared.testing.platform import CLIENT_SECRET, Platform, free_port
+from shared.testing.platform import CLIENT_SECRET, DidNotStart, Platform, free_port
 from shared.testing.proxy import Proxy
 
 WORKERS = ("worker-1", "worker-2")
@@ -65,9 +66,17 @@ class Rig:
         await asyncio.gather(*(self.start(name, triggers="all", settings=settings) for name in names or WORKERS))
 
     async def start_doomed(self, worker: str, point: str, *, within: float) -> None:
-        """Start a worker that dies at the point when it gets there; that may be before it is ready. Wait for it."""
-        await self.start(worker, triggers="all", settings={"CHAT4ALL_FAILPOINT": point}, wait=False)
-        await self.died(worker, within=within)
+        """
+        Start a worker that dies at the point when it gets there; that may be before it is ready. Wait for it.
+
+        Raises:
+            DidNotStart: it ended by something else.
+            TimeoutError: it lives.
+        """
+        platform = await self.start(worker, triggers="all", settings={"CHAT4ALL_FAILPOINT": point}, wait=False)
+        if await self.died(worker, within=within) != -SIGKILL:
+            assert platform.process is not None
+            raise DidNotStart(platform.process.tail())
 
     async def start_function(self, service: str) -> None:
         """``chat4all run``: one service as a process of its own."""
@@ -111,16 +120,16 @@ class Rig:
         process = self.processes[name].process
         return process is not None and process.running
 
-    async def died(self, name: str, *, within: float) -> None:
+    async def died(self, name: str, *, within: float) -> int:
         """
-        Wait until it has.
+        Wait until it has; its exit code.
 
         Raises:
             TimeoutError: it lives.
         """
         process = self.processes[name].process
-        if process is not None:
-            await asyncio.wait_for(process.wait(), within)
+        assert process is not None, "not started"
+        return await asyncio.wait_for(process.wait(), within)
 
     def proxy(self, engine: str) -> str:
         """The name of Toxiproxy's proxy before it."""
