@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import httpx
@@ -64,10 +64,16 @@ async def _until_all_sleep() -> None:
     began = time.monotonic()
     services = json.loads(await asyncio.to_thread(pods.kubectl, "get", "ksvc", "-o", "json"))["items"]
     await until_at_zero([one["metadata"]["name"] for one in services], _ASLEEP)
-    rest = sorted({pod.service for pod in await asyncio.to_thread(pods.pods)})
-    say(
-        f"{len(services)} functions, all at zero after {time.monotonic() - began:.0f} s; still there: {', '.join(rest)}"
-    )
+    seconds = time.monotonic() - began
+    seen = await asyncio.to_thread(pods.pods)
+    stay, end = ({pod.service for pod in seen if bool(pod.revision) is ends} for ends in (False, True))
+    say(f"{len(services)} functions, all at zero after {seconds:.0f} s; Deployments, which stay: {_listed(stay)}")
+    if end:
+        say(f"their last pods still end: {_listed(end)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 async def _watched(talk: Talk) -> None:
@@ -86,7 +92,7 @@ async def _until_awake(services: Set[str], began: float) -> None:
     awake: set[str] = set()
     while not awake >= services:
         for pod in await asyncio.to_thread(pods.pods):
-            if pod.revision and pod.ready and pod.service not in awake:
+            if pod.revision and pod.ready and not pod.leaving and pod.service not in awake:
                 awake.add(pod.service)
                 say(f"{time.monotonic() - began:6.2f} s  {pod.service} is awake: {pod.name}")
         await asyncio.sleep(0.2)

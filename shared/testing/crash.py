@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from shared.testing.checker import Report, check
 from shared.testing.history import Fault
 from shared.testing.http1 import Client
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
+from shared.testing.present import Present
 from shared.testing.providers import PEOPLE, Person, Providers
 from shared.testing.real_engines import forget, servers_environment
 from shared.testing.tenant import Tenant
@@ -59,7 +60,8 @@ class Plan:
     seconds: float = 1200.0
     rooms: int = 12
     senders: int = 4
-    patience: float = 150.0
+    patience: float = 450.0
+    """Seconds until all is at rest: what was parked twice comes back after six minutes."""
     points: Sequence[tuple[str, int]] = POINTS
     on_kill: Callable[[int, int, Fault], None] | None = None
     people: Sequence[Person] = PEOPLE
@@ -101,12 +103,18 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
         nemesis = Kills(
             platform, plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill
         )
-        operations = await campaign.run(nemesis, patience=plan.patience, beside=providers if plan.people else None)
+        present = Present(providers, tenants, _is_of_a_lost_answer) if plan.people else None
+        operations = await campaign.run(nemesis, patience=plan.patience, beside=present)
         return Outcome(check(operations), operations)
     finally:
         client.close()
         await providers.close()
         await platform.kill()
+
+
+def _is_of_a_lost_answer(parked: Mapping[str, Any]) -> bool:
+    """A provider's report about a call whose answer died with its process: the message was sent again, as another."""
+    return "no delivery is known for" in parked["reason"]
 
 
 async def open_rooms(tenant: Tenant, plan: Plan) -> list[Room]:

@@ -19,7 +19,7 @@ ALWAYS_PASSED = tuple((point, passes // 4) for point, passes in POINTS if point.
 
 @pytest.mark.timeout(300)
 async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    plan = Plan(kills=6, messages=3000, rooms=4, seed=7, patience=60, points=ALWAYS_PASSED, people=PROMPT)
+    plan = Plan(kills=6, messages=3000, rooms=4, seed=7, patience=150, points=ALWAYS_PASSED, people=PROMPT)
 
     outcome = await run(Platform(free_port(), tmp_path / "data"), plan)
 
@@ -34,7 +34,7 @@ async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_p
     environment = servers_environment()
     # Paced: what is left undone when the load ends has to be done in the time of a test.
     plan = Plan(
-        kills=4, messages=800, rooms=3, senders=2, seed=9, patience=120, points=ALWAYS_PASSED, people=PROMPT, pause=0.2
+        kills=4, messages=800, rooms=3, senders=2, seed=9, patience=240, points=ALWAYS_PASSED, people=PROMPT, pause=0.2
     )
     try:
         outcome = await run(Platform(free_port(), tmp_path / "data", environment), plan, connections=32)

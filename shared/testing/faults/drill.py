@@ -6,7 +6,7 @@ sent one message; the platform has recovered when the last of these has reached 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from shared.testing.history import Operation, Send, now
 from shared.testing.http1 import Client
 from shared.testing.load import MessageIds
 from shared.testing.platform import DidNotStart
+from shared.testing.present import Present
 from shared.testing.providers import Person, Providers
 from shared.testing.tenant import Tenant
 
@@ -192,7 +193,7 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -
         )
         scene = Scene(rig, providers, [tenant.name for tenant in tenants])
         operations = await campaign.run(
-            Drill(fault, scene, tell), patience=_PATIENCE, beside=_Present(providers, tenants)
+            Drill(fault, scene, tell), patience=_PATIENCE, beside=Present(providers, tenants, _is_poison)
         )
         return Outcome(judge(fault, operations), operations)
     finally:
@@ -200,30 +201,8 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -
         await providers.close()
 
 
-@dataclass(slots=True)
-class _Present:
-    """The people at the providers; and nothing rests as long as something is parked that is no poison."""
-
-    providers: Providers
-    tenants: Sequence[Tenant]
-
-    async def write(self, campaign: Campaign) -> None:
-        await self.providers.write(campaign)
-
-    async def pending(self) -> int:
-        return await self.providers.pending() + len(await self.parked())
-
-    async def collect(self, campaign: Campaign) -> None:
-        await self.providers.collect(campaign)
-
-    async def parked(self) -> list[str]:
-        """The ids of events."""
-        ids = []
-        for tenant in self.tenants:
-            answer = await tenant.call("GET", "/v1/parked?limit=200")
-            items = answer.json()["items"] if answer.status == 200 else [{"event": {"id": f"status {answer.status}"}}]
-            ids += [one["event"]["id"] for one in items]
-        return [one for one in ids if not one.startswith(POISON)]
+def _is_poison(parked: Mapping[str, Any]) -> bool:
+    return str(parked["event"]["id"]).startswith(POISON)
 
 
 def broken(fault: Fault, error: BaseException) -> Row:
