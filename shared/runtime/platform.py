@@ -7,7 +7,6 @@ broker, application. What prevents the start is a StartError: one line, and an e
 """
 
 import asyncio
-import fcntl
 import gc
 import hashlib
 import ipaddress
@@ -44,6 +43,7 @@ from shared.runtime.door import Door
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
+from shared.runtime.only_one import only_one
 from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
@@ -219,7 +219,7 @@ def _provider_hosts(settings: Settings) -> list[str]:
 
 async def _run(settings: Settings, announce: Announce, tell: Tell) -> None:
     _prepare(settings.data_dir)
-    with _refusals(settings), _only_one(settings.data_dir), _listen(settings) as listening:
+    with _refusals(settings), only_one(settings.data_dir), _listen(settings) as listening:
         _log_to(settings)
         waiting = Waiting(tell)
         door = Door(waiting)
@@ -391,20 +391,6 @@ def _prepare(data_dir: Path) -> None:
             "choose another with --data-dir or CHAT4ALL_DATA_DIR",
             start_error.DATA_DIR_UNUSABLE,
         ) from error
-
-
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    """The kernel lets go of the lock when the process dies, however it dies."""
-    with (data_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StartError(
-                f"another instance runs on {data_dir}; stop it, or give this one its own --data-dir",
-                start_error.ALREADY_RUNNING,
-            ) from error
-        yield
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.runtime import start_error
 from shared.testing.platform import Platform, free_port
 
 
@@ -179,3 +180,8 @@ async def test_whoever_is_in_no_conversation_is_told_what_to_do(platform: Platfo
         assert (await ana.rest())[0] == 1
     async with chat4all(platform, "listen") as nobody:
         assert (await nobody.rest())[0] == 2
+
+
+async def test_no_function_runs_beside_an_embedded_platform_on_its_directory(platform: Platform) -> None:
+    async with chat4all(platform, "run", "send") as function:
+        assert await function.child.wait() == start_error.ALREADY_RUNNING

@@ -67,6 +67,9 @@ class SqliteEventLog:
         """Show committed events to those who read; called in the order of the commits."""
         if not logged:
             return
+        if logged[0].offset != self._head + 1:
+            # Somebody else wrote to the file. What they wrote is read from there; the tail must have no gap.
+            self._tail.clear()
         self._tail.extend(logged)
         self._head = logged[-1].offset
         if len(self._tail) > 2 * _TAIL:

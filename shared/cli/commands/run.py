@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +42,10 @@ def run(
     same data directory.
     """
     from shared.observability.log import write_to
+    from shared.runtime.only_one import only_one
     from shared.runtime.open_ports import SERVERS
     from shared.runtime.run_function import run_function
-    from shared.runtime.start_error import SETTINGS_WRONG, WIRING_WRONG
+    from shared.runtime.start_error import SETTINGS_WRONG, WIRING_WRONG, StartError
     from shared.runtime.wiring_error import WiringError
     from shared.settings import SettingsError, load_settings
 
@@ -53,14 +55,18 @@ def run(
         write_to(sys.stdout, level=settings.log_level)
         given = {_MODE: settings.mode, "CHAT4ALL_DATA_DIR": str(settings.data_dir)}
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run_function(
-            service,
-            {**os.environ, **given},  # noqa: TID251  the process's border; checked by load_settings
-            host=host,
-            port=port,
-            woken=events and settings.mode == SERVERS,
-            concurrency=concurrency or settings.concurrency,
-        )
+        with nullcontext() if settings.mode == SERVERS else only_one(settings.data_dir):
+            run_function(
+                service,
+                {**os.environ, **given},  # noqa: TID251  the process's border; checked by load_settings
+                host=host,
+                port=port,
+                woken=events and settings.mode == SERVERS,
+                concurrency=concurrency or settings.concurrency,
+            )
+    except StartError as error:
+        print(f"chat4all: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
     except SettingsError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(SETTINGS_WRONG) from None

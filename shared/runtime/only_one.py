@@ -1,0 +1,28 @@
+"""One process on an embedded data directory: its log and its sockets know only what this process writes."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.runtime import start_error
+from shared.runtime.start_error import StartError
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """
+    The kernel lets go of the lock when the process dies, however it dies.
+
+    Raises:
+        StartError: another process has it.
+    """
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(
+                f"another instance runs on {data_dir}; stop it, or give this one its own --data-dir",
+                start_error.ALREADY_RUNNING,
+            ) from error
+        yield
