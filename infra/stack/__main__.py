@@ -127,9 +127,14 @@ def _columns(one: Seen) -> tuple[str, ...]:
     )
 
 
-def _env(given: argparse.Namespace) -> None:
-    for name, value in _stack(_last()).settings(tuple(ENGINES) if given.all else ()).items():
+def _env(given: argparse.Namespace) -> bool:
+    """Whether there is nothing to tell: an empty answer would leave the defaults to whoever asks, silently."""
+    settings = _stack(_last()).settings(tuple(ENGINES) if given.all else ())
+    for name, value in settings.items():
         sys.stdout.write(f"{name}={value}\n")
+    if not settings:
+        sys.stderr.write("nothing was started: scripts/stack up\n")
+    return not settings
 
 
 def _logs(given: argparse.Namespace) -> None:

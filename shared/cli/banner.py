@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def announce(started: "Started") -> None:
     """The addresses, where things are, what to do next; a client made just now with its secret, this once."""
     lines = [
+        ("mode", started.mode),
         ("API", started.url),
         ("docs", f"{started.url}/docs"),
         *([("simulators", f"{started.url}/simulators/whatsapp/")] if started.simulators else []),
@@ -26,6 +27,11 @@ def announce(started: "Started") -> None:
             ("client_secret", f"{started.new_client.client_secret}   (shown this once; kept in credentials.json)"),
         ]
     print("Chat4All is ready.")
+    if started.mode_before not in (None, started.mode):
+        print(
+            f"  This data directory was last used in the mode {started.mode_before}. Tenants and messages of that\n"
+            f"  mode are in tables of its own: CHAT4ALL_MODE={started.mode_before} leads to them."
+        )
     for name, value in lines:
         print(f"  {name:<14}{value}")
     elsewhere = "" if started.data_dir == default_data_dir() else f" --data-dir {started.data_dir}"

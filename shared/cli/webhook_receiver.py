@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from shared.cli.platform import Json
 
 _LARGEST = 1024 * 1024
+_SECRET_WITHIN = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class WebhookReceiver:
     """
     Listens while it is entered; ``take`` is called for each webhook, in a thread of the server.
 
-    ``secret`` may be set later: until then everything is refused.
+    ``secret`` may be set later: until then everything is refused, or waits for it after ``expect_secret``.
     """
 
     def __init__(self, take: Callable[[Received], None], *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.secret: str | None = None
+        self._secret: str | None = None
+        self._settled = threading.Event()
+        self._settled.set()
         receiver, self._take = self, take
 
         class Handler(_Handler):
@@ -55,6 +58,19 @@ class WebhookReceiver:
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}/"
 
+    @property
+    def secret(self) -> str | None:
+        return self._secret
+
+    @secret.setter
+    def secret(self, secret: str | None) -> None:
+        self._secret = secret
+        self._settled.set()
+
+    def expect_secret(self) -> None:
+        """The platform may call before its answer with the secret is here."""
+        self._settled.clear()
+
     def __enter__(self) -> "WebhookReceiver":
         self._thread.start()
         return self
@@ -66,6 +82,7 @@ class WebhookReceiver:
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether the webhook is the platform's; it is handed on either way."""
+        self._settled.wait(_SECRET_WITHIN)
         received = verified(self.secret, headers, body)
         self._take(received)
         return received.refused is None

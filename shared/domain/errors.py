@@ -91,11 +91,15 @@ class TooLarge(Refused):
     code, title, status = "too-large", "The request is larger than allowed", 413
 
 
+def _said(error: FieldError) -> str:
+    return f"{error['pointer']}: {error['detail']}" if error["pointer"] else error["detail"]
+
+
 class Invalid(Refused):
     code, title, status = "invalid", "The request does not fit its schema", 422
 
     def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail or "; ".join(f"{error['pointer']}: {error['detail']}" for error in errors))
+        super().__init__(detail or "; ".join(map(_said, errors)))
         self.errors = tuple(errors)
 
 

@@ -62,7 +62,11 @@ DRAIN = 10
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What somebody who just started the platform wants to know. ``new_client``: made now, shown once."""
+    """
+    What somebody who just started the platform wants to know.
+
+    new_client: made now, shown once. mode_before: of the last start on the same data directory, if there was one.
+    """
 
     url: str
     data_dir: Path
@@ -70,6 +74,8 @@ class Started:
     private_webhooks: bool
     credentials: Path
     new_client: Credentials | None
+    mode: str
+    mode_before: str | None
 
 
 Announce = Callable[[Started], None]
@@ -253,6 +259,7 @@ async def _start(
         ports = arm(ports, settings.failpoint)
     _check_channels(ports)
     await check_key(ports)
+    mode_before = _credentials(settings).mode
     new_client = await _first_client(settings, ports, url)
     made = {name: functions.new(name, ports) for name in functions.names()}
     triggers = triggers_of(wired, settings.triggers)
@@ -280,7 +287,14 @@ async def _start(
     gc.set_threshold(10_000, 10, 100)  # requests leave few cycles: the default, 700, costs 8 % of the CPU
     door.open(api, api.gateway.stop)
     return Started(
-        url, settings.data_dir, simulators, _private_webhooks(settings), _credentials(settings).path, new_client
+        url,
+        settings.data_dir,
+        simulators,
+        _private_webhooks(settings),
+        _credentials(settings).path,
+        new_client,
+        settings.mode,
+        mode_before,
     )
 
 

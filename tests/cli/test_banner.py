@@ -9,7 +9,22 @@ from shared.cli.command import default_data_dir
 from shared.runtime.platform import Started
 
 
+def started(data_dir: Path, before: str | None = None) -> Started:
+    url, credentials = "http://127.0.0.1:8080", data_dir / "credentials.json"
+    return Started(url, data_dir, True, True, credentials, None, mode="embedded", mode_before=before)
+
+
 @pytest.mark.parametrize(("data_dir", "said"), [(default_data_dir(), ""), (Path("/srv/chat"), " --data-dir /srv/chat")])
 def test_the_next_command_leads_to_this_platform(data_dir: Path, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    announce(Started("http://127.0.0.1:8080", data_dir, True, True, data_dir / "credentials.json", None))
+    announce(started(data_dir))
     assert f"scripts/chat4all demo{said}     Stop with Ctrl-C." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("before", "told"), [(None, False), ("embedded", False), ("servers", True)])
+def test_who_forgot_the_mode_is_told_where_the_messages_are(
+    before: str | None, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(started(default_data_dir(), before))
+    said = capsys.readouterr().out
+    assert "  mode          embedded" in said
+    assert ("CHAT4ALL_MODE=servers leads to them" in said) is told

@@ -4,6 +4,7 @@ import base64
 import json
 import queue
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 
@@ -50,6 +51,17 @@ def test_what_is_signed_is_taken(inbox: Inbox) -> None:
     assert (status, received.refused, received.webhook_id) == (204, None, "msg_1")
     assert received.body["type"] == "message.read"
     assert shown_webhook(received) == "message.read  message_id=m1  recipient=ana  status=READ"
+
+
+def test_what_comes_before_the_secret_waits_for_it() -> None:
+    inbox = Inbox()
+    inbox.receiver.expect_secret()
+    with inbox.receiver, ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(inbox.post, signed())
+        assert not wait([asked], timeout=0.3).done
+        inbox.receiver.secret = SECRET
+        status, received = asked.result(timeout=5)
+    assert (status, received.refused) == (204, None)
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,10 @@ def test_a_server_that_never_came_up_is_listed_as_down(
     assert row.split()[:2] == ["nats", "down"]
     assert main(["down"]) == 0
     assert layout.started() == []
+
+
+def test_settings_of_nothing_are_no_settings(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    layout.save()
+    assert main(["env"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "nothing was started: scripts/stack up\n")

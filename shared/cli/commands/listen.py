@@ -73,6 +73,7 @@ def subscribed(session: Session, receiver: "WebhookReceiver", url: str, kinds: l
     SIGTERM ends us as Ctrl-C does: by itself it would end the process at once and leave the webhook behind.
     """
     with _term_as_interrupt():
+        receiver.expect_secret()
         made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
         try:
             receiver.secret = str(made["secret"])
