@@ -43,8 +43,9 @@ from shared.runtime.door import Door
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
+from shared.runtime.mode_check import check_mode
 from shared.runtime.only_one import only_one
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
+from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -110,7 +111,7 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
                 return credentials
 
     _prepare(settings.data_dir)
-    _check_mode(settings)
+    check_mode(settings)
     credentials = asyncio.run(create())
     CredentialsFile(settings.data_dir).keep(credentials)
     return credentials
@@ -134,23 +135,8 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
                 return tenant
 
     _prepare(settings.data_dir)
-    _check_mode(settings)
+    check_mode(settings)
     return asyncio.run(limit())
-
-
-def _check_mode(settings: Settings) -> None:
-    """
-    Refused, not switched: the mode alone does not say where the platform's servers are, and those of the defaults
-    may be another platform's.
-    """
-    theirs = _credentials(settings).mode
-    if theirs not in (None, settings.mode):
-        servers = " and its servers (export $(scripts/stack env), if they are those)" if theirs == SERVERS else ""
-        raise StartError(
-            f"the platform on {settings.data_dir} was last started in the mode {theirs}, and would not see what is "
-            f"written in the mode {settings.mode}: set CHAT4ALL_MODE={theirs}{servers}, or name another --data-dir",
-            start_error.SETTINGS_WRONG,
-        )
 
 
 def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:

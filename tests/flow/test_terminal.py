@@ -183,5 +183,6 @@ async def test_whoever_is_in_no_conversation_is_told_what_to_do(platform: Platfo
 
 
 async def test_no_function_runs_beside_an_embedded_platform_on_its_directory(platform: Platform) -> None:
-    async with chat4all(platform, "run", "send") as function:
-        assert await function.child.wait() == start_error.ALREADY_RUNNING
+    for mode, code in (("embedded", start_error.ALREADY_RUNNING), ("servers", start_error.SETTINGS_WRONG)):
+        async with chat4all(platform, "run", "send", "--mode", mode) as function:
+            assert await function.child.wait() == code

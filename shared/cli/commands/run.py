@@ -42,6 +42,7 @@ def run(
     same data directory.
     """
     from shared.observability.log import write_to
+    from shared.runtime.mode_check import check_mode
     from shared.runtime.only_one import only_one
     from shared.runtime.open_ports import SERVERS
     from shared.runtime.run_function import run_function
@@ -54,6 +55,7 @@ def run(
         settings = load_settings(**{name: value for name, value in chosen.items() if value is not None})
         write_to(sys.stdout, level=settings.log_level)
         given = {_MODE: settings.mode, "CHAT4ALL_DATA_DIR": str(settings.data_dir)}
+        check_mode(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with nullcontext() if settings.mode == SERVERS else only_one(settings.data_dir):
             run_function(
