@@ -1,4 +1,4 @@
-"""One process on an embedded data directory: its log and its sockets know only what this process writes."""
+"""One ``up`` on a data directory, and no function beside an embedded one: its log knows only what it writes itself."""
 
 import fcntl
 from collections.abc import Iterator

@@ -36,36 +36,37 @@ async def test_many_ticks_at_once_hand_each_wake_over_once():
         assert [one.event.attributes["id"] for one in logged] == [wake.attributes["id"]]
 
 
+class Asked:
+    """How often a table was asked, as the hook of MemoryTables."""
+
+    def __init__(self, table):
+        self.table, self.times = table, 0
+
+    def __call__(self, method, table):
+        self.times += table is self.table
+
+    async def by(self, *handled):
+        """By what is handled now, all of it at the same time."""
+        self.times = 0
+        await asyncio.gather(*handled)
+        return self.times
+
+
 async def test_many_ticks_at_once_sweep_once_and_a_later_one_sweeps_again():
     async with open_memory({}) as ports:
-        asked = 0
-
-        def count(method, table):
-            nonlocal asked
-            asked += table is OUTBOX_SWEPT
-
-        tables = MemoryTables(ports.clock, fault=count, checkpoint=_others_go_on)
+        asked = Asked(OUTBOX_SWEPT)
+        tables = MemoryTables(ports.clock, fault=asked, checkpoint=_others_go_on)
         sweep = Sweep(OutboxSweeper(tables, ports.sink, ports.clock, ()))
-        await sweep.handle(TICK)
-        once, asked = asked, 0
-        await asyncio.gather(*(sweep.handle(TICK) for _ in range(20)))
-        together, asked = asked, 0
-        await sweep.handle(TICK)
+        once = await asked.by(sweep.handle(TICK))
+        together = await asked.by(*(sweep.handle(TICK) for _ in range(20)))
         assert 0 < together <= once
-        assert asked > 0
+        assert await asked.by(sweep.handle(TICK)) > 0
 
 
 async def test_many_ticks_at_once_reap_once():
     async with open_memory({}) as ports:
-        asked = 0
-
-        def count(method, table):
-            nonlocal asked
-            asked += table is TENANTS
-
-        ports.tables.fault, ports.tables.checkpoint = count, _others_go_on
+        asked = Asked(TENANTS)
+        ports.tables.fault, ports.tables.checkpoint = asked, _others_go_on
         reap = new_reap(ports)
-        await reap.handle(TICK)
-        once, asked = asked, 0
-        await asyncio.gather(*(reap.handle(TICK) for _ in range(20)))
-        assert asked == once > 0
+        once = await asked.by(reap.handle(TICK))
+        assert await asked.by(*(reap.handle(TICK) for _ in range(20))) == once > 0
