@@ -16,7 +16,7 @@ from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import IN_MEMORY, KAFKA, Deployment
 from infra.cluster.layout import REPOSITORY, usual_layout
 from infra.cluster.report import PAGE, page
-from infra.cluster.results import kept
+from infra.cluster.results import commit_of, kept
 from infra.cluster.trials import Trials
 from infra.image.rootfs import ImageError
 from infra.stack.install import InstallError
@@ -50,13 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("image", help="make the functions' image of the repository as it is; print its name")
     for name, words in (
         ("deploy", "put the platform of the repository on it, with real engines"),
-        ("test", "deploy, and run the flow tests against the public entry; what follows is for pytest"),
+        ("test", "deploy, and run the flow tests against the public entry, over either broker; the rest is for pytest"),
         ("drill", "deploy, and kill pods under load (--kills N); whether anything was lost, doubled or out of order"),
         ("figures", "deploy, and measure: starts from zero, hops, scaling, rollouts, memory"),
     ):
         of_it = commands.add_parser(name, help=words)
+        which = of_it.add_mutually_exclusive_group()
         kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel; drill and figures need it"
-        of_it.add_argument("--kafka", action="store_true", help=kafka)
+        which.add_argument("--kafka", action="store_true", help=kafka)
+        if name == "test":
+            which.add_argument("--in-memory", action="store_true", help="events by Knative's in-memory channel only")
         if name != "deploy":
             of_it.add_argument("--write", action="store_true", help=f"then write {PAGE.relative_to(REPOSITORY)}")
     commands.add_parser(
@@ -113,28 +116,43 @@ def _image(_: argparse.Namespace) -> None:
     sys.stdout.write(f"{_cluster().import_image()}\n")
 
 
-def _deployment(given: argparse.Namespace) -> Deployment:
-    return Deployment(_cluster(), KAFKA if given.kafka else IN_MEMORY, _say_from(time.monotonic()))
+def _deployment(overlay: str) -> Deployment:
+    return Deployment(_cluster(), overlay, _say_from(time.monotonic()))
+
+
+def _trials(overlay: str) -> Trials:
+    return Trials(usual_layout(), _cluster(), _deployment(overlay), commit_of(REPOSITORY))
 
 
 def _deploy(given: argparse.Namespace) -> None:
-    _deployment(given).deploy()
+    _deployment(KAFKA if given.kafka else IN_MEMORY).deploy()
 
 
 def _trial(given: argparse.Namespace) -> bool:
     """Whether something failed."""
-    given.kafka = given.kafka or given.command != "test"
-    deployment = _deployment(given)
-    deployment.deploy()
-    well = _TRIALS[given.command](Trials(usual_layout(), _cluster(), deployment), given.words)
+    cluster = _cluster()
+    if cluster.node is None:
+        cluster.up()
+    well = all([_tried(given, overlay) for overlay in _overlays(given)])
     if given.write:
         _report(given)
     return not well
 
 
+def _overlays(given: argparse.Namespace) -> tuple[str, ...]:
+    if given.kafka or given.command != "test":
+        return (KAFKA,)
+    return (IN_MEMORY,) if given.in_memory else (IN_MEMORY, KAFKA)
+
+
+def _tried(given: argparse.Namespace, overlay: str) -> bool:
+    trials = _trials(overlay)
+    _deployment(overlay).deploy()
+    return _TRIALS[given.command](trials, given.words)
+
+
 def _demo(given: argparse.Namespace) -> None:
-    given.kafka = True
-    Trials(usual_layout(), _cluster(), _deployment(given)).demo(given.words)
+    _trials(KAFKA).demo(given.words)
 
 
 def _report(_: argparse.Namespace) -> None:

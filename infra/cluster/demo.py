@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from infra.cluster.figures import talk_of
 from infra.cluster.inside import say
 from infra.cluster.layout import NAMESPACE
 from infra.cluster.wakes import CHAIN, Talk, until_at_zero
+from infra.deploy.__main__ import main as deploy
 from shared.testing import measure
 from shared.testing.live import Deployed, Providers, fresh_id
 
@@ -41,12 +43,26 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         say(_services())
         await _until_all_sleep()
         _title("A message to WhatsApp wakes a chain")
-        await _watched(talk)
+        with _listed_by_kn():
+            await _watched(talk)
         _title("Nobody asks for anything: they go back to zero")
         await _until_all_sleep()
         _title(f"Two revisions of {_SHARED} share the traffic, then one takes it back")
         await _split(talk)
     return {}
+
+
+@contextmanager
+def _listed_by_kn() -> Iterator[None]:
+    """``kn service list -w`` beside what is shown, where there is a kn; our own lines say the same."""
+    kn = shutil.which("kn")
+    watching = subprocess.Popen((kn, "service", "list", "-w", "-n", NAMESPACE)) if kn else None
+    try:
+        yield
+    finally:
+        if watching:
+            watching.terminate()
+            watching.wait()
 
 
 def _title(words: str) -> None:
@@ -110,13 +126,20 @@ async def _split(talk: Talk) -> None:
     _change({"template": {"metadata": {"annotations": {"chat4all.dev/demo": fresh_id()}}}})
     after = await asyncio.to_thread(_other_revision, before)
     try:
-        for shares in ({before: 50, after: 50}, {before: 100}):
-            _change({"traffic": [{"revisionName": name, "percent": share} for name, share in shares.items()]})
+        for given in (("--traffic", f"{before}=50", f"{after}=50"), ("--rollback", before)):
+            await asyncio.to_thread(_deploy, *given)
             await asyncio.to_thread(pods.kubectl, "wait", "ksvc", _SHARED, "--for=condition=Ready", "--timeout=120s")
             seen = await _served(talk)
-            say(f"{_told(shares)} % of the traffic: {_MESSAGES} messages went to {_told(seen)}")
+            say(f"{_MESSAGES} messages went to {_told(seen)}")
     finally:
-        _change({"traffic": [{"latestRevision": True, "percent": 100}]})
+        await asyncio.to_thread(_deploy, "--latest", _SHARED)
+
+
+def _deploy(*given: str) -> None:
+    """As people do it: by kn where there is one, and by kubectl where there is none."""
+    say(f"$ scripts/deploy {' '.join(given)}")
+    if deploy(given):
+        raise RuntimeError("the traffic was not shifted")
 
 
 def _told(counts: Mapping[str, int]) -> str:

@@ -41,6 +41,18 @@ _PAUSE = 0.3
 _COME_BACK = 90.0
 _PATIENCE = 240.0
 _METRICS_PORT = 8080
+BY_TURNS = (
+    "send",
+    "route",
+    "push",
+    "deliver-whatsapp",
+    "record-status",
+    "inbound",
+    "webhook-dispatch",
+    "realtime",
+    "dispatcher",
+)
+"""Who bears the load: each of them is hit in either way before chance decides."""
 
 
 class EntryClient(Client):
@@ -55,7 +67,9 @@ class EntryClient(Client):
 
 @dataclass(slots=True)
 class PodKills:
-    """Now a pod is deleted at once, now its process gets SIGKILL; any pod of the platform may be hit."""
+    """
+    Now a pod is deleted at once, now its process gets SIGKILL: of each of BY_TURNS, then of any pod of the platform.
+    """
 
     kills: int
     hit: Counter[str] = field(default_factory=Counter)
@@ -63,10 +77,9 @@ class PodKills:
     """Those of the hits after which the Service went to fewer pods, or to zero: they have no time of recovery."""
 
     async def __call__(self, campaign: Campaign) -> None:
-        for number in range(self.kills):
+        for number, (service, deleted) in enumerate(turns(campaign.rng, self.kills)):
             await asyncio.sleep(campaign.rng.uniform(1.0, 5.0))
-            deleted = number % 2 == 0
-            at, pod, before = await _strike(campaign.rng, pods.delete_at_once if deleted else pods.kill_in)
+            at, pod, before = await _strike(campaign.rng, service, pods.delete_at_once if deleted else pods.kill_in)
             self.hit[pod.service] += 1
             kind = f"kill: {'pod' if deleted else 'process'} of {pod.service}"
             outcome = await _outcome(pod, before)
@@ -80,6 +93,13 @@ class PodKills:
             for pod in await asyncio.to_thread(pods.pods)
             if pod.service == "dispatcher"
         ]
+
+
+def turns(rng: random.Random, kills: int) -> list[tuple[str, bool]]:
+    """Which service is hit, "" for any, and whether its pod is deleted."""
+    each = [(service, deleted) for service in BY_TURNS for deleted in (True, False)]
+    rng.shuffle(each)
+    return (each + [("", number % 2 == 0) for number in range(kills)])[:kills]
 
 
 class Outcome(Enum):
@@ -120,20 +140,20 @@ def _answering(service: str) -> list[Pod]:
     return [pod for pod in pods.pods() if pod.service == service and pod.ready and pods.answers(pod)]
 
 
-async def _strike(rng: random.Random, strike: Callable[[Pod], None]) -> tuple[float, Pod, list[Pod]]:
+async def _strike(rng: random.Random, service: str, strike: Callable[[Pod], None]) -> tuple[float, Pod, list[Pod]]:
     """
-    Hits any pod that is ready.
+    Hits a pod of the service that is ready; of any, if it is "".
 
     Returns: when, which one, and the pods that there were.
 
     Raises:
-        TimeoutError: for long no pod is ready.
+        TimeoutError: for long no pod of it is ready.
         ProcessLookupError, CalledProcessError: it could not be hit though it is there.
     """
     until = now() + _COME_BACK
     while now() < until:
         there = await asyncio.to_thread(pods.pods)
-        if targets := [pod for pod in there if pod.ready and not pod.leaving]:
+        if targets := [pod for pod in there if pod.ready and not pod.leaving and service in ("", pod.service)]:
             at, pod = now(), rng.choice(targets)
             try:
                 await asyncio.to_thread(strike, pod)
@@ -144,7 +164,7 @@ async def _strike(rng: random.Random, strike: Callable[[Pod], None]) -> tuple[fl
             else:
                 return at, pod, there
         await asyncio.sleep(0.5)
-    raise TimeoutError("no pod is ready")
+    raise TimeoutError(f"no pod {f'of {service} ' if service else ''}is ready")
 
 
 async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
@@ -200,7 +220,7 @@ def _told(report: Report, nemesis: PodKills, most: dict[str, int]) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="infra.cluster.drill", description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     inside.main(parser, run)
 

@@ -47,13 +47,14 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
 
 
 async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
-    events = await wakes.real_events(ports.log, ports.clock, read())
-    say(f"events for {len(events)} functions")
+    wired = read()
+    events = await wakes.real_events(ports.log, ports.clock, wired)
+    say(f"events for {len(events)} of {len(wired.services)} functions")
     seen = []
     async with wakes.inside() as client:
         for _ in range(rounds):
-            for service in sorted(events):
-                one = await wakes.wake(client, service, events[service])
+            for service in sorted(wired.services):
+                one = await wakes.wake(client, service, events.get(service))
                 say(f"{one.service:<20} {one.seconds:5.2f} s  {one.status}  {one.memory / 2**20:4.0f} MiB")
                 seen.append(asdict(one))
     return seen
@@ -64,7 +65,9 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
     try:
         tenant = Tenant(client, caller.tenant, *caller.credentials)
         await tenant.login()
-        scaled = await scaling.up_and_down(scaling.Load(tenant, conversation, "scale"), _LOAD, _SECONDS)
+        load = scaling.Load(tenant, conversation, f"scale {fresh_id()}")
+        async with scaling.few_at_once():
+            scaled = await scaling.up_and_down(load, _LOAD, _SECONDS)
         say(f"scale: {scaled}")
         rolled = await scaling.rollout(scaling.Load(tenant, conversation, f"rollout {fresh_id()}"), _ROLLOUT)
         say(f"rollout: {rolled}")

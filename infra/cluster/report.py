@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from infra.cluster import scaling
 from infra.cluster.deployment import IN_MEMORY, KAFKA
 from infra.cluster.layout import REPOSITORY
 from infra.cluster.results import Result
 
 PAGE = REPOSITORY / "docs/reference/cluster-run.md"
 _MIB = 2**20
+_SOON = 2.0
+"""Seconds in which a function at zero answers its first event."""
 _WIDTH = 118
 _ORDER = ("accepted", "inbound", "delivered", "kills", "lost", "doubled", "order_breaks", "gaps", "status_regressions")
 
@@ -53,8 +56,9 @@ def _drill(result: Result) -> Iterator[str]:
     told = result.told
     yield from _opening("Pods killed under load", result)
     yield from _text(
-        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process. Awake when the load"
-        f" began: {', '.join(told['awake']) or 'nobody'}. Judged by the checker of the"
+        "Over Kafka; half of the kills delete a pod at once, half send SIGKILL to its process: each of those that bear"
+        f" the load is hit in either way, then any. Awake when the load began: {', '.join(told['awake']) or 'nobody'}."
+        " Judged by the checker of the"
         " [crash campaigns](crash-campaign.md), from what clients and providers saw."
     )
     yield ""
@@ -79,18 +83,23 @@ def _recovery(told: Mapping[str, Any]) -> str:
 def _wakes(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("From an event at zero to its end", result)
-    yield from (
-        "The function has no pod. Seconds from the request to its answer, and the memory of its process then.",
-        "",
+    yield from _text(
+        "The function has no pod. Seconds from an event to the answer that it is handled, and the memory of the process"
+        " then. Those that take no events were asked whether they are ready."
     )
+    yield ""
     rows = []
     for service in sorted({one["service"] for one in seen}):
         mine = [one for one in seen if one["service"] == service]
         seconds = [one["seconds"] for one in mine]
         answers = ", ".join(str(one) for one in sorted({one["status"] for one in mine}))
         memory = max(one["memory"] for one in mine) / _MIB
-        rows.append((service, len(mine), median(seconds), max(seconds), answers, f"{memory:.0f} MiB"))
-    yield from _table(("function", "times", "median", "longest", "answer", "memory"), rows)
+        asked = "event" if mine[0]["events"] else "ready?"
+        rows.append((service, asked, len(mine), median(seconds), max(seconds), answers, f"{memory:.0f} MiB"))
+    yield from _table(("function", "what", "times", "median", "longest", "answer", "memory"), rows)
+    middle = median(one["seconds"] for one in seen)
+    soon = sum(one["seconds"] < _SOON for one in seen)
+    yield from ("", f"Of all {len(seen)}: median {middle:.2f} s; {soon} below {_SOON:g} s, which is the aim.")
 
 
 def _chain(result: Result) -> Iterator[str]:
@@ -105,7 +114,11 @@ def _chain(result: Result) -> Iterator[str]:
 
 def _hops(result: Result) -> Iterator[str]:
     yield from _opening("Hops of events between functions that run", result)
-    yield from ("Milliseconds from the making of an event to the beginning of its handling.", "")
+    yield from _text(
+        "Milliseconds from Kafka's having an event to the beginning of its handling: our dispatcher, the network layer,"
+        " queue-proxy. What a producer waits until Kafka has it comes before."
+    )
+    yield ""
     yield from _table(
         ("function", "events", "p50", "p95"),
         ((name, one["events"], one["p50"], one["p95"]) for name, one in result.told.items()),
@@ -126,8 +139,19 @@ def _scale(result: Result) -> Iterator[str]:
     yield from _text(
         f"`send` had its first pod ready after {scale['first ready']} s, and {scale['most']} pods at most. It was at"
         f" zero {scale['to zero']} s after the last request. The new revision was ready after {rollout['ready']} s; the"
-        f" pods of the old one were gone after {rollout['old gone']} s."
+        f" pods of the old one were gone after {rollout['old gone']} s. Each pod was meant to have {scaling.AT_ONCE}"
+        " requests at once in the first, 100 in the second."
     )
+    if memory := _by_function(result.told["memory"]):
+        yield from ("", "Memory of the processes when all was over:", "")
+        yield from _table(("function", "processes", "largest"), memory)
+
+
+def _by_function(running: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    found: dict[str, list[int]] = {}
+    for one in running:
+        found.setdefault(one["function"], []).append(one["memory"])
+    return [(name, len(of_it), f"{max(of_it) / _MIB:.0f} MiB") for name, of_it in sorted(found.items())]
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from shared.adapters.local.clock import SystemClock
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    at: ISO 8601; commit: of the repository then, with a + where something was not committed; load: average of the
-    machine over the last minutes, of runnable processes.
+    at: ISO 8601; commit: what was deployed, with a + where something was not committed; load: average of the machine
+    over the last minutes, of runnable processes.
     """
 
     trial: str
@@ -24,11 +24,11 @@ class Result:
     told: Any
 
 
-def keep(folder: Path, trial: str, told: Any, repository: Path) -> None:
+def keep(folder: Path, trial: str, told: Any, commit: str) -> None:
     result = Result(
         trial,
         SystemClock().now().isoformat(timespec="seconds"),
-        _commit(repository),
+        commit,
         round(os.getloadavg()[1], 1),
         told,
     )
@@ -40,7 +40,9 @@ def kept(folder: Path) -> dict[str, Result]:
     return {path.stem: Result(**json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
 
 
-def _commit(repository: Path) -> str:
+def commit_of(repository: Path) -> str:
+    """As a Result has it, of the repository as it is now."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(("git", *arguments), cwd=repository, capture_output=True, text=True).stdout.strip()
 

@@ -1,6 +1,8 @@
 """
 What load does to the pods of one Service, and whether a request is lost when pods go (E6, E8).
 
+While pods come and go each of them is meant to have few requests at once: what a node can start, and not what one pod
+can bear, is tried.
 Every request is a message that must be answered with 202; whatever else comes, or nothing, is a request lost.
 """
 
@@ -22,6 +24,9 @@ from shared.testing.tenant import Tenant
 
 SERVICE = "send"
 _ACCEPTED = 202
+AT_ONCE = "20"
+"""Requests that a pod is meant to have; 100 by its manifest, which two cores cannot use up in more than two pods."""
+_TARGET = "autoscaling.knative.dev/target"
 _TURN = 0.2
 """Seconds between two requests of a trickle."""
 _PATIENCE = 200.0
@@ -88,7 +93,6 @@ def lost(figures: Mapping[str, Any]) -> int:
 
 async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any]:
     """From zero to many pods under load, to few under a trickle, to zero without any."""
-    await until_at_zero([SERVICE])
     began = time.monotonic()
     seen: list[tuple[float, int, int]] = []
     async with inside.beside(_watch(began, seen)):
@@ -114,15 +118,44 @@ async def rollout(load: Load, clients: int) -> dict[str, Any]:
     async with load.sent_by(clients, 0.05):
         await _until_pods(lambda seen: any(pod.ready for pod in seen))
         before = {pod.revision for pod in await asyncio.to_thread(_mine)}
-        change = {"spec": {"template": {"metadata": {"annotations": {"chat4all.dev/rollout": str(time.time_ns())}}}}}
         began = time.monotonic()
-        await asyncio.to_thread(pods.kubectl, "patch", "ksvc", SERVICE, "--type=merge", "-p", json.dumps(change))
+        await asyncio.to_thread(_annotate, {"chat4all.dev/rollout": str(time.time_ns())})
         await _until_pods(lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
         ready = time.monotonic() - began
         await _until_pods(lambda seen: all(pod.revision not in before for pod in seen))
         gone = time.monotonic() - began
         await asyncio.sleep(2)
     return {**load.told(), "clients": clients, "ready": round(ready, 1), "old gone": round(gone, 1)}
+
+
+@asynccontextmanager
+async def few_at_once() -> AsyncIterator[None]:
+    """The Service as it is for ``up_and_down``: at zero, in a revision of its own; then as its manifest says again."""
+    await _revised({_TARGET: AT_ONCE})
+    try:
+        yield
+    finally:
+        await _revised({_TARGET: None})
+
+
+async def _revised(annotations: Mapping[str, str | None]) -> None:
+    generation = await asyncio.to_thread(_annotate, annotations)
+    # Until it is looked at, the Service is Ready with the revision before.
+    for condition in (f"jsonpath={{.status.observedGeneration}}={generation}", "condition=Ready"):
+        wait = ("wait", "ksvc", SERVICE, f"--for={condition}", f"--timeout={_PATIENCE:g}s")
+        await asyncio.to_thread(pods.kubectl, *wait)
+    await until_at_zero([SERVICE])
+
+
+def _annotate(annotations: Mapping[str, str | None]) -> str:
+    """
+    Another template of the pods, and thus a new revision; None takes an annotation away.
+
+    Returns:
+        The generation of the Service.
+    """
+    change = json.dumps({"spec": {"template": {"metadata": {"annotations": dict(annotations)}}}})
+    return pods.kubectl("patch", "ksvc", SERVICE, "--type=merge", "-p", change, "-o", "jsonpath={.metadata.generation}")
 
 
 def _mine() -> list[pods.Pod]:

@@ -19,10 +19,14 @@ _LONGEST_TEST = 600
 
 
 class Trials:
-    """Results are kept in ``results`` of the layout's state."""
+    """
+    Results are kept in ``results`` of the layout's state.
 
-    def __init__(self, layout: Layout, cluster: Cluster, deployment: Deployment) -> None:
-        self._folder, self._cluster, self._deployment = layout.results, cluster, deployment
+    commit: of what is deployed; the repository may be changed while a trial runs.
+    """
+
+    def __init__(self, layout: Layout, cluster: Cluster, deployment: Deployment, commit: str) -> None:
+        self._folder, self._cluster, self._deployment, self._commit = layout.results, cluster, deployment, commit
 
     def flows(self, options: Sequence[str]) -> bool:
         """
@@ -80,7 +84,7 @@ class Trials:
         return told
 
     def _keep(self, trial: str, told: object) -> None:
-        results.keep(self._folder, trial, told, REPOSITORY)
+        results.keep(self._folder, trial, told, self._commit)
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from events import CloudEvent
 from infra.cluster import pods
 from infra.cluster.layout import NAMESPACE
 from infra.cluster.pods import Pod, Running
+from shared.adapters.kafka.event_log import appended_at
 from shared.ports import Clock, Ports
 from shared.ports.event_log import EventLog
 from shared.runtime.timers import ticked
@@ -33,9 +34,10 @@ _LOGGED_AS = ("route", "deliver", "record-status")
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """seconds: from the request to the answer; memory: of the process then, in bytes."""
+    """seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any."""
 
     service: str
+    events: bool
     seconds: float
     status: int
     memory: int
@@ -83,16 +85,20 @@ async def inside() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent) -> Wake:
-    """The event, again, to a Service that is at zero."""
+async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> Wake:
+    """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
     await until_at_zero([service])
-    headers, body = event.to_binary()
     host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
+    if event is None:
+        request = client.build_request("GET", "/health/readiness", headers=[host])
+    else:
+        headers, body = event.to_binary()
+        request = client.build_request("POST", "/", headers=[*headers, host], content=body)
     started = time.perf_counter()
-    answer = await client.post("/", headers=[*headers, host], content=body)
+    answer = await client.send(request)
     seconds = time.perf_counter() - started
     memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes())
-    return Wake(service, round(seconds, 2), answer.status_code, memory)
+    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory)
 
 
 def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> int:
@@ -154,7 +160,7 @@ def _made(event: CloudEvent) -> float:
 
 
 async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[float]]:
-    """By function, milliseconds from the making of an event to the moment at which its handling began."""
+    """By function, milliseconds from Kafka's having an event to the moment at which its handling began."""
     for number in range(times + times // 10):
         if number == times // 10:  # until then functions wake
             begin = ports.clock.now().timestamp()
@@ -162,17 +168,17 @@ async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[floa
         await asyncio.sleep(0.2)
     await asyncio.to_thread(talk.until_sent, message_id)
     await asyncio.sleep(_WRITTEN)
-    made = {one.event.attributes["id"]: _made(one.event) for one in await ports.log.latest(_LOOK_BACK)}
-    return hops(_said(), {event_id: at for event_id, at in made.items() if at > begin})
+    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in await ports.log.latest(_LOOK_BACK)}
+    return hops(_said(), {event_id: at for event_id, at in appended.items() if at > begin})
 
 
-def hops(lines: Iterable[Mapping[str, Any]], made: Mapping[str, float]) -> dict[str, list[float]]:
-    """``lines``: of the functions' logs. ``made``: when the events were, in seconds since 1970, by id."""
+def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> dict[str, list[float]]:
+    """``lines``: of the functions' logs. ``appended``: when the events were, in seconds since 1970, by id."""
     found: dict[str, list[float]] = {}
     for line in lines:
-        if line.get("message") == "event handled" and line.get("event_id") in made:
+        if line.get("message") == "event handled" and line.get("event_id") in appended:
             began = datetime.fromisoformat(line["timestamp"]).timestamp() - line["ms"] / 1000
-            found.setdefault(line["function"], []).append(1000 * (began - made[line["event_id"]]))
+            found.setdefault(line["function"], []).append(1000 * (began - appended[line["event_id"]]))
     return found
 
 

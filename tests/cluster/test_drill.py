@@ -1,8 +1,9 @@
 """What a kill of the drill came to, from what the API server and the pods themselves say."""
 
+import random
 from dataclasses import replace
 
-from infra.cluster.drill import Outcome, judge
+from infra.cluster.drill import BY_TURNS, Outcome, judge, turns
 from infra.cluster.pods import Pod
 
 HIT = Pod("send-a", "1", "send", "send-00001", "10.244.0.7", ready=True, leaving=False, restarts=1)
@@ -34,6 +35,15 @@ def test_nobody_is_missed_where_fewer_pods_are_wanted_than_there_were() -> None:
     assert judge(HIT, [HIT], [], wanted=0) is Outcome.DISPENSABLE
     assert judge(HIT, [HIT, OTHER], [OTHER], wanted=1) is Outcome.DISPENSABLE
     assert judge(HIT, [HIT, OTHER], [OTHER, NEW], wanted=1) is Outcome.RECOVERED
+
+
+def test_each_that_bears_the_load_is_hit_in_either_way_before_chance_decides() -> None:
+    planned = turns(random.Random(1), 24)
+    both = 2 * len(BY_TURNS)
+    assert sorted(planned[:both]) == sorted((service, deleted) for service in BY_TURNS for deleted in (True, False))
+    assert {service for service, _ in planned[both:]} == {""}
+    assert len(planned) == 24
+    assert len(turns(random.Random(1), 3)) == 3
 
 
 def test_a_deployment_is_never_without() -> None:

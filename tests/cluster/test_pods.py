@@ -80,6 +80,6 @@ def test_a_chain_is_timed_by_the_first_event_that_each_function_handled() -> Non
 
 def test_a_hop_ends_when_the_handling_begins() -> None:
     line = {"message": "event handled", "event_id": "e", "function": "push", "timestamp": "2026-11-28T20:00:01.020Z"}
-    made = {"e": 1795896001.0}
-    (found,) = hops([{**line, "ms": 15.0}, {**line, "event_id": "unknown", "ms": 1.0}], made)["push"]
+    appended = {"e": 1795896001.0}
+    (found,) = hops([{**line, "ms": 15.0}, {**line, "event_id": "unknown", "ms": 1.0}], appended)["push"]
     assert round(found, 1) == 5.0

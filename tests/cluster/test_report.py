@@ -4,21 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from infra.cluster.report import page
-from infra.cluster.results import Result, keep, kept
+from infra.cluster.results import Result, commit_of, keep, kept
 
 FLOWS = {
     "rows": [{"name": "messages", "passed": 7, "failed": 1, "left_out": 2, "seconds": 3.5}],
     "left out": {"messages::test_a": "why not", "files::test_b": "why not"},
 }
 WAKES = [
-    {"service": "route", "seconds": 1.0, "status": 204, "memory": 60 * 2**20},
-    {"service": "route", "seconds": 3.0, "status": 204, "memory": 64 * 2**20},
-    {"service": "route", "seconds": 2.0, "status": 503, "memory": 62 * 2**20},
+    {"service": "route", "events": True, "seconds": 1.0, "status": 204, "memory": 60 * 2**20},
+    {"service": "route", "events": True, "seconds": 3.0, "status": 204, "memory": 64 * 2**20},
+    {"service": "route", "events": True, "seconds": 2.0, "status": 503, "memory": 62 * 2**20},
+    {"service": "users", "events": False, "seconds": 1.2, "status": 200, "memory": 61 * 2**20},
 ]
 LOAD = {"clients": 8, "requests": 100, "lost": 0, "longest": 1.5}
 SCALE = {
     "up and down": {**LOAD, "lost": 3, "first ready": 1.9, "most": 5, "to zero": 14.0},
     "rollout": {**LOAD, "ready": 4.0, "old gone": 40.0},
+    "memory": [{"function": "send", "memory": 60 * 2**20}, {"function": "send", "memory": 70 * 2**20}],
 }
 
 
@@ -34,11 +36,16 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
-    assert "| route | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in page(seen("figures-wakes", WAKES))
+    wakes = page(seen("figures-wakes", WAKES))
+    assert "| route | event | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in wakes
+    assert "| users | ready? | 1 | 1.2 | 1.2 | 200 | 61 MiB |" in wakes
+    assert "Of all 4: median 1.60 s; 2 below 2 s" in wakes
     assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
     hops = {"route": {"events": 100, "p50": 6.5, "p95": 12.0}}
     assert "| route | 100 | 6.5 | 12.0 |" in page(seen("figures-hops", hops))
-    assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in page(seen("figures-scale", SCALE))
+    scaled = page(seen("figures-scale", SCALE))
+    assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in scaled
+    assert "| send | 2 | 70 MiB |" in scaled
 
 
 def test_what_was_not_tried_is_not_there() -> None:
@@ -48,7 +55,7 @@ def test_what_was_not_tried_is_not_there() -> None:
 
 
 def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
-    keep(tmp_path / "results", "drill", {"lost": 0}, Path(__file__).parent)
+    keep(tmp_path / "results", "drill", {"lost": 0}, commit_of(Path(__file__).parent))
     (found,) = kept(tmp_path / "results").values()
     assert (found.trial, found.told) == ("drill", {"lost": 0})
     assert found.at.endswith("+00:00")

@@ -1,6 +1,7 @@
 """The contracts of EventSink and EventLog on a real Kafka (E1, E9), and the form of the records (B3)."""
 
 import asyncio
+import time
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -8,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from events import CloudEvent
 from shared.adapters.kafka import topics
 from shared.adapters.kafka.cluster import Cluster
-from shared.adapters.kafka.event_log import KafkaEventLog
+from shared.adapters.kafka.event_log import KafkaEventLog, appended_at
 from shared.adapters.kafka.event_sink import KafkaEventSink
 from shared.adapters.kafka.topics import Topic
 from shared.domain.errors import TooLarge, Unavailable
@@ -113,6 +114,14 @@ async def test_an_event_without_key_and_data_has_neither(cluster, topic, sink):
     await sink.append(CloudEvent(attributes, b""))
     (record,) = await asyncio.to_thread(_records, cluster, topic, 1)
     assert (record.key(), record.value()) == (None, None)
+
+
+async def test_an_offset_says_when_kafka_had_the_event(log, sink):
+    before = time.time()  # noqa: TID251  Kafka's own clock is this machine's
+    await sink.append(cloudevent("1"), cloudevent("2"))
+    after = time.time()  # noqa: TID251
+    for one in await log.latest(2):
+        assert before - 0.001 <= appended_at(one.offset) <= after
 
 
 async def test_an_event_above_a_mebibyte_is_refused_and_harms_no_other(log, sink):

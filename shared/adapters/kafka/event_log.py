@@ -41,6 +41,11 @@ _Key = tuple[int, int, int]
 """Time of the append in milliseconds, partition, offset: the order of the whole log."""
 
 
+def appended_at(position: int) -> float:
+    """When Kafka appended the event that has this offset in a KafkaEventLog, in seconds since 1970."""
+    return ((position >> _RANK_BITS) + _EPOCH) / 1000
+
+
 class KafkaEventLog:
     """``scan``: how many of the newest events a search looks at."""
 
