@@ -1,5 +1,6 @@
 """The HTTP face of one function as an ASGI application: functions/<name>/http.py alone, behind the same border."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -10,9 +11,12 @@ from shared.ports import Ports
 from shared.runtime.functions import folder_of
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
+
     from functions.realtime.gateway import Gateway
     from functions.realtime.session import Limits as SocketLimits
-    from shared.http.rate_limit import Limits
+    from shared.http.authenticator import Authenticator
+    from shared.http.rate_limit import Limits, RateLimiter
     from shared.settings import Settings
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -31,7 +35,8 @@ _SETTINGS = (
 @asynccontextmanager
 async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) -> AsyncIterator[Any | None]:
     """
-    None when the function has none. FastAPI is imported only for one that has (design.md 8).
+    None when the function has none. FastAPI is imported only for one that has, and where events may have woken the
+    function only when it is asked by HTTP: it is half of a cold start (design.md 8).
 
     Raises:
         SettingsError: one of those that an HTTP face needs cannot be.
@@ -40,36 +45,74 @@ async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, st
     if find_spec(module) is None:
         yield None
         return
-    from shared.http.app import build_app
-    from shared.http.authenticator import Authenticator
-    from shared.http.rate_limit import RateLimiter
-    from shared.repositories.idempotency import IdempotencyKeys
     from shared.settings import PREFIX, load_settings
 
     settings = load_settings(**{one: cfg[PREFIX + one.upper()] for one in _SETTINGS if PREFIX + one.upper() in cfg})
+    if name == "realtime":
+        async with _with_sockets(module, function, ports, settings) as face:
+            yield face
+    elif getattr(function, "accepts", ()):
+        yield _WhenAsked(lambda: _application(module, function, ports, settings))
+    else:
+        yield _application(module, function, ports, settings)
+
+
+def _application(module: str, function: Any, ports: Ports, settings: "Settings") -> App:
+    from shared.http.authenticator import Authenticator
+    from shared.http.rate_limit import RateLimiter
+
     authenticator = Authenticator.of(ports)
     limiter = RateLimiter.of(ports, limits_of(settings))
     face = import_module(module)
-    app = build_app(
-        [face.router(function)],
-        authenticator=authenticator,
-        limiter=limiter,
-        idempotency_keys=IdempotencyKeys(ports.tables),
-        vault=ports.vault,
-        clock=ports.clock,
-    )
-    if name != "realtime":
-        endpoint = getattr(face, "MessagesEndpoint", None)
-        yield app if endpoint is None else _HotPath(endpoint(function, authenticator, limiter), app)
-        return
-    from functions.realtime.gateway import Gateway
+    app = _fastapi(face.router(function), authenticator, limiter, ports)
+    endpoint = getattr(face, "MessagesEndpoint", None)
+    return app if endpoint is None else _HotPath(endpoint(function, authenticator, limiter), app)
 
+
+@asynccontextmanager
+async def _with_sockets(module: str, function: Any, ports: Ports, settings: "Settings") -> AsyncIterator[App]:
+    from functions.realtime.gateway import Gateway
+    from shared.http.authenticator import Authenticator
+    from shared.http.rate_limit import RateLimiter
+
+    authenticator = Authenticator.of(ports)
+    limiter = RateLimiter.of(ports, limits_of(settings))
+    app = _fastapi(import_module(module).router(function), authenticator, limiter, ports)
     gateway = Gateway(function, authenticator, limiter, sockets_of(settings))
     await gateway.start()
     try:
         yield _WithSockets(app, gateway)
     finally:
         await gateway.stop()
+
+
+def _fastapi(router: "APIRouter", authenticator: "Authenticator", limiter: "RateLimiter", ports: Ports) -> "FastAPI":
+    from shared.http.app import build_app
+    from shared.repositories.idempotency import IdempotencyKeys
+
+    return build_app(
+        [router],
+        authenticator=authenticator,
+        limiter=limiter,
+        idempotency_keys=IdempotencyKeys(ports.tables),
+        vault=ports.vault,
+        clock=ports.clock,
+    )
+
+
+class _WhenAsked:
+    """Built by the first request, in a thread: events go on meanwhile."""
+
+    def __init__(self, build: Callable[[], App]) -> None:
+        self._build = build
+        self._built: App | None = None
+        self._building = asyncio.Lock()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._building:
+            if self._built is None:
+                self._built = await asyncio.to_thread(self._build)
+        await self._built(scope, receive, send)
 
 
 class _HotPath:

@@ -176,6 +176,41 @@ def test_an_event_function_imports_nothing_that_it_does_not_need() -> None:
     assert lean.stdout.strip() == "[]"
 
 
+WOKEN = """
+import asyncio, sys
+from shared.runtime.function_service import FunctionService
+from shared.testing.memory_ports import open_memory
+
+async def main():
+    service = FunctionService(open_memory)
+    service.start({"CHAT4ALL_FUNCTION": "presence"})
+    await service.started()
+    before = "fastapi" in sys.modules
+    statuses = []
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/x", "raw_path": b"/v1/x", "query_string": b"", "headers": [],
+             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1"}
+    await asyncio.gather(*(service.handle(dict(scope), receive, send) for _ in range(3)))
+    await service.close()
+    print(before, sorted(one for one in statuses if one), "fastapi" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_a_function_that_an_event_wakes_does_not_wait_for_fastapi_until_it_is_asked_by_http() -> None:
+    woken = subprocess.run(
+        [sys.executable, "-c", WOKEN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert woken.stdout.splitlines()[-1] == "False [401, 401, 401] True"
+
+
 def test_our_server_keeps_an_idle_connection_longer_than_those_who_call_it() -> None:
     """Who closes first breaks a request at times: uvicorn's own 5 s cost one POST in some hundreds on Knative (E8)."""
     with hosted("shared.testing.lean_host", "route") as (client, process):
