@@ -26,7 +26,6 @@ ONE_PROCESS: Mapping[str, str] = {
     "realtime::test_a_killed_process_loses_nobody_a_message": _OWN_PROCESS,
     "operations::test_operators_need_the_scope": _NOT_AT_THE_ENTRY,
     "operations::test_the_triggers_stand_where_they_are_and_catch_up": _NOT_AT_THE_ENTRY,
-    "operations::test_health_says_what_it_depends_on": _NOT_AT_THE_ENTRY,
     "operations::test_metrics_move": _NOT_AT_THE_ENTRY,
     "operations::test_the_documentation_is_served": _NOT_AT_THE_ENTRY,
     "tenant_walk::test_nobody_gets_in_without_a_token[knative-GET-/v1/triggers]": _NOT_AT_THE_ENTRY,

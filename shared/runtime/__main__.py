@@ -5,7 +5,7 @@ import sys
 
 from shared.observability.log import log, write_to
 from shared.runtime.function_service import FunctionService
-from shared.runtime.open_ports import open_ports
+from shared.runtime.open_ports import open_by
 from shared.runtime.serve import serve
 
 if __name__ == "__main__":
@@ -15,4 +15,4 @@ if __name__ == "__main__":
     if not port.isdigit():
         log.critical("PORT is no number", port=port)
         raise SystemExit(2)
-    serve(FunctionService(open_ports), environment, port=int(port))
+    serve(FunctionService(open_by), environment, port=int(port))

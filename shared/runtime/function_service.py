@@ -12,16 +12,16 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from shared.observability.log import LEVELS, SERVICE, log
-from shared.ports import Ports
 from shared.runtime.functions import new
 from shared.runtime.host import FunctionHost
 from shared.runtime.http_face import http_face
+from shared.runtime.opened import Opened
 from shared.runtime.span_export import spans_by
 from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.wiring_error import WiringError
 
-OpenPorts = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Ports]]
+Open = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Opened]]
 """Adapters by what the environment says; they are closed on leaving."""
 
 FUNCTION, LOG_LEVEL = "CHAT4ALL_FUNCTION", "CHAT4ALL_LOG_LEVEL"
@@ -42,8 +42,8 @@ def _log_from(level: str | None) -> None:
 class FunctionService:
     """Which function is said by CHAT4ALL_FUNCTION in the environment that ``start`` is given."""
 
-    def __init__(self, open_ports: OpenPorts) -> None:
-        self._open_ports = open_ports
+    def __init__(self, open_by: Open) -> None:
+        self._open = open_by
         self._name = ""
         self._host: FunctionHost | None = None
         self._face: Any | None = None
@@ -111,12 +111,12 @@ class FunctionService:
         name = cfg.get(FUNCTION, "")
         try:
             _log_from(cfg.get(LOG_LEVEL))
-            async with spans_by(cfg, service=name or SERVICE), self._open_ports(cfg) as ports:
-                function = new(name, ports)
+            async with spans_by(cfg, service=name or SERVICE), self._open(cfg) as opened:
+                function = new(name, opened.ports)
                 self._name = name
-                async with http_face(name, function, ports, cfg) as self._face:
+                async with http_face(name, function, opened, cfg) as self._face:
                     if getattr(function, "accepts", ()):
-                        self._host = FunctionHost(name, function, ports.clock)
+                        self._host = FunctionHost(name, function, opened.ports.clock)
                     self._opened.set()
                     await self._leave.wait()
         except (WiringError, StartError) as error:

@@ -21,6 +21,7 @@ from orjson import dumps
 from shared.domain.errors import Unavailable
 from shared.runtime.dependency import Check, Dependency
 
+PATHS = ("/health", "/health/live", "/health/ready")
 LEAST_FREE = 32 * 1024 * 1024
 """Bytes; below it a store that still reads will soon refuse to write."""
 

@@ -1,7 +1,7 @@
 """The HTTP face of one function as an ASGI application: functions/<name>/http.py alone, behind the same border."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.ports import Ports
 from shared.runtime.functions import folder_of
+from shared.runtime.opened import Opened
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
@@ -33,7 +34,7 @@ _SETTINGS = (
 
 
 @asynccontextmanager
-async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, str]) -> AsyncIterator[Any | None]:
+async def http_face(name: str, function: Any, opened: Opened, cfg: Mapping[str, str]) -> AsyncIterator[Any | None]:
     """
     None when the function has none. FastAPI is imported only for one that has, and where events may have woken the
     function only when it is asked by HTTP: it is half of a cold start (design.md 8).
@@ -49,12 +50,12 @@ async def http_face(name: str, function: Any, ports: Ports, cfg: Mapping[str, st
 
     settings = load_settings(**{one: cfg[PREFIX + one.upper()] for one in _SETTINGS if PREFIX + one.upper() in cfg})
     if name == "realtime":
-        async with _with_sockets(module, function, ports, settings) as face:
+        async with _with_sockets(module, function, opened, settings) as face:
             yield face
     elif getattr(function, "accepts", ()):
-        yield _WhenAsked(lambda: _application(module, function, ports, settings))
+        yield _WhenAsked(lambda: _application(module, function, opened.ports, settings))
     else:
-        yield _application(module, function, ports, settings)
+        yield _application(module, function, opened.ports, settings)
 
 
 def _application(module: str, function: Any, ports: Ports, settings: "Settings") -> App:
@@ -64,20 +65,24 @@ def _application(module: str, function: Any, ports: Ports, settings: "Settings")
     authenticator = Authenticator.of(ports)
     limiter = RateLimiter.of(ports, limits_of(settings))
     face = import_module(module)
-    app = _fastapi(face.router(function), authenticator, limiter, ports)
+    app = _fastapi([face.router(function)], authenticator, limiter, ports)
     endpoint = getattr(face, "MessagesEndpoint", None)
     return app if endpoint is None else _HotPath(endpoint(function, authenticator, limiter), app)
 
 
 @asynccontextmanager
-async def _with_sockets(module: str, function: Any, ports: Ports, settings: "Settings") -> AsyncIterator[App]:
+async def _with_sockets(module: str, function: Any, opened: Opened, settings: "Settings") -> AsyncIterator[App]:
+    """The gateway never sleeps: it says for all what they stand on (E8)."""
     from functions.realtime.gateway import Gateway
     from shared.http.authenticator import Authenticator
     from shared.http.rate_limit import RateLimiter
+    from shared.runtime import health
 
+    ports = opened.ports
     authenticator = Authenticator.of(ports)
     limiter = RateLimiter.of(ports, limits_of(settings))
-    app = _fastapi(import_module(module).router(function), authenticator, limiter, ports)
+    routers = [import_module(module).router(function), health.router(opened.dependencies)]
+    app = _fastapi(routers, authenticator, limiter, ports)
     gateway = Gateway(function, authenticator, limiter, sockets_of(settings))
     await gateway.start()
     try:
@@ -86,12 +91,14 @@ async def _with_sockets(module: str, function: Any, ports: Ports, settings: "Set
         await gateway.stop()
 
 
-def _fastapi(router: "APIRouter", authenticator: "Authenticator", limiter: "RateLimiter", ports: Ports) -> "FastAPI":
+def _fastapi(
+    routers: "Sequence[APIRouter]", authenticator: "Authenticator", limiter: "RateLimiter", ports: Ports
+) -> "FastAPI":
     from shared.http.app import build_app
     from shared.repositories.idempotency import IdempotencyKeys
 
     return build_app(
-        [router],
+        routers,
         authenticator=authenticator,
         limiter=limiter,
         idempotency_keys=IdempotencyKeys(ports.tables),

@@ -66,7 +66,6 @@ async def open_servers(
         from shared.adapters.cassandra.settings import CassandraSettings
         from shared.adapters.cassandra.tables import CassandraTables
         from shared.adapters.clamav.scanner import ClamavScanner
-        from shared.adapters.kafka import topics
         from shared.adapters.kafka.cluster import Cluster
         from shared.adapters.kafka.event_log import KafkaEventLog
         from shared.adapters.local.clock import RandomIds, SystemClock
@@ -101,7 +100,7 @@ async def open_servers(
         except SchemaMismatch as error:
             raise WiringError(f"the tables in keyspace {settings.keyspace} do not fit this release: {error}") from error
         stack.push_async_callback(tables.close)
-        sink = await _sink(cluster, engines, k_sink, stack)
+        sink, broker = await _sink(cluster, engines, k_sink, stack)
         event_log = KafkaEventLog(cluster, engines.kafka_topic)
         clock, ids = SystemClock(), RandomIds()
         cache = later(lambda: _cache(engines), lambda made: made.close(), stack)
@@ -138,7 +137,7 @@ async def open_servers(
             runner,
             dependencies={
                 "cassandra": Dependency(_asking(tables.ping)),
-                "kafka": Dependency(topics.Check(cluster, engines.kafka_topic)),
+                **broker,
                 "redis": Dependency(_asking(lambda: cache.ping()), needed=False),
                 "nats": Dependency(_asking(lambda: fan_out.ping()), needed=False),
                 "objects": object_stores.dependency(objects),
@@ -171,19 +170,24 @@ def _webhooks(choices: Choices) -> "HttpWebhookSender":
     return HttpWebhookSender(private_allowed=choices.private_webhooks)
 
 
-async def _sink(cluster: "Cluster", engines: Engines, k_sink: str | None, stack: AsyncExitStack) -> "EventSink":
+async def _sink(
+    cluster: "Cluster", engines: Engines, k_sink: str | None, stack: AsyncExitStack
+) -> "tuple[EventSink, Mapping[str, Dependency]]":
+    """Where events go, and that it is there."""
     if k_sink is None:
+        from shared.adapters.kafka import topics
         from shared.adapters.kafka.event_sink import KafkaEventSink
 
         sink = KafkaEventSink(cluster, engines.kafka_topic)
         stack.push_async_callback(sink.close)
-        return sink
+        return sink, {"kafka": Dependency(topics.Check(cluster, engines.kafka_topic))}
     import httpx
 
     from shared.adapters.http.event_sink import HttpEventSink
 
     client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(130.0, connect=5.0)))
-    return HttpEventSink(k_sink, client)
+    ingress = HttpEventSink(k_sink, client)
+    return ingress, {"broker": Dependency(_asking(ingress.ping))}
 
 
 async def _topic(cluster: "Cluster", engines: Engines, *, made_elsewhere: bool) -> None:

@@ -13,6 +13,7 @@ from shared.ports import Ports
 from shared.runtime import functions, wiring
 from shared.runtime.function_service import FUNCTION, FunctionService
 from shared.runtime.open_ports import open_by
+from shared.runtime.opened import Opened
 from shared.runtime.secret_key import check_key
 from shared.runtime.serve import serve
 from shared.runtime.subscribers import subscribers, triggers_of
@@ -53,11 +54,11 @@ def run_function(
     takes = service in called or function in {wired.services[name].function for name in called}
 
     @asynccontextmanager
-    async def open_checked(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+    async def open_checked(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
         async with open_by(cfg) as opened:
             await check_key(opened.ports)
             if not (woken and takes):
-                yield opened.ports
+                yield opened
                 return
             triggers = triggers_of(wired, service)
             made = {name: new(name, opened.ports) for name in _made(wired, function)}
@@ -66,7 +67,7 @@ def run_function(
             try:
                 await runner.start()
                 log.info("takes events", service=service, triggers=len(triggers))
-                yield opened.ports
+                yield opened
             finally:
                 await runner.stop(DRAIN)
 

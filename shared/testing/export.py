@@ -107,7 +107,8 @@ def entry() -> str:
         rule: dict[str, Any] = {"matches": [_path_match(path, method) for path, method in paths]}
         if function in deployments:
             if function == "realtime":
-                rule["matches"].insert(0, _path_match(SOCKET, None))
+                beside = [SOCKET, *health.PATHS]
+                rule["matches"] = [*(_path_match(path, None) for path in beside), *rule["matches"]]
             rule |= {"backendRefs": [{"name": function, "port": 80}], "timeouts": {"request": "0s"}}
         else:
             rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": f"{function}.{NAMESPACE}.svc.cluster.local"}}

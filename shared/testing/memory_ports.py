@@ -1,6 +1,6 @@
 """Every port in memory, but for files: what a function needs to run in a test, and nothing of it outlives the test."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,21 @@ from shared.adapters.tables_outbox import OutboxSweeper, TablesOutbox
 from shared.channels.registry import InstalledChannels
 from shared.ports import Ports
 from shared.repositories.schema import TABLES
+from shared.runtime.opened import Opened
+from shared.runtime.subscriber import Subscriber
+from shared.runtime.trigger_runner import Pace, Runner, TriggerRunner
+from shared.runtime.wiring import Trigger
+
+
+@asynccontextmanager
+async def opened_memory(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
+    """For one function as a service: nothing wakes it but what is POSTed, and it stands on nothing."""
+    async with open_memory(cfg) as ports:
+        yield Opened(ports, _runner, {})
+
+
+def _runner(triggers: Iterable[Trigger], subscribers: Mapping[str, Subscriber], pace: Pace) -> Runner:
+    return TriggerRunner(triggers, subscribers, MemoryRecordLog(), pace=pace)
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ The scaffolding of `kn func` imports ``new`` and gives it to stock func-python; 
 from func_python.http import serve
 
 from shared.runtime.function_service import FunctionService
-from shared.testing.memory_ports import open_memory
+from shared.testing.memory_ports import opened_memory
 
 
 def new() -> FunctionService:
-    return FunctionService(open_memory)
+    return FunctionService(opened_memory)
 
 
 if __name__ == "__main__":

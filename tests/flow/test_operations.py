@@ -125,8 +125,8 @@ def test_health_says_what_it_depends_on(platform: Process) -> None:
         assert answer.status_code == 200
         said = answer.json()
         assert (said["status"], said["ready"]) == ("ok", True)
-        assert "broker" in said["dependencies"]
-        assert set(said["dependencies"]) & {"database", "cassandra"}, "where messages are, in either mode"
+        assert set(said["dependencies"]) & {"broker", "kafka"}, "where events go, in any mode"
+        assert set(said["dependencies"]) & {"database", "cassandra"}, "where messages are, in any mode"
         assert {one["status"] for one in said["dependencies"].values()} == {"ok"}
         assert all(one["latency_ms"] >= 0 for one in said["dependencies"].values())
 

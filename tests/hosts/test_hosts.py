@@ -179,10 +179,10 @@ def test_an_event_function_imports_nothing_that_it_does_not_need() -> None:
 WOKEN = """
 import asyncio, sys
 from shared.runtime.function_service import FunctionService
-from shared.testing.memory_ports import open_memory
+from shared.testing.memory_ports import opened_memory
 
 async def main():
-    service = FunctionService(open_memory)
+    service = FunctionService(opened_memory)
     service.start({"CHAT4ALL_FUNCTION": "presence"})
     await service.started()
     before = "fastapi" in sys.modules

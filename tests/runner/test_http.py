@@ -50,3 +50,29 @@ async def test_a_broker_that_cannot_be_reached_is_unavailable() -> None:
     async with client(handler) as opened:
         with pytest.raises(Unavailable, match="ConnectError"):
             await HttpEventSink("http://broker/ns/b", opened).append(TICK.to_cloudevent())
+
+
+@pytest.mark.parametrize("status", [200, 405])
+async def test_a_broker_that_answers_is_there_whether_it_knows_options_or_not(status: int) -> None:
+    asked: list[str] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        return httpx.Response(status)
+
+    async with client(handler) as opened:
+        await HttpEventSink("http://broker/ns/b", opened).ping()
+    assert asked == ["OPTIONS"]
+
+
+async def test_a_broker_that_does_not_answer_or_is_another_is_not_there() -> None:
+    async def gone(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def another(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404)
+
+    for handler, why in ((gone, "ConnectError"), (another, "404")):
+        async with client(handler) as opened:
+            with pytest.raises(Unavailable, match=why):
+                await HttpEventSink("http://broker/ns/b", opened).ping()

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shared.observability.log import log, write_to
-from shared.ports import Ports
 from shared.runtime.function_service import FunctionService
+from shared.runtime.opened import Opened
 from shared.runtime.start_error import NOT_STARTED, StartError
 
 
 @asynccontextmanager
-async def nothing(cfg: Mapping[str, str]) -> AsyncIterator[Ports]:
+async def nothing(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
     log.info("opening")
     raise StartError("there are none", NOT_STARTED)
     yield

@@ -38,9 +38,9 @@ def test_no_route_has_more_than_the_gateway_api_takes() -> None:
         assert sum(len(rule["matches"]) for rule in route["spec"]["rules"]) <= 128
 
 
-def test_sockets_and_streams_lead_to_the_gateway() -> None:
+def test_sockets_streams_and_health_lead_to_the_gateway() -> None:
     (rule,) = (rule for rule in RULES if rule["backendRefs"][0]["name"] == "realtime")
-    assert paths(rule) == {"/ws", "/v1/stream", "/v1/ws/ticket"}
+    assert paths(rule) == {"/ws", "/v1/stream", "/v1/ws/ticket", "/health", "/health/live", "/health/ready"}
 
 
 def test_a_stream_has_no_end_and_an_answer_as_long_as_its_service_gives_it() -> None:

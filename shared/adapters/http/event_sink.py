@@ -32,6 +32,21 @@ class HttpEventSink:
         if refusals:
             raise Unavailable(f"the broker did not take {len(refusals)} of {len(events)} events: {refusals[0]}")
 
+    async def ping(self) -> None:
+        """
+        Whether the ingress is there; it takes nothing.
+
+        Raises:
+            Unavailable: it does not answer, or knows no such Broker.
+        """
+        try:
+            answer = await self._client.options(self._address)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the broker does not answer: {type(error).__name__}") from error
+        # 405 says that it is one that takes POST only.
+        if not answer.is_success and answer.status_code != httpx.codes.METHOD_NOT_ALLOWED:
+            raise Unavailable(f"the broker answers {answer.status_code}")
+
     async def _post(self, event: CloudEvent) -> str | None:
         headers, body = event.to_binary()
         try:
