@@ -20,10 +20,18 @@ FLOWS = (
     "operations",
 )
 _OWN_PROCESS = "kills or restarts a process of its own"
+_TWO_GATEWAYS = "what one gateway remembers; the entry leads to either of two"
+_NETWORK_LAYER = "the network layer answers, before any function is asked"
+_NO_REGISTRY = "installs a package, and no registry can be reached from inside"
 _NOT_AT_THE_ENTRY = "the page of one process, not of the public entry: a pod shows its own"
 ONE_PROCESS: Mapping[str, str] = {
     "files::test_an_upload_that_the_server_was_killed_in_goes_on": _OWN_PROCESS,
     "realtime::test_a_killed_process_loses_nobody_a_message": _OWN_PROCESS,
+    "realtime::test_who_comes_back_at_once_has_missed_nothing_that_is_kept_nowhere": _TWO_GATEWAYS,
+    "bad_input::test_what_is_no_http_is_refused": _NETWORK_LAYER,
+    "bad_input::test_no_path_query_or_header_whatever_breaks_a_route[knative-GET-/metrics]": _NOT_AT_THE_ENTRY,
+    "bad_input::test_no_path_query_or_header_whatever_breaks_a_route[knative-GET-/v1/triggers]": _NOT_AT_THE_ENTRY,
+    "webhooks::test_a_receiver_in_javascript_verifies_what_it_is_told": _NO_REGISTRY,
     "operations::test_operators_need_the_scope": _NOT_AT_THE_ENTRY,
     "operations::test_the_triggers_stand_where_they_are_and_catch_up": _NOT_AT_THE_ENTRY,
     "operations::test_metrics_move": _NOT_AT_THE_ENTRY,

@@ -19,6 +19,7 @@ from shared.runtime.opened import Opened
 from shared.runtime.span_export import spans_by
 from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
+from shared.runtime.whole_request import WholeRequest
 from shared.runtime.wiring_error import WiringError
 
 Open = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Opened]]
@@ -101,6 +102,9 @@ class FunctionService:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._host is not None and (scope["path"] == "/" or self._face is None):
             await self._host.handle(scope, receive, send)
+        elif self._face is not None and scope["type"] == "http":
+            request = WholeRequest(scope, receive, send)
+            await self._face(scope, request.receive, request.send)
         elif self._face is not None:
             await self._face(scope, receive, send)
         else:
