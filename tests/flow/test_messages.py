@@ -335,7 +335,7 @@ def test_receipts_are_told_to_those_who_asked(acme: Caller) -> None:
 def test_an_expired_payload_is_gone_and_its_number_stays(acme: Caller) -> None:
     talk = acme.conversation("ana", "bruno")
     acme.send(talk, "ana", "stays")
-    brief = acme.send(talk, "ana", "goes", ttl_seconds=1)
+    brief = acme.send(talk, "ana", "goes", ttl_seconds=3)
     acme.send(talk, "ana", "stays too")
     assert acme.history(talk)[1]["payload"] == text("goes")
     eventually(lambda: acme.history(talk)[1]["payload"] is None)
