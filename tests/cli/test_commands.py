@@ -22,6 +22,7 @@ from events.vocabulary import Status, Text
 from shared.cli import reference
 from shared.cli.credentials import Client, NoCredentials, find_client
 from shared.cli.main import app
+from shared.cli.output import Output
 from shared.cli.platform import Platform, PlatformRefused
 from shared.runtime import wiring
 
@@ -294,6 +295,16 @@ def test_a_refusal_is_exit_code_1_and_says_title_detail_and_each_error() -> None
     assert TRACE in result.stderr
 
 
+def test_what_is_wrong_with_a_request_is_said_once() -> None:
+    said = invoke("users", "create", "ana", handler=_refusing).stderr
+    assert said.splitlines() == ["The request does not fit its schema", "  /user_id: too long", f"  trace_id {TRACE}"]
+
+
+def test_a_detail_that_says_more_than_the_errors_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().error("no", "the rule is older", [{"pointer": "", "detail": "query parameter limit: at most 200"}])
+    assert capsys.readouterr().err == "no: the rule is older\n  query parameter limit: at most 200\n"
+
+
 def test_a_refusal_with_json_is_one_object_on_stderr() -> None:
     result = invoke("users", "create", "ana", "--json", handler=_refusing)
     assert result.exit_code == 1
@@ -480,6 +491,8 @@ def test_replaying_all_goes_on_when_one_is_gone_meanwhile() -> None:
 
 def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as in a terminal
+    monkeypatch.setenv("NO_COLOR", "1")
     (like,) = ANSWERS["GET /v1/triggers"]["items"]
     delivery = {**like["delivery"], "timeout_seconds": 600.0}
     items = [
@@ -500,6 +513,21 @@ def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPat
         others = [f"{name}={value}" for name, value in item["filter"].items() if name != "type"]
         assert {item["name"], item["function"], *filter(None, [kind, *others])} <= set(words)
     assert words.count("12345678") == len(items)
+
+
+def test_in_a_pipe_a_row_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = "word " * 60 + "\nand a second line"
+
+    def long(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/messages"):
+            return healthy(request)
+        item = {**_item(1), "payload": {"type": "text", "text": text}}
+        return httpx.Response(200, json={"items": [item, item], "next_cursor": None})
+
+    lines = invoke("messages", "list", "c1", handler=long).stdout.splitlines()
+    assert [line.endswith("word word and a second line") for line in lines] == [False, True, True]
+    assert len(invoke("triggers").stdout.splitlines()) == 2
 
 
 def test_an_account_that_does_not_work_is_exit_code_1() -> None:
