@@ -391,6 +391,13 @@ def test_tail_shows_only_the_types_that_are_wanted() -> None:
     assert [json.loads(line)["offset"] for line in lines] == [3]
 
 
+@pytest.mark.parametrize("command", [("tail",), ("events", "list")])
+def test_a_type_of_which_no_event_ever_comes_is_refused_with_the_nearest(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "--type", "mesage.deliverd")
+    assert result.exit_code == 2
+    assert "message.delivered" in result.stderr
+
+
 def _repeating(request: httpx.Request) -> httpx.Response:
     """The log has the last event twice, as two who report one fact leave it."""
     if request.url.path != "/v1/events":
