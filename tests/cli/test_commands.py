@@ -345,6 +345,13 @@ def test_without_credentials_it_says_where_they_should_be(tmp_path: Path) -> Non
         ("token", "--ttl", "5"),
         ("send", "c1", "Olá"),
         ("send", "c1", "Olá", "--from", "ana", "--wait-for", "eaten"),
+        ("conversations", "create", "ana"),
+        ("messages", "list", "c1", "--latest", "5", "--since", "1"),
+        ("users", "list", "--url", "nonsense"),
+        ("users", "list", "--url", "localhost:8080"),
+        ("users", "list", "--url", "http://"),
+        ("users", "list", "--url", "http://x:http"),
+        ("users", "list", "--url", "ftp://x"),
     ],
     ids=" ".join,
 )
@@ -363,6 +370,57 @@ def test_waiting_for_a_message_that_fails_is_exit_code_1() -> None:
     result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", handler=failing)
     assert result.exit_code == 1
     assert "FAILED" in result.stderr
+
+
+def test_an_address_that_can_be_none_is_told_what_one_is() -> None:
+    assert "http(s)://host[:port]" in invoke("users", "list", "--url", "nonsense").stderr
+    assert invoke("users", "list", "--url", "https://chat.example").exit_code == 0
+
+
+def test_a_group_of_one_is_made_when_it_is_asked_for() -> None:
+    assert invoke("conversations", "create", "ana", "--group").exit_code == 0
+
+
+def test_who_waited_in_vain_knows_for_which_message() -> None:
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", "--timeout", "0", "--json")
+    assert result.exit_code == 1
+    assert {"message_id": MESSAGE, "status": "DELIVERED"}.items() <= json.loads(result.stderr).items()
+
+
+def _history(request: httpx.Request) -> httpx.Response:
+    """Of 500 messages, as functions/messages/http.py gives it."""
+    if not request.url.path.endswith("/messages"):
+        return healthy(request)
+    asked = request.url.params
+    way, _, number = asked.get("cursor", "").partition(" ")
+    limit, backwards = int(asked["limit"]), way == "before" or (not way and "before" in asked)
+    at = int(number or asked.get("before" if backwards else "since", 0))
+    seqs = range(max(min(at, 501) - limit, 1), min(at, 501)) if backwards else range(at + 1, min(at + limit, 500) + 1)
+    more = f"before {seqs[0]}" if backwards else f"since {seqs[-1]}"
+    return httpx.Response(
+        200, json={"items": [_item(seq) for seq in seqs], "next_cursor": more if len(seqs) == limit else None}
+    )
+
+
+def _seqs(result: Result) -> list[int]:
+    return [item["seq"] for item in json.loads(result.stdout)["items"]]
+
+
+def test_who_sees_the_oldest_messages_is_told_how_to_see_the_others() -> None:
+    result = invoke("messages", "list", "c1", "--limit", "3", handler=_history)
+    assert "--since 3" in result.stderr
+    assert "--latest 3" in result.stderr
+    assert invoke("messages", "list", "c1", "--since", "499", handler=_history).stderr == ""
+    as_json = invoke("messages", "list", "c1", "--limit", "3", "--json", handler=_history)
+    assert (_seqs(as_json), as_json.stderr) == ([1, 2, 3], "")
+    assert json.loads(as_json.stdout)["next_cursor"] == "since 3"
+
+
+@pytest.mark.parametrize("count", [3, 300, 1000])
+def test_the_latest_messages_are_the_newest_in_their_order(count: int) -> None:
+    result = invoke("messages", "list", "c1", "--latest", str(count), "--json", handler=_history)
+    assert _seqs(result) == list(range(max(501 - count, 1), 501))
+    assert invoke("messages", "list", "c1", "--latest", "3", handler=_history).stderr == ""
 
 
 def test_waiting_ends_at_its_deadline() -> None:
@@ -642,6 +700,25 @@ def test_a_broken_credentials_file_is_one_clear_line(tmp_path: Path, content: st
     result = invoke("users", "list", data_dir=tmp_path)
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_tenant_may_be_said_before_the_command(tmp_path: Path) -> None:
+    _credentials(tmp_path, acme="a", demo="d")
+    told: list[str] = []
+
+    def hearing(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            told.append(json.loads(request.content)["client_id"])
+        return healthy(request)
+
+    before = CliRunner().invoke(
+        app,
+        ["--tenant", "acme", "--json", f"--data-dir={tmp_path}", "users", "list"],
+        obj=httpx.MockTransport(hearing),
+    )
+    assert (before.exit_code, told) == (0, ["id-acme"])
+    assert json.loads(before.stdout)["items"]
+    assert CliRunner().invoke(app, ["--tenant", "acme", "up"]).exit_code == 2
 
 
 def test_half_a_client_is_refused(tmp_path: Path) -> None:

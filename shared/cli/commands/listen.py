@@ -44,10 +44,9 @@ def listen(
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """
-    Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line; what comes again, as
-    after a lost answer or for a second webhook, has `repeat_of`.
+    Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line.
 
-    Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
+    What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
     as refused. The platform calls an address of this machine or of a private network only if
     CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a loopback host does.
     """
