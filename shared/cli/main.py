@@ -22,6 +22,7 @@ from shared.cli.commands import (
     up,
     users,
     version,
+    webhooks,
 )
 from shared.cli.option_order import AnyOrder
 
@@ -48,6 +49,7 @@ for noun, group in (
     ("events", events.app),
     ("parked", parked.app),
     ("channels", channels.app),
+    ("webhooks", webhooks.app),
     ("tenants", tenants.app),
     ("openapi", openapi.app),
 ):

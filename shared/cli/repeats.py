@@ -1,8 +1,8 @@
 """
 What is said again: at least once is promised of an event in the log, of a webhook and of a frame of the socket.
 
-In the log (docs/adr/0014) a function that is run again emits the same ids, and of a fact that two report, as deliver and
-the provider do of SENT, each report brings the same event.
+In the log (docs/adr/0014) a function that is run again emits the same ids, and of a fact that two report, as deliver
+and the provider do of SENT, each report brings the same event.
 """
 
 from typing import Any

@@ -92,6 +92,31 @@ def _chain() -> list[dict[str, Any]]:
     ]
 
 
+WEBHOOK = {
+    "webhook_id": "w1",
+    "url": "https://example.org/hook",
+    "events": ["*"],
+    "description": None,
+    "enabled": True,
+    "disabled_reason": None,
+    "failing_since": None,
+    "public_key": None,
+    "created_at": "2026-11-21T03:14:08.056Z",
+    "updated_at": "2026-11-21T03:14:08.056Z",
+}
+DELIVERY = {
+    "delivery_id": "d1",
+    "notification_id": "n1",
+    "type": "message.read",
+    "status": "failed",
+    "tries": 10,
+    "status_code": 500,
+    "reason": "answered 500",
+    "created_at": "2026-11-21T03:14:08.056Z",
+    "next_try_at": None,
+    "finished_at": "2026-11-24T03:14:08.056Z",
+}
+
 ANSWERS: dict[str, Any] = {
     "POST /auth/token": {"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600, "scope": "all"},
     "POST /v1/users/ana/tokens": {"access_token": "anas", "token_type": "bearer", "expires_in": 60},
@@ -194,6 +219,38 @@ ANSWERS: dict[str, Any] = {
         "next_cursor": None,
     },
     "POST /v1/channels/whatsapp/accounts/1/check": {"ok": True, "detail": "Loja +55 11 98765-0001"},
+    "POST /v1/webhooks": {**WEBHOOK, "secret": "whsec_abc"},
+    "GET /v1/webhooks": {"items": [WEBHOOK], "next_cursor": None},
+    "GET /v1/webhooks/w1": WEBHOOK,
+    "PATCH /v1/webhooks/w1": WEBHOOK,
+    "DELETE /v1/webhooks/w1": None,
+    "POST /v1/webhooks/w1/rotate-secret": {**WEBHOOK, "secret": "whsec_def"},
+    "POST /v1/webhooks/w1/test": {
+        "ok": True,
+        "status_code": 204,
+        "problem": None,
+        "milliseconds": 3,
+        "response": "",
+        "response_truncated": False,
+    },
+    "GET /v1/webhooks/w1/deliveries": {"items": [DELIVERY], "next_cursor": None},
+    "GET /v1/webhooks/w1/deliveries/d1": {
+        **DELIVERY,
+        "body": "{}",
+        "history": [
+            {
+                "number": 1,
+                "at": "2026-11-21T03:14:08.056Z",
+                "milliseconds": 3,
+                "status_code": 500,
+                "problem": None,
+                "response": "oops",
+                "response_truncated": False,
+            }
+        ],
+    },
+    "POST /v1/webhooks/w1/deliveries/d1/replay": {"status": "accepted"},
+    "POST /v1/webhooks/w1/replay": {"replayed": 3, "next_cursor": None},
     "GET /openapi.json": {"openapi": "3.1.0", "paths": {}},
 }
 
@@ -248,6 +305,17 @@ EVERY_QUESTION = [
     ("channels", "list"),
     ("channels", "accounts", "whatsapp"),
     ("channels", "check", "whatsapp", "1"),
+    ("webhooks", "create", "https://example.org/hook", "--event", "message.*", "--description", "ours"),
+    ("webhooks", "list"),
+    ("webhooks", "show", "w1"),
+    ("webhooks", "update", "w1", "--enable"),
+    ("webhooks", "delete", "w1"),
+    ("webhooks", "rotate", "w1", "--keep-hours", "0"),
+    ("webhooks", "test", "w1"),
+    ("webhooks", "deliveries", "w1", "--status", "failed"),
+    ("webhooks", "delivery", "w1", "d1"),
+    ("webhooks", "replay", "w1", "d1"),
+    ("webhooks", "replay", "w1", "--since", "2026-11-21T00:00:00Z", "--all"),
     ("openapi", "export"),
 ]
 
@@ -346,6 +414,10 @@ def test_without_credentials_it_says_where_they_should_be(tmp_path: Path) -> Non
         ("send", "c1", "Olá"),
         ("send", "c1", "Olá", "--from", "ana", "--wait-for", "eaten"),
         ("conversations", "create", "ana"),
+        ("webhooks", "update", "w1"),
+        ("webhooks", "replay", "w1"),
+        ("webhooks", "replay", "w1", "d1", "--since", "2026-11-21T00:00:00Z"),
+        ("webhooks", "replay", "w1", "d1", "--all"),
         ("messages", "list", "c1", "--latest", "5", "--since", "1"),
         ("users", "list", "--url", "nonsense"),
         ("users", "list", "--url", "localhost:8080"),
@@ -604,6 +676,50 @@ def test_an_account_that_does_not_work_is_exit_code_1() -> None:
     result = invoke("channels", "check", "whatsapp", "1", handler=broken)
     assert result.exit_code == 1
     assert "token expired" in result.stderr
+
+
+def _asked(*arguments: str, answers: list[Any]) -> list[tuple[str, Any]]:
+    """What a command asks for, and with which body; ``answers`` come one after the other."""
+    asked: list[tuple[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return healthy(request)
+        asked.append((f"{request.method} {request.url.path}", json.loads(request.content or b"null")))
+        return httpx.Response(200, json=answers[len(asked) - 1])
+
+    assert invoke(*arguments, handler=answer).exit_code == 0
+    return asked
+
+
+def test_a_webhook_is_told_of_everything_unless_events_are_named() -> None:
+    answers = [{**WEBHOOK, "secret": None}]
+    (asked,) = _asked("webhooks", "create", "https://x.example", "--signing", "ed25519", answers=answers)
+    assert asked == ("POST /v1/webhooks", {"url": "https://x.example", "events": ["*"], "signing": "ed25519"})
+
+
+def test_only_what_is_named_of_a_webhook_changes() -> None:
+    (asked,) = _asked("webhooks", "update", "w1", "--disable", "--event", "message.read", answers=[WEBHOOK])
+    assert asked == ("PATCH /v1/webhooks/w1", {"enabled": False, "events": ["message.read"]})
+
+
+def test_a_replay_goes_on_until_nothing_is_left() -> None:
+    answers = [{"replayed": 1000, "next_cursor": "on"}, {"replayed": 5, "next_cursor": None}]
+    first, second = _asked("webhooks", "replay", "w1", "--since", "2026-11-21T00:00:00Z", answers=answers)
+    assert first[1] == {"since": "2026-11-21T00:00:00Z", "status": "failed"}
+    assert second == (first[0], {**first[1], "cursor": "on"})
+
+
+def test_a_receiver_that_does_not_take_a_ping_is_exit_code_1() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/test"):
+            found = {**ANSWERS["POST /v1/webhooks/w1/test"], "ok": False, "status_code": None, "problem": "timeout"}
+            return httpx.Response(200, json=found)
+        return healthy(request)
+
+    result = invoke("webhooks", "test", "w1", handler=broken)
+    assert result.exit_code == 1
+    assert "timeout" in result.stderr
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:

@@ -109,7 +109,9 @@ def test_what_was_received_before_is_said_to_be_a_repeat(
     assert [line.get("repeat_of") for line in lines] == [None, None, None, "m1"]
 
 
-@pytest.mark.parametrize("secret", ["foo", "whsec_foo", "whsec_" + base64.b64encode(b"short").decode(), "whpk_" + SECRET])
+@pytest.mark.parametrize(
+    "secret", ["foo", "whsec_foo", "whsec_" + base64.b64encode(b"short").decode(), "whpk_" + SECRET]
+)
 def test_a_secret_that_verifies_nothing_is_refused(secret: str) -> None:
     result = CliRunner().invoke(app, ["listen", "--secret", secret])
     assert result.exit_code == 2

@@ -46,9 +46,10 @@ def listen(
     """
     Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line.
 
-    What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
-    as refused. The platform calls an address of this machine or of a private network only if
-    CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a loopback host does.
+    Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
+    as refused. What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). An address
+    of this machine or of a private network is called only if CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a
+    loopback host does.
     """
     from shared.cli.webhook_receiver import WebhookReceiver
 
