@@ -1,11 +1,8 @@
 """The connection's options before the command, where other programs have theirs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    import click
 
 _FLAGS = frozenset({"--json"})
 _VALUED = frozenset({"--url", "--tenant", "--client-id", "--client-secret", "--data-dir"})
@@ -14,7 +11,7 @@ _VALUED = frozenset({"--url", "--tenant", "--client-id", "--client-secret", "--d
 class AnyOrder(TyperGroup):
     """Commands whose shared options may stand before their name too; the command itself takes or refuses them."""
 
-    def parse_args(self, ctx: "click.Context", args: list[str]) -> Any:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, behind(args))
 
 

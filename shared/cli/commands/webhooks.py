@@ -174,10 +174,11 @@ def replay(
 
 
 def _replay_range(session: Session, webhook_id: str, times: Json, everything: bool) -> int:
-    body, count = {**times, "status": "all" if everything else "failed"}, 0
+    body: Json = {**times, "status": "all" if everything else "failed"}
+    count = 0
     while True:
         page = session.platform.post(f"{_path(webhook_id)}/replay", body)
-        count += page["replayed"]
+        count += int(page["replayed"])
         if not page["next_cursor"]:
             return count
         body["cursor"] = page["next_cursor"]
