@@ -156,8 +156,8 @@ class Settings(BaseSettings):
     )
     webhook_allow_private: bool | None = Field(
         None,
-        description="Let webhooks go to loopback and private addresses, and by http; link-local ones and those of a "
-        "cloud's metadata stay refused (default: true while the simulators are served, else false)",
+        description="Let webhooks go to loopback and private addresses, by http and to any port; link-local ones and "
+        "those of a cloud's metadata stay refused (default: true while the simulators are served, else false)",
     )
     webhook_schedule: Annotated[str, AfterValidator(_schedule)] = Field(
         "5,300,1800,7200,18000,36000,50400,72000,86400",

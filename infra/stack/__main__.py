@@ -50,12 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     env = commands.add_parser("env", help="print the environment variables that tell the platform where everything is")
     env.add_argument("--all", action="store_true", help="also of what was not started")
     logs = commands.add_parser("logs", help="show the logs of these servers, or of all")
-    logs.add_argument("names", nargs="*")
+    logs.add_argument("names", nargs="*", help="servers, such as kafka-1, or engines, such as kafka, for all of theirs")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--lines", type=int, default=40)
     commands.add_parser("wipe", help="kill everything and remove data, logs and settings; programs stay")
     kill = commands.add_parser("kill", help="send a signal to one server")
-    kill.add_argument("name", help="kafka-2, cassandra-3, redis, nats, minio")
+    kill.add_argument("name", help="kafka-2, cassandra-3, redis, nats, minio; kafka where there is one of it")
     kill.add_argument("--signal", choices=_SIGNALS, default="KILL")
     commands.add_parser("start", help="start one server again, and wait until it answers").add_argument("name")
     return parser
@@ -107,12 +107,15 @@ def _down(_: argparse.Namespace) -> None:
 def _status(_: argparse.Namespace) -> bool:
     """Whether something is wrong."""
     seen = _stack(_last()).seen()
+    if not seen:
+        sys.stderr.write("nothing was started: scripts/stack up\n")
+        return True
     row = "{:<12} {:<8} {:>8} {:>9} {:>8} {:>9}  {}\n"
     sys.stdout.write(row.format("SERVER", "STATE", "PID", "UP", "MEMORY", "LATENCY", "ADDRESS"))
     for one in seen:
         sys.stdout.write(row.format(*_columns(one)))
     sys.stdout.write(f"{sum(one.memory for one in seen) / 2**20:.0f} MiB\n")
-    return not seen or any(one.state != "running" for one in seen)
+    return any(one.state != "running" for one in seen)
 
 
 def _columns(one: Seen) -> tuple[str, ...]:

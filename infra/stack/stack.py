@@ -90,7 +90,7 @@ class Stack:
             server = self._server(name)
             launch(server, self._layout)
             wait_for_answer(server, self._layout)
-            self._say(name, "answers")
+            self._say(server.name, "answers")
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """
@@ -99,7 +99,7 @@ class Stack:
         Raises:
             StackError: it does not run.
         """
-        process = process_of(self._server(name).name, self._layout)
+        process = process_of(self._one(name), self._layout)
         if process is None or not process.send(number):
             raise StackError(f"{name} does not run")
 
@@ -134,10 +134,9 @@ class Stack:
         return found
 
     def logs(self, names: Sequence[str]) -> list[Path]:
-        """The log files of these servers, or of all."""
-        for name in names:
-            self._check(name)
-        return [path for name in names or self._names() if (path := self._layout.log(name)).exists()]
+        """The log files of these servers, an engine's name standing for all of its own, or of all."""
+        wanted = [each for name in names for each in self._named(name)] if names else self._names()
+        return [path for name in dict.fromkeys(wanted) if (path := self._layout.log(name)).exists()]
 
     def _bring_up(self, engine: Engine) -> None:
         servers = engine.servers(self._layout, self._install(engine))
@@ -188,15 +187,25 @@ class Stack:
         ]
 
     def _server(self, name: str) -> Server:
-        self._check(name)
-        return next(server for server in self._servers(_ALL) if server.name == name)
+        wanted = self._one(name)
+        return next(server for server in self._servers(_ALL) if server.name == wanted)
+
+    def _one(self, name: str) -> str:
+        named = self._named(name)
+        if len(named) > 1:
+            raise StackError(f"which {name}? There are {', '.join(named)}")
+        return named[0]
 
     def _names(self) -> list[str]:
         return [name for engine in _ALL.values() for name in engine.names(self._layout)]
 
-    def _check(self, name: str) -> None:
-        if name not in self._names():
+    def _named(self, name: str) -> list[str]:
+        """The server of this name, or those of the engine."""
+        if name in self._names():
+            return [name]
+        if name not in _ALL:
             raise StackError(f"no server {name}; there are {', '.join(self._names())}")
+        return _ALL[name].names(self._layout)
 
     def _together(self, tasks: Mapping[str, Callable[[], object]]) -> None:
         """Does them all at once, to the end, and says now and then what it still waits for."""

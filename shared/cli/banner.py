@@ -1,12 +1,16 @@
 """What somebody sees who has just started the platform."""
 
 import sys
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from shared.cli.command import default_data_dir
+from shared.runtime.engine_addresses import START_THEM
 
 if TYPE_CHECKING:
     from shared.runtime.platform import Started
+
+_LONGEST = 500  # characters of why a server is waited for
 
 
 def announce(started: "Started") -> None:
@@ -44,6 +48,6 @@ def tell(server: str, why: str | None) -> None:
     if why is None:
         print(f"  {server} is there", file=sys.stderr)
     else:
-        print(f"Waiting for {server}: {why[:200]}", file=sys.stderr)
-        print("  scripts/stack up starts the servers on this machine; Ctrl-C gives up", file=sys.stderr)
+        print(f"Waiting for {server}: {shorten(why, _LONGEST, placeholder=' …')}", file=sys.stderr)
+        print(f"  {START_THEM}; Ctrl-C gives up", file=sys.stderr)
     sys.stderr.flush()

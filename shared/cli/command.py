@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.cli.credentials import Client, NoCredentials, find_client, known_url
+from shared.cli.credentials import DEFAULT_URL, Client, NoCredentials, find_client, known_url
 from shared.cli.output import Output
 from shared.cli.platform import Platform, PlatformRefused, PlatformUnreachable
 
@@ -27,7 +27,11 @@ START_IT = "start the platform with scripts/up (or `chat4all up`), or name it wi
 
 
 class Failed(Exception):
-    """What was asked for did not come true; exit code 1."""
+    """What was asked for did not come true; exit code 1. ``facts`` are for programs: fields beside the title."""
+
+    def __init__(self, why: str, **facts: Any) -> None:
+        super().__init__(why)
+        self.facts = facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,25 @@ def default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("chat4all"))
 
 
+def _platforms(url: str | None) -> str | None:
+    """
+    ``url`` as it is.
+
+    Raises:
+        typer.BadParameter: no platform can be there.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url or DEFAULT_URL)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise typer.BadParameter(f"{url!r} is no address of a platform: it is http(s)://host[:port]")
+    return url
+
+
 CONNECTION_PANEL = "Connection"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 _Url = Annotated[
@@ -94,6 +117,7 @@ _Url = Annotated[
     typer.Option(
         "--url",
         envvar="CHAT4ALL_URL",
+        callback=_platforms,
         help="The platform's address.",
         show_default=False,
         rich_help_panel=CONNECTION_PANEL,
@@ -202,7 +226,7 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
         output.error(title, detail, errors, **problem)
         return REFUSED
     except Failed as failed:
-        output.error(str(failed))
+        output.error(str(failed), **failed.facts)
         return REFUSED
     except PlatformUnreachable as unreachable:
         output.error(str(unreachable), START_IT)

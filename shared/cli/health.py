@@ -20,11 +20,17 @@ from shared.cli.platform import PlatformRefused, PlatformUnreachable
 
 if TYPE_CHECKING:
     from shared.cli.command import Session
+    from shared.settings import Settings
 
 _MIB = 1024 * 1024
 _LOW_DISK, _NO_DISK = 1024 * _MIB, 100 * _MIB
 _SKEW = 2.0  # seconds
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+_WITHOUT = {
+    "redis": "the platform goes on without: each process grants its own part of the rate limits meanwhile",
+    "nats": "the platform goes on without: open sockets hear of messages late, and of typing and presence not at all",
+}
+"""What it means that an engine is away which may be."""
 
 
 class Verdict(StrEnum):
@@ -52,7 +58,7 @@ def machine(data_dir: Path) -> Iterator[Check]:
     yield _sqlite()
     yield from _data_dir(data_dir)
     yield from _databases(data_dir)
-    yield _settings(data_dir)
+    yield from _settings(data_dir)
     yield _wiring()
 
 
@@ -154,20 +160,46 @@ def _databases(data_dir: Path) -> Iterator[Check]:
             )
 
 
-def _settings(data_dir: Path) -> Check:
+def _settings(data_dir: Path) -> Iterator[Check]:
     """Those that a command here would use; a platform that runs may have been started with others."""
+    from shared.runtime.open_ports import SERVERS
     from shared.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
     except SettingsError as error:
-        return Check("settings", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
+        yield Check("settings", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
+        return
     found = f"of this terminal: mode {settings.mode}, port {settings.port}"
     theirs = _mode_of_last_start(data_dir)
     if theirs in (None, settings.mode):
-        return Check("settings", Verdict.OK, found)
-    advice = f"set CHAT4ALL_MODE={theirs} here, or name another --data-dir"
-    return Check("settings", Verdict.WARN, f"{found}; the platform was last started in the mode {theirs}", advice)
+        yield Check("settings", Verdict.OK, found)
+    else:
+        advice = f"set CHAT4ALL_MODE={theirs} here, or name another --data-dir"
+        yield Check("settings", Verdict.WARN, f"{found}; the platform was last started in the mode {theirs}", advice)
+    if settings.mode == SERVERS:
+        yield from _engines(settings)
+
+
+def _engines(settings: "Settings") -> Iterator[Check]:
+    from shared.runtime.engine_addresses import START_THEM, engine_addresses
+    from shared.runtime.wiring_error import WiringError
+
+    try:
+        engines = list(engine_addresses(settings))
+    except WiringError as error:
+        yield Check("engines", Verdict.FAIL, _one_line(error), "see docs/reference/settings.md")
+        return
+    for engine in engines:
+        silent = engine.silent()
+        if not silent:
+            listening = ", ".join(f"{host}:{port}" for host, port in engine.addresses)
+            yield Check(f"engine: {engine.name}", Verdict.OK, f"somebody listens at {listening}")
+            continue
+        away = engine.needed and len(silent) == len(engine.addresses)
+        found = "; ".join(f"{address}: {why}" for address, why in silent.items())
+        advice = START_THEM if engine.needed else f"{_WITHOUT[engine.name]}; {START_THEM}"
+        yield Check(f"engine: {engine.name}", Verdict.FAIL if away else Verdict.WARN, found, advice)
 
 
 def _mode_of_last_start(data_dir: Path) -> str | None:
@@ -222,9 +254,13 @@ def _ready(session: "Session") -> Iterator[Check]:
         yield Check("ready", Verdict.FAIL, f"answers {error.status}", "see the dependency that is down")
     dependencies = body.get("dependencies") if isinstance(body, dict) else None
     for name, state in (dependencies or {}).items():
-        good = state["status"] == "ok"
         found = f"{state['status']} ({state['latency_ms']} ms) {state['detail']}".strip()
-        yield Check(f"ready: {name}", Verdict.OK if good else Verdict.FAIL, found)
+        if state["status"] == "ok":
+            yield Check(f"ready: {name}", Verdict.OK, found)
+        elif state.get("needed", True):
+            yield Check(f"ready: {name}", Verdict.FAIL, found, "nothing is taken until it is back")
+        else:
+            yield Check(f"ready: {name}", Verdict.WARN, found, _WITHOUT.get(name, "the platform goes on without it"))
 
 
 def _one_line(error: BaseException) -> str:

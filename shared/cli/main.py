@@ -22,13 +22,18 @@ from shared.cli.commands import (
     up,
     users,
     version,
+    webhooks,
 )
+from shared.cli.option_order import AnyOrder
 
 app = typer.Typer(
     name="chat4all",
+    cls=AnyOrder,
     help="One API that carries messages between people on every channel.\n\n"
     "Exit codes: 0 done; 1 the platform refused; 2 wrong usage; 3 the platform cannot be reached. "
-    "`up` has codes of its own.",
+    "`up` has codes of its own.\n\n"
+    "--tenant, --url and the other options of the connection stand before or after the command: "
+    "`chat4all users list --tenant acme`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
@@ -44,6 +49,7 @@ for noun, group in (
     ("events", events.app),
     ("parked", parked.app),
     ("channels", channels.app),
+    ("webhooks", webhooks.app),
     ("tenants", tenants.app),
     ("openapi", openapi.app),
 ):

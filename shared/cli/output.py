@@ -22,6 +22,8 @@ _STYLES = {
     "fail": "red",
 }
 
+_ENDLESS = 1_000_000  # columns
+
 
 @dataclass
 class Output:
@@ -31,9 +33,13 @@ class Output:
 
     @cached_property
     def console(self) -> "Console":
+        """As wide as the terminal; what goes into a pipe or a file is never wrapped."""
         from rich.console import Console
 
-        return Console(highlight=False)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _ENDLESS
+        return console
 
     def document(self, document: Any, human: Callable[[], None]) -> None:
         """``document`` for programs; ``human`` draws the same for people."""
@@ -57,14 +63,16 @@ class Output:
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", empty: str = "none"
     ) -> None:
+        """In a pipe or a file each row is one line."""
         from rich.table import Table
         from rich.text import Text
 
+        whole = str if self.console.is_terminal else _on_one_line
         drawn = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
         for column in columns:
-            drawn.add_column(column, overflow="fold")
+            drawn.add_column(whole(column), overflow="fold")
         for row in rows:
-            drawn.add_row(*(Text(shown(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+            drawn.add_row(*(Text(whole(shown(cell)), style=_STYLES.get(str(cell), "")) for cell in row))
         if drawn.row_count:
             self.console.print(drawn)
         else:
@@ -79,11 +87,17 @@ class Output:
             fields = {"title": title, "detail": detail, **({"errors": list(errors)} if errors else {}), **more}
             print(json.dumps(fields, ensure_ascii=False), file=sys.stderr)
             return
+        if errors and all(str(error.get("detail", "")) in detail for error in errors):
+            detail = ""  # it is the list that follows, in one line
         print(f"{title}: {detail}" if detail and detail != title else title, file=sys.stderr)
         for error in errors:
-            print(f"  {error.get('pointer') or '(body)'}: {error.get('detail', '')}", file=sys.stderr)
+            print(f"  {': '.join(filter(None, (error.get('pointer'), error.get('detail'))))}", file=sys.stderr)
         if more.get("trace_id"):
             print(f"  trace_id {more['trace_id']}", file=sys.stderr)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines())
 
 
 def shown(value: Any) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+NEWEST = 2**53
+"""As ``before`` of a history: the last ones. There are no greater numbers."""
+
 _PAGE = 200
 _UNAUTHENTICATED = 401
 _PATIENCE = 65  # seconds: a rate limit's window is a minute

@@ -34,6 +34,11 @@ JSON object on stderr.
 | 3 | the platform cannot be reached, or nothing says who asks; stderr says what to do |
 """
 
+_CONNECTION = """## Options of every command that talks to the platform
+
+They, and `--json`, stand after the command or before it: `chat4all --tenant acme users list`.
+"""
+
 
 def page() -> str:
     """The page as it should be."""
@@ -44,7 +49,7 @@ def page() -> str:
         for parameter in dict(commands)["chat4all token"].params
         if getattr(parameter, "rich_help_panel", None) == CONNECTION_PANEL
     ]
-    parts = [_HEAD, _start_errors(), "## Options of every command that talks to the platform\n", _table(connection)]
+    parts = [_HEAD, _start_errors(), _CONNECTION, _table(connection)]
     for path, command in commands:
         own = [
             each

@@ -1,8 +1,8 @@
 """
-Entries of the event log that say again what an earlier one said.
+What is said again: at least once is promised of an event in the log, of a webhook and of a frame of the socket.
 
-The log promises each event at least once (docs/adr/0014): a function that is run again emits the same ids, and of a
-fact that two report, as deliver and the provider do of SENT, each report brings the same event.
+In the log (docs/adr/0014) a function that is run again emits the same ids, and of a fact that two report, as deliver
+and the provider do of SENT, each report brings the same event.
 """
 
 from typing import Any
@@ -11,15 +11,15 @@ _REMEMBERED = 10_000
 
 
 class Repeats:
-    """Remembers the newest ``remembered`` events, so that a log may be followed for ever."""
+    """Remembers the newest ``remembered`` ids, so that a stream may be followed for ever."""
 
     def __init__(self, remembered: int = _REMEMBERED) -> None:
-        self._offsets: dict[str, int] = {}
+        self._names: dict[str, Any] = {}
         self._remembered = remembered
 
     def marked(self, entry: dict[str, Any]) -> dict[str, Any]:
         """
-        The entry as it is, or with ``repeat_of``, the offset of the first one.
+        An entry of the event log as it is, or with ``repeat_of``, the offset of the first one.
 
         >>> log = Repeats()
         >>> log.marked({"offset": 7, "event": {"id": "a"}})
@@ -27,7 +27,13 @@ class Repeats:
         >>> log.marked({"offset": 9, "event": {"id": "a"}})
         {'offset': 9, 'event': {'id': 'a'}, 'repeat_of': 7}
         """
-        first = self._offsets.setdefault(str(entry["event"]["id"]), int(entry["offset"]))
-        if len(self._offsets) > self._remembered:
-            del self._offsets[next(iter(self._offsets))]
-        return entry if first == entry["offset"] else {**entry, "repeat_of": first}
+        return self.told(entry, str(entry["event"]["id"]), int(entry["offset"]))
+
+    def told(self, document: dict[str, Any], identity: str, name: Any) -> dict[str, Any]:
+        """``document`` as it is, or with ``repeat_of``, the ``name`` that the first one of this ``identity`` had."""
+        if identity in self._names:
+            return {**document, "repeat_of": self._names[identity]}
+        self._names[identity] = name
+        if len(self._names) > self._remembered:
+            del self._names[next(iter(self._names))]
+        return document

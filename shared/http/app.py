@@ -33,6 +33,7 @@ least twelve months beside it. Ignore response fields that you do not know.
 messages have their `message_id`.
 """
 
+_LIVE = "/health/live"
 _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own spans cost more than the request (python.md 7); we trace at the border."""
 
@@ -91,6 +92,13 @@ def build_app(
     return app
 
 
+async def _nothing_here(request: Request, error: HTTPException) -> Response:
+    """Whoever opens the bare address, or mistypes one, is led on; one function alone has other health pages."""
+    lives = any(route.path == _LIVE for route in request.app.state.routes)
+    where = f"/docs shows what there is, {_LIVE} whether the platform lives" if lives else "/docs shows what there is"
+    return await _problem(request, HTTPException(error.status_code, f"nothing is at this path; {where}", error.headers))
+
+
 async def _method_not_allowed(request: Request, error: HTTPException) -> Response:
     """RFC 9110 15.5.6: ``Allow`` names all methods of the path; Starlette knows only those of one route."""
     path, routes = request.scope["path"], request.app.state.routes
@@ -130,5 +138,6 @@ _HANDLERS: dict[Any, Any] = {
     Chat4AllError: _problem,
     RequestValidationError: _problem,
     HTTPException: _problem,
+    404: _nothing_here,
     405: _method_not_allowed,
 }

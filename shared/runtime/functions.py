@@ -34,10 +34,18 @@ def folder_of(name: str) -> str:
     return name.replace("-", "_")
 
 
+def name_of(folder: str) -> str:
+    """
+    >>> name_of("record_status"), name_of("record-status")
+    ('record-status', 'record-status')
+    """
+    return folder.replace("_", "-")
+
+
 def names() -> tuple[str, ...]:
     """Every function there is, by the name of its service, in alphabetical order."""
     root = Path(functions.__path__[0])
-    return tuple(sorted(path.parent.name.replace("_", "-") for path in root.glob("*/func.py")))
+    return tuple(sorted(name_of(path.parent.name) for path in root.glob("*/func.py")))
 
 
 def new(name: str, ports: Ports) -> Any:

@@ -33,7 +33,7 @@ class Opened:
 
 
 Tell = Callable[[str, str | None], None]
-"""A server that is waited for, and why; None: it has come."""
+"""A server that is waited for, and why; None: it has come. What it raises ends the waiting."""
 
 
 @dataclass(slots=True)

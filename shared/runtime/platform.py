@@ -40,12 +40,13 @@ from shared.runtime.choices import Choices, split
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.dependency import Dependency
 from shared.runtime.door import Door
+from shared.runtime.engine_addresses import START_THEM, engine_addresses
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
 from shared.runtime.mode_check import check_mode
 from shared.runtime.only_one import only_one
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, open_embedded
+from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -101,17 +102,17 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
     Raises:
         Invalid, Conflict: see ``bootstrap.create_tenant``.
         StartError: the data directory cannot be used, or its platform was started in another mode.
+        Unavailable: a server is away.
     """
 
     async def create() -> Credentials:
         with _refusals(settings):
-            async with _open(settings) as opened:
+            async with _open(settings, waiting=Waiting(_refuse)) as opened:
                 credentials = await bootstrap.create_tenant(opened.ports, name)
                 await opened.sync()
                 return credentials
 
-    _prepare(settings.data_dir)
-    check_mode(settings)
+    _prepare_command(settings)
     credentials = asyncio.run(create())
     CredentialsFile(settings.data_dir).keep(credentials)
     return credentials
@@ -124,19 +125,36 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
     Raises:
         NotFound: there is no such tenant.
         StartError: the data directory cannot be used, or its platform was started in another mode.
+        Unavailable: a server is away.
     """
 
     async def limit() -> Tenant:
         with _refusals(settings):
-            async with _open(settings) as opened:
+            async with _open(settings, waiting=Waiting(_refuse)) as opened:
                 tenants = Tenants(opened.ports.tables, opened.ports.clock)
                 tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
                 await opened.sync()
                 return tenant
 
+    _prepare_command(settings)
+    return asyncio.run(limit())
+
+
+def _prepare_command(settings: Settings) -> None:
+    """A platform waits for its servers; what somebody has typed is told at once that they are not there."""
     _prepare(settings.data_dir)
     check_mode(settings)
-    return asyncio.run(limit())
+    with _refusals(settings):
+        for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
+            silent = engine.silent()
+            if engine.needed and len(silent) == len(engine.addresses):
+                _refuse(engine.name, f"nobody listens at {', '.join(silent)}")
+
+
+def _refuse(server: str, why: str | None) -> None:
+    """Hears, as ``Tell``, of a server that would be waited for."""
+    if why is not None:
+        raise Unavailable(f"{server} is not there ({why}); {START_THEM}")
 
 
 def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:

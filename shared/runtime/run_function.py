@@ -15,7 +15,7 @@ from shared.runtime.function_service import FUNCTION, FunctionService
 from shared.runtime.open_ports import open_by
 from shared.runtime.opened import Opened
 from shared.runtime.secret_key import check_key
-from shared.runtime.serve import serve
+from shared.runtime.serve import Announce, serve
 from shared.runtime.subscribers import subscribers, triggers_of
 from shared.runtime.trigger_runner import Pace
 from shared.runtime.webhook_policy import CONCURRENCY
@@ -35,12 +35,14 @@ def run_function(
     woken: bool,
     concurrency: int,
     new: Callable[[str, Ports], Any] = functions.new,
+    announce: Announce | None = None,
 ) -> None:
     """
     Until SIGTERM or SIGINT; SystemExit(3) when it does not start.
 
     Args:
-        service: of a manifest under knative/services, or a function's name, which stands for all its services.
+        service: of a manifest under knative/services, or a function's name, which stands for all its services; with
+            the underscores of a folder under functions/ too.
         woken: take its events from Kafka; without, it answers only what is POSTed to it.
         concurrency: events that each Trigger has under way here.
         new: makes the functions that events wake.
@@ -49,6 +51,7 @@ def run_function(
         WiringError: there is no such service or function.
     """
     wired = wiring.read()
+    service = functions.name_of(service)
     function = _function(wired, service)
     called = {trigger.subscriber for trigger in wired.triggers}
     takes = service in called or function in {wired.services[name].function for name in called}
@@ -72,7 +75,7 @@ def run_function(
                 await runner.stop(DRAIN)
 
     told = {**cfg, FUNCTION: function, CONCURRENCY: str(concurrency)}
-    serve(FunctionService(open_checked), told, host=host, port=port)
+    serve(FunctionService(open_checked), told, host=host, port=port, announce=announce)
 
 
 def _function(wired: Wiring, service: str) -> str:

@@ -7,7 +7,7 @@ work, SIGTERM drains, hooks may be async, /metrics is there. The same function r
 
 import inspect
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -27,6 +27,9 @@ does it under a request at times, and a POST is not sent again (seen: 6 of 2,000
 _LIVE_SOCKET = "shared.http.live_socket:LiveSocket"
 """By name: other functions start without importing it."""
 _MAX_FRAME = 64 * 1024
+
+Announce = Callable[[str], None]
+"""Hears at which URL the function is served, once it can work."""
 
 
 class Application:
@@ -98,9 +101,16 @@ class _Server(uvicorn.Server):
     keep connections open for ever (its hooks ``give_up`` and ``hang_up``, where it has them).
     """
 
-    def __init__(self, config: uvicorn.Config, function: Any) -> None:
+    def __init__(self, config: uvicorn.Config, function: Any, announce: Announce | None) -> None:
         super().__init__(config)
         self._function = function
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._announce is not None:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -113,9 +123,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080) -> None:
+def serve(
+    function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080, announce: Announce | None = None
+) -> None:
     """Until SIGTERM or SIGINT; SystemExit(3) when the function does not start."""
-    server = _Server(config(function, cfg, host=host, port=port), function)
+    server = _Server(config(function, cfg, host=host, port=port), function, announce)
     server.run()
     if not server.started:
         raise SystemExit(NOT_STARTED)

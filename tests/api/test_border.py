@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from shared.adapters.memory.tables import Fault
 from shared.domain.errors import Busy, Chat4AllError, Unavailable
 from shared.http.middleware import MAX_BODY
+from shared.runtime import health
 from shared.testing.api import Api, Member, problem
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -58,6 +59,17 @@ async def test_no_route_and_no_method_are_problems_too(acme: Member) -> None:
     assert answer.headers["allow"] == "GET, POST"
     answer = await acme("POST", "/v1/users/ana")
     assert answer.headers["allow"] == "DELETE, GET, PATCH"
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/docs/assets/nothing"])
+async def test_whoever_opens_a_path_at_which_nothing_is_is_led_on(api: Api, path: str) -> None:
+    assert "/docs" in problem(await api.http.get(path), 404, "not-found")["detail"]
+
+
+async def test_the_bare_address_of_the_whole_platform_leads_to_its_health_too(api: Api) -> None:
+    assert "/health/live" not in problem(await api.http.get("/"), 404, "not-found")["detail"]
+    api.app.state.routes += health.router({}).routes
+    assert "/health/live" in problem(await api.http.get("/"), 404, "not-found")["detail"]
 
 
 async def test_a_trace_goes_on(api: Api, acme: Member) -> None:

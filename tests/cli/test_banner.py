@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli.banner import announce
+from shared.cli.banner import announce, tell
 from shared.cli.command import default_data_dir
 from shared.runtime.platform import Started
 
@@ -28,3 +28,13 @@ def test_who_forgot_the_mode_is_told_where_the_messages_are(
     said = capsys.readouterr().out
     assert "  mode          embedded" in said
     assert ("CHAT4ALL_MODE=servers leads to them" in said) is told
+
+
+def test_what_is_waited_for_is_told_in_a_line_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("cassandra", "Cassandra does not answer:\n" + "no " * 1000)
+    waiting, advice = capsys.readouterr().err.splitlines()
+    assert waiting.startswith("Waiting for cassandra: Cassandra does not answer: no no")
+    assert waiting.endswith("no …")
+    assert "scripts/stack up" in advice
+    tell("cassandra", None)
+    assert capsys.readouterr().err == "  cassandra is there\n"

@@ -14,7 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from shared.cli.chat.connection import LOST, READY, Connection
 from shared.cli.chat.outbox import Outbox
 from shared.cli.chat.room import Line, Room
-from shared.cli.chat.terminal import drawn
+from shared.cli.chat.terminal import Terminal, drawn
+from shared.cli.output import Output
 from shared.cli.platform import PlatformRefused, PlatformUnreachable
 
 TALK = "c1"
@@ -60,6 +61,16 @@ def test_every_message_is_one_line_and_a_replayed_one_is_none(room: Room) -> Non
         ("", "bruno", "olá"),
         ("✓", "ana", "oi"),
     ]
+
+
+def test_programs_are_told_that_a_message_came_before(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(Output(as_json=True), lambda: "", lambda: None)
+    first, second = message(1, "bruno", message_id="m1"), message(2, "bruno", message_id="m2")
+    for frame in (first, second, receipt("ana", "READ", 1), first, receipt("ana", "READ", 1)):
+        terminal.frame(frame)
+    frames = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [frame.pop("repeat_of", None) for frame in frames] == [None, None, None, "m1", None]
+    assert frames[3] == first
 
 
 def test_a_message_whose_predecessors_were_not_shown_asks_for_history(room: Room) -> None:

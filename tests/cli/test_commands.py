@@ -22,6 +22,7 @@ from events.vocabulary import Status, Text
 from shared.cli import reference
 from shared.cli.credentials import Client, NoCredentials, find_client
 from shared.cli.main import app
+from shared.cli.output import Output
 from shared.cli.platform import Platform, PlatformRefused
 from shared.runtime import wiring
 
@@ -90,6 +91,31 @@ def _chain() -> list[dict[str, Any]]:
         for offset, event in enumerate(events, start=1)
     ]
 
+
+WEBHOOK = {
+    "webhook_id": "w1",
+    "url": "https://example.org/hook",
+    "events": ["*"],
+    "description": None,
+    "enabled": True,
+    "disabled_reason": None,
+    "failing_since": None,
+    "public_key": None,
+    "created_at": "2026-11-21T03:14:08.056Z",
+    "updated_at": "2026-11-21T03:14:08.056Z",
+}
+DELIVERY = {
+    "delivery_id": "d1",
+    "notification_id": "n1",
+    "type": "message.read",
+    "status": "failed",
+    "tries": 10,
+    "status_code": 500,
+    "reason": "answered 500",
+    "created_at": "2026-11-21T03:14:08.056Z",
+    "next_try_at": None,
+    "finished_at": "2026-11-24T03:14:08.056Z",
+}
 
 ANSWERS: dict[str, Any] = {
     "POST /auth/token": {"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600, "scope": "all"},
@@ -193,6 +219,38 @@ ANSWERS: dict[str, Any] = {
         "next_cursor": None,
     },
     "POST /v1/channels/whatsapp/accounts/1/check": {"ok": True, "detail": "Loja +55 11 98765-0001"},
+    "POST /v1/webhooks": {**WEBHOOK, "secret": "whsec_abc"},
+    "GET /v1/webhooks": {"items": [WEBHOOK], "next_cursor": None},
+    "GET /v1/webhooks/w1": WEBHOOK,
+    "PATCH /v1/webhooks/w1": WEBHOOK,
+    "DELETE /v1/webhooks/w1": None,
+    "POST /v1/webhooks/w1/rotate-secret": {**WEBHOOK, "secret": "whsec_def"},
+    "POST /v1/webhooks/w1/test": {
+        "ok": True,
+        "status_code": 204,
+        "problem": None,
+        "milliseconds": 3,
+        "response": "",
+        "response_truncated": False,
+    },
+    "GET /v1/webhooks/w1/deliveries": {"items": [DELIVERY], "next_cursor": None},
+    "GET /v1/webhooks/w1/deliveries/d1": {
+        **DELIVERY,
+        "body": "{}",
+        "history": [
+            {
+                "number": 1,
+                "at": "2026-11-21T03:14:08.056Z",
+                "milliseconds": 3,
+                "status_code": 500,
+                "problem": None,
+                "response": "oops",
+                "response_truncated": False,
+            }
+        ],
+    },
+    "POST /v1/webhooks/w1/deliveries/d1/replay": {"status": "accepted"},
+    "POST /v1/webhooks/w1/replay": {"replayed": 3, "next_cursor": None},
     "GET /openapi.json": {"openapi": "3.1.0", "paths": {}},
 }
 
@@ -247,6 +305,17 @@ EVERY_QUESTION = [
     ("channels", "list"),
     ("channels", "accounts", "whatsapp"),
     ("channels", "check", "whatsapp", "1"),
+    ("webhooks", "create", "https://example.org/hook", "--event", "message.*", "--description", "ours"),
+    ("webhooks", "list"),
+    ("webhooks", "show", "w1"),
+    ("webhooks", "update", "w1", "--enable"),
+    ("webhooks", "delete", "w1"),
+    ("webhooks", "rotate", "w1", "--keep-hours", "0"),
+    ("webhooks", "test", "w1"),
+    ("webhooks", "deliveries", "w1", "--status", "failed"),
+    ("webhooks", "delivery", "w1", "d1"),
+    ("webhooks", "replay", "w1", "d1"),
+    ("webhooks", "replay", "w1", "--since", "2026-11-21T00:00:00Z", "--all"),
     ("openapi", "export"),
 ]
 
@@ -294,6 +363,16 @@ def test_a_refusal_is_exit_code_1_and_says_title_detail_and_each_error() -> None
     assert TRACE in result.stderr
 
 
+def test_what_is_wrong_with_a_request_is_said_once() -> None:
+    said = invoke("users", "create", "ana", handler=_refusing).stderr
+    assert said.splitlines() == ["The request does not fit its schema", "  /user_id: too long", f"  trace_id {TRACE}"]
+
+
+def test_a_detail_that_says_more_than_the_errors_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().error("no", "the rule is older", [{"pointer": "", "detail": "query parameter limit: at most 200"}])
+    assert capsys.readouterr().err == "no: the rule is older\n  query parameter limit: at most 200\n"
+
+
 def test_a_refusal_with_json_is_one_object_on_stderr() -> None:
     result = invoke("users", "create", "ana", "--json", handler=_refusing)
     assert result.exit_code == 1
@@ -334,6 +413,17 @@ def test_without_credentials_it_says_where_they_should_be(tmp_path: Path) -> Non
         ("token", "--ttl", "5"),
         ("send", "c1", "Olá"),
         ("send", "c1", "Olá", "--from", "ana", "--wait-for", "eaten"),
+        ("conversations", "create", "ana"),
+        ("webhooks", "update", "w1"),
+        ("webhooks", "replay", "w1"),
+        ("webhooks", "replay", "w1", "d1", "--since", "2026-11-21T00:00:00Z"),
+        ("webhooks", "replay", "w1", "d1", "--all"),
+        ("messages", "list", "c1", "--latest", "5", "--since", "1"),
+        ("users", "list", "--url", "nonsense"),
+        ("users", "list", "--url", "localhost:8080"),
+        ("users", "list", "--url", "http://"),
+        ("users", "list", "--url", "http://x:http"),
+        ("users", "list", "--url", "ftp://x"),
     ],
     ids=" ".join,
 )
@@ -352,6 +442,57 @@ def test_waiting_for_a_message_that_fails_is_exit_code_1() -> None:
     result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", handler=failing)
     assert result.exit_code == 1
     assert "FAILED" in result.stderr
+
+
+def test_an_address_that_can_be_none_is_told_what_one_is() -> None:
+    assert "http(s)://host[:port]" in invoke("users", "list", "--url", "nonsense").stderr
+    assert invoke("users", "list", "--url", "https://chat.example").exit_code == 0
+
+
+def test_a_group_of_one_is_made_when_it_is_asked_for() -> None:
+    assert invoke("conversations", "create", "ana", "--group").exit_code == 0
+
+
+def test_who_waited_in_vain_knows_for_which_message() -> None:
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", "--timeout", "0", "--json")
+    assert result.exit_code == 1
+    assert {"message_id": MESSAGE, "status": "DELIVERED"}.items() <= json.loads(result.stderr).items()
+
+
+def _history(request: httpx.Request) -> httpx.Response:
+    """Of 500 messages, as functions/messages/http.py gives it."""
+    if not request.url.path.endswith("/messages"):
+        return healthy(request)
+    asked = request.url.params
+    way, _, number = asked.get("cursor", "").partition(" ")
+    limit, backwards = int(asked["limit"]), way == "before" or (not way and "before" in asked)
+    at = int(number or asked.get("before" if backwards else "since", 0))
+    seqs = range(max(min(at, 501) - limit, 1), min(at, 501)) if backwards else range(at + 1, min(at + limit, 500) + 1)
+    more = f"before {seqs[0]}" if backwards else f"since {seqs[-1]}"
+    return httpx.Response(
+        200, json={"items": [_item(seq) for seq in seqs], "next_cursor": more if len(seqs) == limit else None}
+    )
+
+
+def _seqs(result: Result) -> list[int]:
+    return [item["seq"] for item in json.loads(result.stdout)["items"]]
+
+
+def test_who_sees_the_oldest_messages_is_told_how_to_see_the_others() -> None:
+    result = invoke("messages", "list", "c1", "--limit", "3", handler=_history)
+    assert "--since 3" in result.stderr
+    assert "--latest 3" in result.stderr
+    assert invoke("messages", "list", "c1", "--since", "499", handler=_history).stderr == ""
+    as_json = invoke("messages", "list", "c1", "--limit", "3", "--json", handler=_history)
+    assert (_seqs(as_json), as_json.stderr) == ([1, 2, 3], "")
+    assert json.loads(as_json.stdout)["next_cursor"] == "since 3"
+
+
+@pytest.mark.parametrize("count", [3, 300, 1000])
+def test_the_latest_messages_are_the_newest_in_their_order(count: int) -> None:
+    result = invoke("messages", "list", "c1", "--latest", str(count), "--json", handler=_history)
+    assert _seqs(result) == list(range(max(501 - count, 1), 501))
+    assert invoke("messages", "list", "c1", "--latest", "3", handler=_history).stderr == ""
 
 
 def test_waiting_ends_at_its_deadline() -> None:
@@ -378,6 +519,13 @@ def test_tail_gives_one_object_a_line() -> None:
 def test_tail_shows_only_the_types_that_are_wanted() -> None:
     lines = invoke("tail", "--since", "0", "--type", "status", "--count", "1", "--json").stdout.splitlines()
     assert [json.loads(line)["offset"] for line in lines] == [3]
+
+
+@pytest.mark.parametrize("command", [("tail",), ("events", "list")])
+def test_a_type_of_which_no_event_ever_comes_is_refused_with_the_nearest(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "--type", "mesage.deliverd")
+    assert result.exit_code == 2
+    assert "message.delivered" in result.stderr
 
 
 def _repeating(request: httpx.Request) -> httpx.Response:
@@ -480,6 +628,8 @@ def test_replaying_all_goes_on_when_one_is_gone_meanwhile() -> None:
 
 def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as in a terminal
+    monkeypatch.setenv("NO_COLOR", "1")
     (like,) = ANSWERS["GET /v1/triggers"]["items"]
     delivery = {**like["delivery"], "timeout_seconds": 600.0}
     items = [
@@ -502,6 +652,21 @@ def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPat
     assert words.count("12345678") == len(items)
 
 
+def test_in_a_pipe_a_row_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = "word " * 60 + "\nand a second line"
+
+    def long(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/messages"):
+            return healthy(request)
+        item = {**_item(1), "payload": {"type": "text", "text": text}}
+        return httpx.Response(200, json={"items": [item, item], "next_cursor": None})
+
+    lines = invoke("messages", "list", "c1", handler=long).stdout.splitlines()
+    assert [line.endswith("word word and a second line") for line in lines] == [False, True, True]
+    assert len(invoke("triggers").stdout.splitlines()) == 2
+
+
 def test_an_account_that_does_not_work_is_exit_code_1() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/check"):
@@ -511,6 +676,50 @@ def test_an_account_that_does_not_work_is_exit_code_1() -> None:
     result = invoke("channels", "check", "whatsapp", "1", handler=broken)
     assert result.exit_code == 1
     assert "token expired" in result.stderr
+
+
+def _asked(*arguments: str, answers: list[Any]) -> list[tuple[str, Any]]:
+    """What a command asks for, and with which body; ``answers`` come one after the other."""
+    asked: list[tuple[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return healthy(request)
+        asked.append((f"{request.method} {request.url.path}", json.loads(request.content or b"null")))
+        return httpx.Response(200, json=answers[len(asked) - 1])
+
+    assert invoke(*arguments, handler=answer).exit_code == 0
+    return asked
+
+
+def test_a_webhook_is_told_of_everything_unless_events_are_named() -> None:
+    answers = [{**WEBHOOK, "secret": None}]
+    (asked,) = _asked("webhooks", "create", "https://x.example", "--signing", "ed25519", answers=answers)
+    assert asked == ("POST /v1/webhooks", {"url": "https://x.example", "events": ["*"], "signing": "ed25519"})
+
+
+def test_only_what_is_named_of_a_webhook_changes() -> None:
+    (asked,) = _asked("webhooks", "update", "w1", "--disable", "--event", "message.read", answers=[WEBHOOK])
+    assert asked == ("PATCH /v1/webhooks/w1", {"enabled": False, "events": ["message.read"]})
+
+
+def test_a_replay_goes_on_until_nothing_is_left() -> None:
+    answers = [{"replayed": 1000, "next_cursor": "on"}, {"replayed": 5, "next_cursor": None}]
+    first, second = _asked("webhooks", "replay", "w1", "--since", "2026-11-21T00:00:00Z", answers=answers)
+    assert first[1] == {"since": "2026-11-21T00:00:00Z", "status": "failed"}
+    assert second == (first[0], {**first[1], "cursor": "on"})
+
+
+def test_a_receiver_that_does_not_take_a_ping_is_exit_code_1() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/test"):
+            found = {**ANSWERS["POST /v1/webhooks/w1/test"], "ok": False, "status_code": None, "problem": "timeout"}
+            return httpx.Response(200, json=found)
+        return healthy(request)
+
+    result = invoke("webhooks", "test", "w1", handler=broken)
+    assert result.exit_code == 1
+    assert "timeout" in result.stderr
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:
@@ -607,6 +816,25 @@ def test_a_broken_credentials_file_is_one_clear_line(tmp_path: Path, content: st
     result = invoke("users", "list", data_dir=tmp_path)
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_tenant_may_be_said_before_the_command(tmp_path: Path) -> None:
+    _credentials(tmp_path, acme="a", demo="d")
+    told: list[str] = []
+
+    def hearing(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            told.append(json.loads(request.content)["client_id"])
+        return healthy(request)
+
+    before = CliRunner().invoke(
+        app,
+        ["--tenant", "acme", "--json", f"--data-dir={tmp_path}", "users", "list"],
+        obj=httpx.MockTransport(hearing),
+    )
+    assert (before.exit_code, told) == (0, ["id-acme"])
+    assert json.loads(before.stdout)["items"]
+    assert CliRunner().invoke(app, ["--tenant", "acme", "up"]).exit_code == 2
 
 
 def test_half_a_client_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What the doctor sees on a machine (issue 3, items 8 and 'what it must show'; E8)."""
 
+import socket
 import sqlite3
 from pathlib import Path
 
+import httpx
 import pytest
 
-from shared.cli.health import Check, Verdict, machine
+from shared.cli.command import Connection, Session
+from shared.cli.health import Check, Verdict, machine, platform
+from shared.cli.output import Output
 from shared.runtime.credentials_file import CredentialsFile
 
 
@@ -54,3 +58,57 @@ def test_the_settings_are_said_to_be_those_of_this_terminal(
     assert check.found.startswith("of this terminal: mode embedded, port 8080")
     if verdict is Verdict.WARN:
         assert "CHAT4ALL_MODE=servers" in check.advice
+
+
+def test_in_the_mode_servers_engines_that_do_not_listen_are_told_and_how_they_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port, nobody = there.getsockname()[1], closed.getsockname()[1]
+        monkeypatch.setenv("CHAT4ALL_MODE", "servers")
+        monkeypatch.setenv("CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{nobody},127.0.0.1:{port}")
+        monkeypatch.setenv("CHAT4ALL_CASSANDRA_PORT", str(nobody))
+        monkeypatch.setenv("CHAT4ALL_REDIS_URL", f"redis://127.0.0.1:{nobody}")
+        monkeypatch.setenv("CHAT4ALL_NATS_URL", f"nats://127.0.0.1:{port}")
+        found = _found(tmp_path)
+    verdicts = {name: found[f"engine: {name}"].verdict for name in ("kafka", "cassandra", "redis", "nats")}
+    assert verdicts == {
+        "kafka": Verdict.WARN,  # one of two
+        "cassandra": Verdict.FAIL,
+        "redis": Verdict.WARN,  # the platform goes on without
+        "nats": Verdict.OK,
+    }
+    assert f"127.0.0.1:{nobody}" in found["engine: cassandra"].found
+    assert "scripts/stack up" in found["engine: cassandra"].advice
+    assert "goes on without" in found["engine: redis"].advice
+
+
+def test_in_the_mode_embedded_no_engine_is_looked_for(tmp_path: Path) -> None:
+    assert not [name for name in _found(tmp_path) if name.startswith("engine")]
+
+
+def _readiness(**needed: bool) -> httpx.MockTransport:
+    """A platform all of whose dependencies are down."""
+    down = {
+        name: {"status": "down", "detail": "no answer", "latency_ms": 1.0, "needed": one}
+        for name, one in needed.items()
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/health/ready":
+            return httpx.Response(200, json={"status": "ok", "access_token": "t"})
+        return httpx.Response(503 if any(needed.values()) else 200, json={"dependencies": down})
+
+    return httpx.MockTransport(answer)
+
+
+def test_what_may_be_away_is_a_warning_that_says_what_it_means(tmp_path: Path) -> None:
+    transport = _readiness(cassandra=True, redis=False, nats=False)
+    session = Session(Connection(tmp_path, "http://127.0.0.1:1", None, "c", "s", transport), Output())
+    found = {check.name: check for check in platform(session)}
+    session.close()
+    verdicts = [found[f"ready: {name}"].verdict for name in ("cassandra", "redis", "nats")]
+    assert verdicts == [Verdict.FAIL, Verdict.WARN, Verdict.WARN]
+    assert "rate limits" in found["ready: redis"].advice
+    assert "sockets" in found["ready: nats"].advice

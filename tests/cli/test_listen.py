@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from http.client import HTTPConnection
+from pathlib import Path
 
 import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
+from typer.testing import CliRunner
 
+from shared.cli.command import Connection, Session
+from shared.cli.commands.listen import follow
+from shared.cli.main import app
+from shared.cli.output import Output
 from shared.cli.webhook_receiver import Received, WebhookReceiver, shown_webhook
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -88,6 +94,28 @@ def test_what_does_not_hold_is_refused_and_its_content_is_not_shown(inbox: Inbox
 def test_without_a_secret_nothing_is_trusted(inbox: Inbox) -> None:
     inbox.receiver.secret = None
     assert inbox.post(signed())[0] == 401
+
+
+def test_what_was_received_before_is_said_to_be_a_repeat(
+    inbox: Inbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forged one makes no repeat of the true one that comes after it."""
+    session = Session(Connection(tmp_path, None, None, None, None), Output(as_json=True))
+    received: queue.SimpleQueue[Received] = queue.SimpleQueue()
+    for one in (Received("m1", None, "forged"), Received("m1", {}), Received("m2", {}), Received("m1", {})):
+        received.put(one)
+    follow(session, inbox.receiver, received, count=4)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("repeat_of") for line in lines] == [None, None, None, "m1"]
+
+
+@pytest.mark.parametrize(
+    "secret", ["foo", "whsec_foo", "whsec_" + base64.b64encode(b"short").decode(), "whpk_" + SECRET]
+)
+def test_a_secret_that_verifies_nothing_is_refused(secret: str) -> None:
+    result = CliRunner().invoke(app, ["listen", "--secret", secret])
+    assert result.exit_code == 2
+    assert "whsec_" in result.stderr
 
 
 def test_a_body_that_is_too_large_is_not_read(inbox: Inbox) -> None:

@@ -70,6 +70,19 @@ async def opened():
         await sender.close()
 
 
+@pytest.mark.parametrize(
+    ("allowed", "address", "where"),
+    [
+        (False, "10.0.0.1", "to public addresses only"),
+        (True, "169.254.169.254", "to public, private and loopback addresses only"),
+    ],
+)
+async def test_a_refused_address_is_told_with_those_that_this_platform_calls(opened, allowed, address, where):
+    """On a laptop the banner says that private addresses may be called: a cloud's metadata may not, even there."""
+    with pytest.raises(Invalid, match=where):
+        await opened(Names([address]), private_allowed=allowed).check("https://x.example/")
+
+
 async def test_a_name_that_changes_its_mind_after_the_registration_leads_nowhere(opened):
     """DNS rebinding: public when it is registered, this machine when it is called."""
     with Receiver() as receiver:

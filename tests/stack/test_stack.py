@@ -1,9 +1,11 @@
 """What ``up`` and ``status`` tell of a stack that cannot come up (E8); nothing is installed or started here."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,36 @@ def test_settings_of_nothing_are_no_settings(layout: Layout, capsys: pytest.Capt
     assert main(["env"]) == 1
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "nothing was started: scripts/stack up\n")
+
+
+def test_after_down_status_says_that_nothing_is_there_and_how_it_starts(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout.save()
+    assert main(["status"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "nothing was started: scripts/stack up\n")
+
+
+def _stack(layout: Layout, tmp_path: Path) -> Stack:
+    return Stack(layout, tmp_path / "cache", lambda name, what: None)
+
+
+def test_an_engine_stands_for_its_servers(layout: Layout, tmp_path: Path) -> None:
+    three = replace(layout, nodes=3)
+    for name in ("kafka-1", "kafka-2", "kafka-3", "redis"):
+        three.log(name).touch()
+    assert [path.stem for path in _stack(three, tmp_path).logs(["kafka-2", "kafka"])] == [
+        "kafka-2",
+        "kafka-1",
+        "kafka-3",
+    ]
+    with pytest.raises(StackError, match="kafka-1, cassandra-1, redis"):
+        _stack(layout, tmp_path).logs(["kafak"])
+
+
+def test_one_server_of_several_must_be_named(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"which kafka.*kafka-1, kafka-2, kafka-3"):
+        _stack(replace(layout, nodes=3), tmp_path).kill("kafka", signal.SIGTERM)
+    with pytest.raises(StackError, match="kafka does not run"):
+        _stack(layout, tmp_path).kill("kafka", signal.SIGTERM)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest, ProtocolVersion
+from cassandra import ConsistencyLevel, DriverException, InvalidRequest, OperationTimedOut, ProtocolVersion
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.cluster import Session as DriverSession
@@ -114,7 +114,7 @@ class Session:
         except (NoHostAvailable, *_NOT_ANSWERED) as error:
             await asyncio.to_thread(cluster.shutdown)
             where = ", ".join(settings.contact_points)
-            raise Unavailable(f"Cassandra at {where}, port {settings.port}, does not answer: {error}") from error
+            raise Unavailable(f"Cassandra at {where}, port {settings.port}, does not answer: {why(error)}") from error
         except BaseException:
             await asyncio.to_thread(cluster.shutdown)
             raise
@@ -230,10 +230,21 @@ def _ours(how: _How, error: BaseException) -> BaseException:
     """
     if isinstance(error, InvalidRequest) or not isinstance(error, (NoHostAvailable, *_NOT_ANSWERED)):
         return error
-    text = f"Cassandra: {type(error).__name__}: {error}"
+    text = f"Cassandra: {type(error).__name__}: {why(error)}"
     if how is _How.CONDITIONAL and not isinstance(error, NoHostAvailable):
         return Unanswered(text)
     return Unavailable(text)
+
+
+def why(error: BaseException) -> str:
+    """In a line for people; the driver says it as a dict of the nodes, each with its address in it once more."""
+    if isinstance(error, OperationTimedOut):
+        return "no answer in time"
+    if not isinstance(error, NoHostAvailable):
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    met = error.errors.values() if isinstance(error.errors, dict) else ()
+    told = dict.fromkeys(why(each).rpartition("Last error: ")[2] for each in met)
+    return "; ".join(told) or str(error.args[0])
 
 
 def _cluster(settings: CassandraSettings) -> Cluster:

@@ -196,7 +196,8 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         allowed = [address for address, why in refused.items() if why is None]
         if not allowed:
             kinds = ", ".join(sorted({str(why) for why in refused.values()}))
-            raise _Refused(f"{host} is no public address ({kinds}); webhooks go to public ones only")
+            may = "public, private and loopback addresses" if self._private_allowed else "public addresses"
+            raise _Refused(f"{host} is none that may be called ({kinds}); webhooks go to {may} only")
         return allowed[:_ADDRESSES]
 
     async def connect_tcp(

@@ -10,7 +10,7 @@ from shared.cli.chat.outbox import Outbox
 from shared.cli.chat.room import Line, Room
 from shared.cli.chat.terminal import Terminal
 from shared.cli.command import Failed, Session
-from shared.cli.platform import Json, PlatformRefused, PlatformUnreachable, segment
+from shared.cli.platform import NEWEST, Json, PlatformRefused, PlatformUnreachable, segment
 
 _BEFORE = 20  # messages of history that are shown at the start
 _TYPING = 3.0  # seconds between two notices that we are typing
@@ -117,7 +117,7 @@ class Talk:
         """The last messages at the start; later what came between the last one shown and now."""
         path = f"/v1/conversations/{segment(self._room.conversation_id)}/messages"
         if before:
-            page = await self._ask(path, before=2**52, limit=_BEFORE)
+            page = await self._ask(path, before=NEWEST, limit=_BEFORE)
             self._show(self._room.history(page["items"]))
             return
         while (page := await self._ask(path, since=self._room.seq, limit=_PAGE))["items"]:

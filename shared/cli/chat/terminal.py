@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.cli.chat.room import Line
 from shared.cli.output import Output
+from shared.cli.repeats import Repeats
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +34,7 @@ class Terminal:
 
     def __init__(self, output: Output, status: Callable[[], str], typed: Callable[[], None]) -> None:
         self._output, self._status, self._typed = output, status, typed
+        self._repeats = Repeats()
         self._interactive = not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
     def show(self, line: Line) -> None:
@@ -40,8 +42,12 @@ class Terminal:
             self._output.console.print(drawn(line))
 
     def frame(self, frame: dict[str, Any]) -> None:
-        if self._output.as_json:
-            self._output.line(frame, lambda: None)
+        """For programs; a message that came before, as after a connection was lost, has ``repeat_of``, its own id."""
+        if not self._output.as_json:
+            return
+        if frame["type"] == "message":
+            frame = self._repeats.told(frame, frame["message_id"], frame["message_id"])
+        self._output.line(frame, lambda: None)
 
     def above(self) -> Any:
         """While it is entered, what is printed appears above the line that is being typed."""

@@ -31,7 +31,8 @@ def chat(
     Chat in the terminal, live. ✓ accepted, ✓✓ delivered, then read; who is there is at the foot.
 
     Ctrl-D or /quit leaves. When the connection is lost it comes back by itself, and nothing is missing. Without a
-    terminal each line of stdin is sent; with --json every frame of the socket is a line of stdout.
+    terminal each line of stdin is sent; with --json every frame of the socket is a line of stdout, and a message that
+    comes again has `repeat_of`.
     """
     import asyncio
 

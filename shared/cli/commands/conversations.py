@@ -17,10 +17,12 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 def create(
     session: Session,
     members: Annotated[list[str], typer.Argument(help="User ids.")],
-    group: Annotated[bool, typer.Option("--group", help="A group, also when it has two members.")] = False,
+    group: Annotated[bool, typer.Option("--group", help="A group, also when it has one or two members.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="metadata.name, for groups.")] = None,
 ) -> None:
-    """Open a conversation: private for two members, a group for more."""
+    """Open a conversation: private for two members, a group for more; for one with --group only."""
+    if len(members) < 2 and not group:
+        raise typer.BadParameter("with whom? Name two members or more, or say --group for a group of one")
     body: Json = {"type": "group" if group or len(members) != 2 else "private", "members": members}
     if name is not None:
         body["metadata"] = {"name": name}

@@ -45,4 +45,10 @@ def dispatch(
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(WIRING_WRONG) from None
     given = {"CHAT4ALL_MODE": SERVERS}
-    serve(dispatcher, {**os.environ, **given}, host=host, port=port)  # noqa: TID251  the process's border
+    cfg = {**os.environ, **given}  # noqa: TID251  the process's border
+    serve(dispatcher, cfg, host=host, port=port, announce=_announce)
+
+
+def _announce(url: str) -> None:
+    """For whoever started it by hand: stdout is the log's."""
+    print(f"dispatch is ready at {url}/health/readiness. Stop with Ctrl-C.", file=sys.stderr, flush=True)

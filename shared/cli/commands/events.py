@@ -26,7 +26,29 @@ def register(app: typer.Typer) -> None:
     command(app, "tail")(tail)
 
 
-Kind = Annotated[str | None, typer.Option("--type", help="Only types that contain this, such as message.delivered.")]
+def _known(kind: str | None) -> str | None:
+    """
+    ``kind``, of which there are types that contain it: with any other one a tail would wait for ever.
+
+    Raises:
+        typer.BadParameter: there are none; the text names the nearest ones.
+    """
+    from difflib import get_close_matches
+
+    from events import CATALOGUE
+
+    if kind is None or any(kind in full for full in CATALOGUE):
+        return kind
+    names = sorted(map(_short, CATALOGUE))
+    near = get_close_matches(kind, names, cutoff=0.5)
+    told = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    raise typer.BadParameter(f"no event's type contains {kind!r}; {told}")
+
+
+Kind = Annotated[
+    str | None,
+    typer.Option("--type", callback=_known, help="Only types that contain this, such as message.delivered."),
+]
 
 
 def tail(
@@ -136,8 +158,12 @@ def _wanted(entry: Json, kind: str | None) -> bool:
     return kind is None or kind in entry["event"]["type"]
 
 
-def _short(event: Json) -> str:
-    return str(event["type"]).removeprefix("chat4all.").removesuffix(".v1")
+def _short(kind: str) -> str:
+    """
+    >>> _short("chat4all.message.delivered.v1")
+    'message.delivered'
+    """
+    return kind.removeprefix("chat4all.").removesuffix(".v1")
 
 
 def _repeat(entry: Json) -> str:
@@ -156,7 +182,7 @@ def _print(session: Session, entry: Json) -> None:
         Text.assemble(
             (f"{entry['offset']:>8} ", "dim"),
             (f"{event.get('time', '')} ", "dim"),
-            (f"{_short(event):<22} ", "bold cyan"),
+            (f"{_short(event['type']):<22} ", "bold cyan"),
             f"{event.get('subject', '')} ",
             (f"{event.get('channel', '')} ", "magenta"),
             facts,
@@ -189,7 +215,7 @@ def _label(link: "Link", below: bool) -> str:
     event = link.entry["event"]
     data = event.get("data") or {}
     parts = [
-        f"[bold cyan]{escape(_short(event))}[/bold cyan][yellow]{_repeat(link.entry)}[/yellow]",
+        f"[bold cyan]{escape(_short(event['type']))}[/bold cyan][yellow]{_repeat(link.entry)}[/yellow]",
         f"[green]{link.pause:+.0f} ms[/green]" if below else escape(str(event.get("time", ""))),
         escape(str(event.get("channel") or "")),
         escape(str(data.get("status") or "")),

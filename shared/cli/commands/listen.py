@@ -9,6 +9,7 @@ import typer
 
 from shared.cli.command import Session, command
 from shared.cli.platform import segment
+from shared.cli.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,24 +47,41 @@ def listen(
     Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line.
 
     Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
-    as refused. The platform calls an address of this machine or of a private network only if
-    CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a loopback host does.
+    as refused. What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). An address
+    of this machine or of a private network is called only if CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a
+    loopback host does.
     """
     from shared.cli.webhook_receiver import WebhookReceiver
 
     if registers == (secret is not None):
         raise typer.BadParameter("say --register, or --secret of a webhook that is registered already")
+    if secret is not None:
+        _check_secret(secret)
     received: queue.SimpleQueue[Received] = queue.SimpleQueue()
     with WebhookReceiver(received.put, host=host, port=port) as receiver:
         receiver.secret = secret
         try:
             if registers:
                 with subscribed(session, receiver, public or receiver.url, kinds or ["*"]):
-                    _follow(session, receiver, received, count)
+                    follow(session, receiver, received, count)
             else:
-                _follow(session, receiver, received, count)
+                follow(session, receiver, received, count)
         except KeyboardInterrupt:
             return
+
+
+def _check_secret(secret: str) -> None:
+    from shared.domain.errors import Invalid
+    from shared.domain.webhook_signature import check_shared_key
+
+    try:
+        check_shared_key(secret)
+    except Invalid:
+        raise typer.BadParameter(
+            "this is no secret of a webhook: whsec_ and base64, as its registration or `chat4all webhooks rotate` "
+            "has shown it",
+            param_hint="--secret",
+        ) from None
 
 
 @contextmanager
@@ -92,18 +110,23 @@ def _term_as_interrupt() -> "Iterator[None]":
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _follow(
+def follow(
     session: Session, receiver: "WebhookReceiver", received: "queue.SimpleQueue[Received]", count: int | None
 ) -> None:
+    """Shows ``count`` webhooks, or all for ever, as they come."""
     from rich.markup import escape
 
     from shared.cli.webhook_receiver import shown_webhook
 
     session.output.say(f"[dim]listening on {receiver.url}[/dim]")
-    seen = 0
+    seen, repeats = 0, Repeats()
     while seen != count:
         one = received.get()
+        document = one.document
+        if one.refused is None:  # else anybody could make a repeat of what is yet to come
+            document = repeats.told(document, one.webhook_id, one.webhook_id)
         sign = "[green]✓[/green]" if one.refused is None else "[red]✗[/red]"
-        line = f"{sign} {escape(shown_webhook(one))}  [dim]{escape(one.webhook_id)}[/dim]"
-        session.output.line(one.document, lambda line=line: session.output.say(line))  # type: ignore[misc]
+        again = " [yellow](repeat)[/yellow]" if "repeat_of" in document else ""
+        line = f"{sign} {escape(shown_webhook(one))}  [dim]{escape(one.webhook_id)}[/dim]{again}"
+        session.output.line(document, lambda line=line: session.output.say(line))  # type: ignore[misc]
         seen += 1

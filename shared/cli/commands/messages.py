@@ -1,13 +1,15 @@
 """Messages: send one, read the history, look one over; and follow what happens, live."""
 
+import sys
 import time
 from enum import StrEnum
+from operator import itemgetter
 from typing import Annotated, Any
 
 import typer
 
 from shared.cli.command import Failed, Session, command
-from shared.cli.platform import Json, segment
+from shared.cli.platform import NEWEST, Json, segment
 
 app = typer.Typer(help="Messages and their statuses.", no_args_is_help=True)
 
@@ -86,11 +88,13 @@ def _wait(session: Session, message_id: str, sender: str, wanted: str, timeout: 
         found = session.platform.get(f"/v1/messages/{message_id}/status", act_as=sender)
         status = str(found["status"])
         if status == "FAILED":
-            raise Failed(f"{message_id} has FAILED; see `chat4all messages show {message_id}`")
+            why = f"{message_id} has FAILED; see `chat4all messages show {message_id}`"
+            raise Failed(why, message_id=message_id, status=status)
         if _RANK.get(status, 0) >= _RANK[wanted]:
             return status
         if time.monotonic() >= deadline:
-            raise Failed(f"{message_id} is {status} after {timeout:g} s, not {wanted}")
+            why = f"{message_id} is {status} after {timeout:g} s, not {wanted}"
+            raise Failed(why, message_id=message_id, status=status)
         time.sleep(_PAUSE)
 
 
@@ -106,10 +110,23 @@ def history(
     user: ActAs = None,
     since: Annotated[int, typer.Option("--since", min=0, help="Numbers greater than this.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    latest: Annotated[
+        int | None, typer.Option("--latest", min=1, help="The newest so many, instead of --since and --limit.")
+    ] = None,
 ) -> None:
-    """The history of a conversation, in the order of its numbers."""
+    """
+    The history of a conversation, in the order of its numbers, from the oldest on.
+
+    When there may be more, stderr says how to go on.
+    """
     path = f"/v1/conversations/{segment(conversation_id)}/messages"
-    page = session.platform.items(path, limit=limit, act_as=user, since=since)
+    if latest is None:
+        page = session.platform.items(path, limit=limit, act_as=user, since=since)
+    else:
+        if since:
+            raise typer.BadParameter("--latest goes back from the newest: say it or --since")
+        page = session.platform.items(path, limit=latest, act_as=user, before=NEWEST)
+        page["items"].sort(key=itemgetter("seq"))  # each page is ascending, and the next one is older
 
     def human() -> None:
         rows = [
@@ -117,6 +134,9 @@ def history(
             for each in page["items"]
         ]
         session.output.table(("seq", "at", "from", "channels", "status", "message"), rows, empty="nothing said yet")
+        if page["next_cursor"] and latest is None:
+            more = f"go on with --since {page['items'][-1]['seq']}, or see the newest with --latest {limit}"
+            print(f"there may be more: {more}", file=sys.stderr)
 
     session.output.document(page, human)
 

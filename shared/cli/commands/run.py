@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    service: Annotated[str, typer.Argument(help="A service or function, as in knative/services.", show_default=False)],
+    service: Annotated[
+        str, typer.Argument(help="A service or function, as in knative/services or functions.", show_default=False)
+    ],
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     data_dir: Annotated[
@@ -42,6 +44,7 @@ def run(
     same data directory.
     """
     from shared.observability.log import write_to
+    from shared.runtime.functions import name_of
     from shared.runtime.mode_check import check_mode
     from shared.runtime.only_one import only_one
     from shared.runtime.open_ports import SERVERS
@@ -65,6 +68,7 @@ def run(
                 port=port,
                 woken=events and settings.mode == SERVERS,
                 concurrency=concurrency or settings.concurrency,
+                announce=lambda url: _announce(name_of(service), url, settings.mode),
             )
     except StartError as error:
         print(f"chat4all: {error}", file=sys.stderr)
@@ -75,3 +79,8 @@ def run(
     except WiringError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(WIRING_WRONG) from None
+
+
+def _announce(service: str, url: str, mode: str) -> None:
+    """For whoever started it by hand: stdout is the log's."""
+    print(f"{service} is ready at {url} (mode {mode}). Stop with Ctrl-C.", file=sys.stderr, flush=True)
