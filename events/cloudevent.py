@@ -150,7 +150,7 @@ def _attribute(name: str, value: object) -> str:
 def check_attributes(attributes: Mapping[str, str]) -> None:
     """
     Raises:
-        BadEvent: a required attribute is missing, a name or the specversion is not allowed.
+        BadEvent: a required attribute is missing, a name, the specversion or the content type is not allowed.
     """
     for name in BINARY_REQUIRED:
         if not attributes.get(name):
@@ -160,6 +160,10 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
     for name in attributes:
         if not _allowed(name):
             raise BadEvent(f"attribute name {name!r}: only a-z and 0-9 are allowed")
+    content_type = attributes.get("datacontenttype", "")
+    if not (content_type.isascii() and content_type.isprintable()):
+        # A header takes it as it is, where every other attribute is percent-encoded: it could be sent to nobody.
+        raise BadEvent(f"attribute 'datacontenttype' {content_type!r}: only printable ASCII is allowed")
 
 
 @lru_cache(maxsize=1000)

@@ -139,7 +139,11 @@ class Hub:
         return session
 
     async def _make_room(self, person: Person) -> None:
-        """A device that lost its network comes back before its old socket is known to be dead."""
+        """A device that lost its network comes back before its old socket is known to be dead, or was cleaned up."""
+        gone = [one for one in person.sessions if not one.open]
+        if gone:
+            await self.close(gone[0])
+            return
         silent = [one for one in person.sessions if one.unanswered and self._ticks - one.heard_at > _SILENT]
         if not silent:
             raise RateLimited(f"a user may have {self._limits.connections} sockets here; close one")

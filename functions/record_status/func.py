@@ -39,6 +39,8 @@ from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
 
 SOURCE = "/functions/record-status"
+UNMATCHED = "a report about a message that no delivery is known for"
+"""Why such a report is parked; campaigns know it by this."""
 _NEWS: dict[Status, type[MessageSent | MessageDelivered | MessageRead | MessageFailed]] = {
     Status.SENT: MessageSent,
     Status.DELIVERED: MessageDelivered,
@@ -155,7 +157,7 @@ class RecordStatus:
         reported = event.data
         foreign = not reported.delivery_id and self.channels.type_of(reported.channel).limits.correlated
         if not foreign and self.clock.now() - event.time < _MAY_BE_OURS:
-            raise Unavailable("a report about a message that no delivery is known for")
+            raise Unavailable(UNMATCHED)
         metrics.status_unmatched(reported.channel)
         log.info("a status of a message that is not ours", tenant=event.tenant, channel=reported.channel)
 

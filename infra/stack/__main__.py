@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="ask every server to end, and wait")
     commands.add_parser("status", help="what runs and answers")
     env = commands.add_parser("env", help="print the environment variables that tell the platform where everything is")
+    env.epilog = "told=$(scripts/stack env) && export $told: a bare export after a failure would print every variable."
     env.add_argument("--all", action="store_true", help="also of what was not started")
     logs = commands.add_parser("logs", help="show the logs of these servers, or of all")
     logs.add_argument("names", nargs="*", help="servers, such as kafka-1, or engines, such as kafka, for all of theirs")

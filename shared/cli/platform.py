@@ -39,11 +39,16 @@ class PlatformRefused(Exception):
         """Whether the same request may be taken later: the platform starts, stops or is overloaded (RFC 9110, 15.6)."""
         return self.status in (502, 503, 504)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the platform failed, whatever was asked of it: who has something to lose asks again."""
+        return 500 <= self.status < 600  # beyond are the close codes of sockets
+
 
 class PlatformUnreachable(Exception):
     """Nobody answered at ``url``; the text says why and what to do."""
 
-    passing = True
+    passing = failed = True
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"no answer from {url}: {why}")

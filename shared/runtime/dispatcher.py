@@ -8,17 +8,19 @@ Functions are then Knative Services that scale to zero; this process holds the c
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-
-from aiohttp.abc import AbstractResolver
+from typing import TYPE_CHECKING
 
 from shared.observability import metrics
 from shared.observability.log import log
-from shared.runtime.http_subscriber import HttpSubscriber, open_session
 from shared.runtime.opened import Opened
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.timers import Timers
 from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring import Wiring
+from shared.runtime.wiring_error import WiringError
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 DRAIN = 20.0
 """Seconds that calls under way are given at the end."""
@@ -34,7 +36,7 @@ Open = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Opened]]
 class Dispatcher:
     """func-python's contract, so that it is served as a function is: health and metrics are its only pages."""
 
-    def __init__(self, open_by: Open, wired: Wiring, pace: Pace, resolver: AbstractResolver | None = None) -> None:
+    def __init__(self, open_by: Open, wired: Wiring, pace: Pace, resolver: "AbstractResolver | None" = None) -> None:
         """``resolver``: who knows the addresses of Services (default: getaddrinfo)."""
         self._open_by = open_by
         self._resolver = resolver
@@ -53,8 +55,13 @@ class Dispatcher:
         try:
             opened = await self._stack.enter_async_context(self._open_by(cfg))
             runner = await self._dispatching(opened)
-        except BaseException:
+        except BaseException as error:
             await self._stack.aclose()
+            # Whoever serves us ends without a word of its own.
+            if isinstance(error, WiringError):
+                log.critical("the dispatcher could not be started", why=str(error))
+            elif isinstance(error, Exception):
+                log.exception("the dispatcher could not be started")
             raise
         self._runner = runner
         log.info("takes events", triggers=len(self._wired.triggers))
@@ -75,8 +82,11 @@ class Dispatcher:
         await send({"type": "http.response.body", "body": b""})
 
     async def _dispatching(self, opened: Opened) -> Runner:
-        session = await self._stack.enter_async_context(open_session(self._resolver))
-        called = {name: HttpSubscriber(one.address, session) for name, one in self._wired.services.items()}
+        # Not before the ports are open: without the extra ``servers`` that ends with what to install.
+        from shared.runtime.http_subscriber import HttpSubscriber, open_sessions
+
+        sessions = await self._stack.enter_async_context(open_sessions(self._resolver))
+        called = {name: HttpSubscriber(one.address, sessions) for name, one in self._wired.services.items()}
         runner = opened.runner(self._wired.triggers, called, self._pace)
         metrics.REGISTRY.register(runner)
         self._stack.callback(metrics.REGISTRY.unregister, runner)

@@ -1,6 +1,9 @@
 """A service at a URL, called by aiohttp: what a call costs does not grow with those under way (ADR 39)."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -9,46 +12,57 @@ from events import CloudEvent
 from shared.observability.log import log
 from shared.runtime.subscriber import Answer, Headers, binary_request
 
-IDLE = 5.0
-"""Seconds that a connection is kept without a call; shorter than any server keeps it (serve.KEEP_ALIVE)."""
+IDLE = 1.0
+"""
+Seconds that a connection is kept without a call; shorter than any server keeps it (serve.KEEP_ALIVE). aiohttp uses the
+one that is idle longest first, so as many are kept as calls come in this time, if ever so many were under way at once.
+"""
 _STALE = 1.0
 """Seconds in which a kept connection that was closed on us shows."""
 _UNASKED = ("accept", "accept-encoding", "content-type", "user-agent")
 
 
-class HttpSubscriber:
-    """``session`` is one that ``open_session`` made."""
+class Sessions(NamedTuple):
+    """As ``open_sessions`` makes them."""
 
-    def __init__(self, address: str, session: aiohttp.ClientSession) -> None:
+    keeping: aiohttp.ClientSession
+    fresh: aiohttp.ClientSession
+    """Each request goes over a new connection, which is closed after it."""
+
+
+class HttpSubscriber:
+    def __init__(self, address: str, sessions: Sessions) -> None:
         self.address = address
-        self._session = session
+        self._sessions = sessions
 
     async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
-        headers, body = binary_request(event, headers)
-        told = [(name.decode(), value.decode()) for name, value in headers]
         try:
+            headers, body = binary_request(event, headers)
+            told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
             async with asyncio.timeout(within):
                 return await self._answer(told, body)
-        except (TimeoutError, aiohttp.ClientError) as error:
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:  # ValueError: no header holds such a value
             log.warning("no answer from a subscriber", subscriber=self.address, error=type(error).__name__)
             return None
 
     async def _answer(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """
-        Twice when a connection that was kept turns out to be closed. aiohttp does so itself, but for no POST; an event
-        may come twice.
+        Twice when a connection that was kept turns out to be closed; the second time over a new one, because a service
+        that restarts has closed all that were kept. aiohttp repeats by itself, but no POST; an event may come twice.
         """
         used = _Connection()
         began = asyncio.get_running_loop().time()
         try:
-            return await self._once(headers, body, used)
+            return await self._once(self._sessions.keeping, headers, body, used)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not used.kept or asyncio.get_running_loop().time() - began > _STALE:
                 raise
-        return await self._once(headers, body, _Connection())
+        return await self._once(self._sessions.fresh, headers, body, _Connection())
 
-    async def _once(self, headers: list[tuple[str, str]], body: bytes, used: "_Connection") -> Answer:
-        async with self._session.post(
+    async def _once(
+        self, session: aiohttp.ClientSession, headers: list[tuple[str, str]], body: bytes, used: "_Connection"
+    ) -> Answer:
+        async with session.post(
             self.address, headers=headers, data=body, allow_redirects=False, trace_request_ctx=used
         ) as response:
             content = await response.read()
@@ -65,7 +79,8 @@ class _Connection:
         self.kept = False
 
 
-def open_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+@asynccontextmanager
+async def open_sessions(resolver: AbstractResolver | None = None) -> AsyncIterator[Sessions]:
     """
     HTTP/1.1 as our broker speaks it: no limit of calls, no time limit but that of each call, no proxy, no cookies.
 
@@ -73,10 +88,16 @@ def open_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSess
         resolver: who knows the addresses of services (default: getaddrinfo, so that names of the cluster mean what they
             mean to every other process of the pod; aiohttp alone would take aiodns because it is installed).
     """
+    names = resolver or aiohttp.ThreadedResolver()
+    keeping = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, resolver=names)
+    fresh = aiohttp.TCPConnector(limit=0, force_close=True, resolver=names)
+    async with _session(keeping) as first, _session(fresh) as second:
+        yield Sessions(first, second)
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=IDLE, resolver=resolver or aiohttp.ThreadedResolver()
-        ),
+        connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

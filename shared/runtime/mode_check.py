@@ -17,7 +17,11 @@ def check_mode(settings: Settings) -> None:
     """
     theirs = CredentialsFile(settings.data_dir).mode
     if theirs not in (None, settings.mode):
-        servers = " and its servers (export $(scripts/stack env), if they are those)" if theirs == SERVERS else ""
+        servers = (
+            " and its servers (told=$(scripts/stack env) && export $told, if they are those)"
+            if theirs == SERVERS
+            else ""
+        )
         raise StartError(
             f"the platform on {settings.data_dir} was last started in the mode {theirs}, and would not see what is "
             f"written in the mode {settings.mode}: set CHAT4ALL_MODE={theirs}{servers}, or name another --data-dir",

@@ -96,7 +96,7 @@ class LocalSubscriber:
 
 
 def binary_request(event: CloudEvent, more: Headers) -> tuple[Headers, bytes]:
-    """In binary mode; the real broker sends no content-length without a body."""
+    """In binary mode; without a body the real broker says no content-length, a client of HTTP does (RFC 9110, 8.6)."""
     headers, body = event.to_binary()
     if not body:
         headers.pop()

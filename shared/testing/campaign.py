@@ -95,8 +95,8 @@ class Beside(Protocol):
         """Until ``campaign.stopping``."""
         ...
 
-    async def pending(self) -> int:
-        """What they still have to tell the platform."""
+    async def pending(self) -> Sequence[str]:
+        """What they still have to tell the platform, or wait for; a word for each."""
         ...
 
     async def collect(self, campaign: "Campaign") -> None:
@@ -333,12 +333,13 @@ class Campaign:
                 if await self.observe(room, key[1]):
                     del open_messages[key]
             lag = await self._lag()
-            pending = await beside.pending() if beside is not None else 0
-            unfinished = len(open_messages) + int(lag) + pending
+            pending = await beside.pending() if beside is not None else ()
+            unfinished = len(open_messages) + int(lag) + len(pending)
             if not unfinished or now() - began > patience:
                 break
             await asyncio.sleep(0.5)
-        detail = f"{len(open_messages)} deliveries, {lag:g} events, {pending} webhooks; {list(open_messages)[:3]}"
+        named = [*list(open_messages)[:3], *pending[:3]]
+        detail = f"{len(open_messages)} deliveries, {lag:g} events, {len(pending)} webhooks and parked; {named}"
         self.history.append(Quiesced(now() - began, unfinished, detail if unfinished else ""))
 
     async def _lag(self) -> float:

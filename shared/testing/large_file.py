@@ -382,7 +382,9 @@ def object_store(kind: str) -> dict[str, str]:
     if kind not in ("folder", "s3"):
         raise typer.BadParameter(f"--store {kind}: it is folder or s3")
     if kind == "s3" and not {"CHAT4ALL_S3_ENDPOINT", "CHAT4ALL_MINIO_ENDPOINT"} & engines.keys():
-        raise typer.BadParameter("--store s3: first `export $(scripts/stack env)`, or set CHAT4ALL_S3_ENDPOINT")
+        raise typer.BadParameter(
+            "--store s3: first `told=$(scripts/stack env) && export $told`, or set CHAT4ALL_S3_ENDPOINT"
+        )
     return engines | {"CHAT4ALL_OBJECT_STORE": kind}
 
 

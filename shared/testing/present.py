@@ -1,12 +1,13 @@
 """The people at the providers, and who looks after what is parked: nothing rests until it is back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from shared.testing.campaign import Campaign
 from shared.testing.providers import Providers
-from shared.testing.tenant import Tenant
+from shared.testing.tenant import PAGE, Tenant
 
 
 @dataclass(slots=True)
@@ -20,18 +21,25 @@ class Present:
     async def write(self, campaign: Campaign) -> None:
         await self.providers.write(campaign)
 
-    async def pending(self) -> int:
-        return await self.providers.pending() + len(await self.parked())
+    async def pending(self) -> list[str]:
+        parked = [f"parked {event_id}" for tenant in self.tenants async for event_id in self._parked(tenant)]
+        return parked + await self.providers.pending()
 
     async def collect(self, campaign: Campaign) -> None:
         await self.providers.collect(campaign)
 
-    async def parked(self) -> list[str]:
-        """The ids of events."""
-        ids = []
-        for tenant in self.tenants:
-            answer = await tenant.call("GET", "/v1/parked?limit=200")
+    async def _parked(self, tenant: Tenant) -> AsyncIterator[str]:
+        """The ids of the tenant's events that are waited for."""
+        path, more = f"/v1/parked?limit={PAGE}", ""
+        while True:
+            answer = await tenant.call("GET", path + more)
             if answer.status != 200:
-                return [f"status {answer.status}"]
-            ids += [one["event"]["id"] for one in answer.json()["items"] if not self.stays(one)]
-        return ids
+                yield f"by {tenant.name}: status {answer.status}"
+                return
+            page = answer.json()
+            for one in page["items"]:
+                if not self.stays(one):
+                    yield one["event"]["id"]
+            if not page["next_cursor"]:
+                return
+            more = f"&cursor={quote(page['next_cursor'], safe='')}"

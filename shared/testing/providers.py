@@ -186,12 +186,13 @@ class Providers:
                 )
             await asyncio.sleep(self.pause)
 
-    async def pending(self) -> int:
+    async def pending(self) -> list[str]:
         """Webhooks that the platform has not taken yet."""
-        pending = 0
+        pending = []
         for client in self.clients.values():
             for channel in {person.channel for person in self.people}:
-                pending += (await _told(client, f"/{channel}/_sim/state"))["callbacks"]["pending"]
+                state = await _told(client, f"/{channel}/_sim/state")
+                pending += [f"a webhook of {channel}"] * state["callbacks"]["pending"]
         return pending
 
     async def shown(self) -> set[str]:

@@ -1,11 +1,17 @@
 """The chat in the terminal: what its lines say, that it comes back, that nothing is sent twice (A9, A12 to A14, G4)."""
 
 import asyncio
+import gc
 import io
 import json
+import os
+import sys
+import threading
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -14,7 +20,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from shared.cli.chat.connection import LOST, READY, Connection
 from shared.cli.chat.outbox import Outbox
 from shared.cli.chat.room import Line, Room
-from shared.cli.chat.terminal import Terminal, drawn
+from shared.cli.chat.talk import Talk
+from shared.cli.chat.terminal import Terminal, _read_aside, drawn
+from shared.cli.command import Session
 from shared.cli.output import Output
 from shared.cli.platform import PlatformRefused, PlatformUnreachable
 
@@ -157,13 +165,13 @@ async def test_a_text_is_sent_again_under_its_own_id_until_it_is_taken() -> None
     async def post(body: dict[str, Any]) -> None:
         tried.append(body)
         if len(tried) == 1:
-            raise PlatformUnreachable("http://there", "gone")
+            raise PlatformUnreachable("http://here", "away")
         if len(tried) == 2:
-            raise PlatformRefused(503, {"title": "not now"})
+            raise PlatformRefused(500, {"title": "a mistake of ours"})
 
-    outbox = Outbox(post, lambda _: pytest.fail("nothing was refused"), pause=0)
-    outbox.add(TALK, "ana", "one")
-    outbox.add(TALK, "ana", "two")
+    outbox = Outbox(post, nothing_was_refused, nothing_is_late, pause=0)
+    await outbox.add(TALK, "ana", "one")
+    await outbox.add(TALK, "ana", "two")
     running = asyncio.create_task(outbox.run())
     await outbox.empty()
     running.cancel()
@@ -180,13 +188,99 @@ async def test_a_text_that_will_never_be_taken_is_told_and_holds_nothing_up() ->
             raise PlatformRefused(422, {"title": "too long"})
         taken.append(body)
 
-    outbox = Outbox(post, refused.append)
+    outbox = Outbox(post, refused.append, nothing_is_late)
     for text in ("bad", "good"):
-        outbox.add(TALK, "ana", text)
+        await outbox.add(TALK, "ana", text)
     running = asyncio.create_task(outbox.run())
     await outbox.empty()
     running.cancel()
     assert (len(taken), [str(one) for one in refused]) == (1, ["too long"])
+
+
+async def test_a_text_that_is_not_taken_for_long_is_told_once() -> None:
+    tries, late = 0, []
+
+    async def post(_: dict[str, Any]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 20:
+            raise PlatformRefused(500, {"title": f"mistake {tries}"})
+
+    outbox = Outbox(post, nothing_was_refused, late.append, pause=0)
+    await outbox.add(TALK, "ana", "one")
+    running = asyncio.create_task(outbox.run())
+    await outbox.empty()
+    running.cancel()
+    assert [str(one) for one in late] == ["mistake 5"]
+
+
+async def test_no_more_waits_to_be_sent_than_the_outbox_holds() -> None:
+    goes_on = asyncio.Event()
+
+    async def post(_: dict[str, Any]) -> None:
+        await goes_on.wait()
+
+    outbox = Outbox(post, nothing_was_refused, nothing_is_late, at_most=2)
+    running = asyncio.create_task(outbox.run())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            for _ in range(10):
+                await outbox.add(TALK, "ana", "one")
+    assert outbox.count == 3, "one is being sent, two wait"
+    goes_on.set()
+    await outbox.empty()
+    running.cancel()
+
+
+def nothing_was_refused(refused: PlatformRefused) -> None:
+    raise AssertionError(refused)
+
+
+def nothing_is_late(why: Exception) -> None:
+    raise AssertionError(why)
+
+
+@pytest.mark.parametrize(
+    "away", [PlatformRefused(500, {"title": "a mistake"}), PlatformUnreachable("http://here", "away")]
+)
+async def test_history_that_cannot_be_had_now_is_asked_for_again(
+    away: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was typed meanwhile would go down with the chat."""
+    monkeypatch.setattr("shared.cli.chat.talk._AGAIN", 0)
+    failing = [away]
+
+    def get(path: str, **_: Any) -> dict[str, Any]:
+        if failing:
+            raise failing.pop()
+        raise PlatformRefused(404, {"title": "no such conversation"})
+
+    there = SimpleNamespace(client=SimpleNamespace(url="http://here"), get=get)
+    session = cast("Session", SimpleNamespace(output=SimpleNamespace(as_json=True), platform=there))
+    talk = Talk(session, "ana", {"conversation_id": TALK, "members": ["ana", "bruno"]}, linger=0, reads=True)
+    with pytest.raises(PlatformRefused, match="no such conversation"):
+        await talk._catch_up()
+
+
+def test_a_line_that_comes_after_the_chat_has_ended_is_dropped_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = os.pipe()
+    with os.fdopen(there, "rb") as end, io.TextIOWrapper(end) as stdin, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+        async def one_line() -> str:
+            lines = _read_aside()
+            os.write(here, b"a\n")
+            return await lines.get()
+
+        assert asyncio.run(one_line()) == "a\n"
+        os.write(here, b"b\n")
+        os.close(here)
+        for thread in threading.enumerate():
+            if thread.name == "stdin":
+                thread.join(5)
+        gc.collect()
+        assert [str(one.message) for one in warned] == []
 
 
 @asynccontextmanager
@@ -245,7 +339,10 @@ async def test_a_platform_that_will_never_let_us_in_is_not_asked_again() -> None
 
 
 async def test_a_platform_that_still_starts_is_asked_again() -> None:
-    answers: list[Exception] = [PlatformRefused(503, {"title": "starting"})]
+    answers: list[Exception] = [
+        PlatformRefused(500, {"title": "a mistake"}),
+        PlatformRefused(503, {"title": "starting"}),
+    ]
 
     async def at_first_none() -> str:
         if answers:
@@ -258,7 +355,8 @@ async def test_a_platform_that_still_starts_is_asked_again() -> None:
 
     async with platform(handle) as url, asyncio.timeout(10):
         frames = Connection(url, at_first_none).frames()
-        assert await anext(frames) == {"type": LOST, "why": "starting"}
+        for why in ("starting", "a mistake"):
+            assert await anext(frames) == {"type": LOST, "why": why}
         assert (await anext(frames))["type"] == READY
         answers.append(PlatformRefused(404, {"title": "no such user"}))
         await frames.aclose()  # type: ignore[attr-defined]

@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -15,9 +18,10 @@ from standardwebhooks.webhooks import Webhook
 from typer.testing import CliRunner
 
 from shared.cli.command import Connection, Session
-from shared.cli.commands.listen import follow
+from shared.cli.commands.listen import follow, subscribed
 from shared.cli.main import app
 from shared.cli.output import Output
+from shared.cli.platform import PlatformRefused
 from shared.cli.webhook_receiver import Received, WebhookReceiver, shown_webhook
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -68,6 +72,52 @@ def test_what_comes_before_the_secret_waits_for_it() -> None:
         inbox.receiver.secret = SECRET
         status, received = asked.result(timeout=5)
     assert (status, received.refused) == (204, None)
+
+
+def test_what_comes_before_a_secret_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.cli.webhook_receiver._SECRET_WITHIN", 0.1)
+    inbox = Inbox()
+    inbox.receiver.expect_secret()
+    with inbox.receiver:
+        status, received = inbox.post(signed())
+    assert (status, received.refused) == (401, "no secret to verify it with")
+
+
+class Registering:
+    """The platform, as far as webhooks are registered; ``refuses``: they are not."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        self.refuses, self.deleted = refuses, list[str]()
+
+    def post(self, path: str, body: object) -> dict[str, str]:
+        if self.refuses:
+            raise PlatformRefused(422, {"title": "no address of yours"})
+        return {"webhook_id": "w1", "secret": SECRET}
+
+    def call(self, method: str, path: str) -> None:
+        self.deleted.append(f"{method} {path}")
+
+
+def test_a_registration_that_is_refused_keeps_no_caller_waiting() -> None:
+    inbox, platform = Inbox(), Registering(refuses=True)
+    session = cast("Session", SimpleNamespace(platform=platform))
+    with inbox.receiver:
+        with pytest.raises(PlatformRefused), subscribed(session, inbox.receiver, inbox.receiver.url, ["*"]):
+            raise AssertionError("it was registered")
+        began = monotonic()
+        assert inbox.post(signed())[0] == 401
+    assert monotonic() - began < 2
+    assert platform.deleted == []
+
+
+def test_what_was_registered_is_removed_when_something_breaks() -> None:
+    inbox, platform = Inbox(), Registering(refuses=False)
+    session = cast("Session", SimpleNamespace(platform=platform))
+    registered = subscribed(session, inbox.receiver, inbox.receiver.url, ["*"])
+    with inbox.receiver, pytest.raises(KeyboardInterrupt), registered:
+        assert inbox.post(signed())[0] == 204
+        raise KeyboardInterrupt
+    assert platform.deleted == ["DELETE /v1/webhooks/w1"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ class FakePlatform:
                 return 201, room
             case "POST", ["v1", "messages"]:
                 return self.send(tenant, body)
+            case "GET", ["v1", "parked"]:
+                return 200, {"items": [], "next_cursor": None}
             case "GET", ["v1", "messages", message_id]:
                 return self.status(tenant, message_id)
             case "GET", ["v1", "conversations", room_id, "messages"]:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from events import BadEvent, CloudEvent
 from events.cloudevent import from_http
 from events.cloudevent import from_structured as ours_from_structured
+from shared.adapters.kafka.binding import RecordHeaders, from_record
 
 _FORMAT = JSONFormat()
 _WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(
@@ -212,6 +213,28 @@ def _with(**changes: Any) -> bytes:
 def test_what_the_specification_forbids_is_refused(body: bytes) -> None:
     with pytest.raises(BadEvent):
         ours_from_structured(body)
+
+
+@pytest.mark.parametrize(
+    "odd", ["text/plain; a=ç", "text/plain; a=€", "text/plain\r\nx-a: b", "text/plain\n", "a\0", "\x7f"]
+)
+def test_a_content_type_that_no_header_holds_is_refused_by_every_way_in(odd: str) -> None:
+    """Every other attribute is percent-encoded; an event that cannot be sent on cannot be dead-lettered, either."""
+    binary = [(b"ce-" + name.encode(), text.encode()) for name, text in _BASE.items()]
+    record: RecordHeaders = [("ce_" + name, text.encode()) for name, text in _BASE.items()]
+    for read in (
+        lambda: from_http([*binary, (b"content-type", odd.encode())], b"x"),
+        lambda: ours_from_structured(_with(datacontenttype=odd)),
+        lambda: from_record([*record, ("content-type", odd.encode())], b"x"),
+    ):
+        with pytest.raises(BadEvent, match="datacontenttype"):
+            read()
+
+
+@given(_ATTRIBUTES, st.text(st.characters(min_codepoint=0, max_codepoint=0x2FF)))
+def test_every_header_of_an_event_is_printable_ascii(attributes: dict[str, str], value: str) -> None:
+    pairs, _ = CloudEvent({**attributes, "subject": value, "x": value}).to_binary()
+    assert all(part.isascii() and part.decode().isprintable() for pair in pairs for part in pair)
 
 
 @given(

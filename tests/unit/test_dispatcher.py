@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import RawTestServer
+from cryptography.fernet import Fernet
 
 from events.cloudevent import CloudEvent, from_http
 from shared.adapters.memory.record_log import MemoryRecordLog
@@ -18,6 +22,7 @@ from shared.runtime.trigger_runner import Pace, TriggerRunner
 from shared.runtime.wiring import Delivery, Service, Timer, Trigger, Wiring
 from shared.testing.memory_ports import open_memory
 
+ROOT = Path(__file__).parents[2]
 WIRED = Wiring(
     triggers=(Trigger("route", "chat4all", {"timer": "sweep"}, "sweep", Delivery(retry=0, timeout=5)),),
     services={"sweep": Service("sweep", "chat4all", "sweep", {})},
@@ -87,3 +92,22 @@ async def test_a_start_that_fails_leaves_nothing_open() -> None:
         assert closed.is_set()
     else:
         raise AssertionError("it started")
+
+
+MISSING = """
+import sys
+sys.modules["aiohttp"] = sys.modules["confluent_kafka"] = None
+from shared.cli.main import main
+sys.argv = ["chat4all", "dispatch", "--port", "0"]
+main()
+"""
+
+
+def test_without_the_packages_of_servers_it_says_what_to_install() -> None:
+    key = {"CHAT4ALL_SECRET_KEY": Fernet.generate_key().decode()}
+    ended = subprocess.run(
+        [sys.executable, "-c", MISSING], cwd=ROOT, env=key, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 3
+    assert "pip install 'chat4all[servers]'" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr

@@ -35,6 +35,7 @@ from shared.http.live_socket import EXTENSION, LiveSocket
 from shared.http.rate_limit import Limits as RateLimits
 from shared.http.rate_limit import RateLimiter
 from shared.http.tickets import Admission, Tickets
+from shared.observability import metrics
 from shared.ports import Ports
 from shared.ports.tables import Table
 from shared.repositories.clients import Clients
@@ -148,6 +149,21 @@ async def test_the_socket_that_is_silent_longest_gives_way_to_a_new_one(house):
     with pytest.raises(RateLimited):
         await house.hub.open(admission, Wire(answers=True))
     assert [wire.code for wire in wires].count(0) == 8
+
+
+@pytest.mark.parametrize(("code", "reason"), [(4410, "silent"), (4401, "expired")])
+async def test_an_ended_socket_that_nobody_has_cleaned_up_holds_no_place(house, monkeypatch, code, reason):
+    admission, wires = await house.admission(), [Wire(answers=True) for _ in range(10)]
+    sessions = [await house.hub.open(admission, wire) for wire in wires]
+    cut: list[str] = []
+    monkeypatch.setattr(metrics, "socket_cut", cut.append)
+    await house.heartbeats(1)
+    sessions[4].end(code, reason)
+    await house.hub.open(admission, Wire(answers=True))
+    assert (sessions[4] in sessions[0].person.sessions, cut) == (False, [])
+    assert [wire.code for wire in wires].count(0) == 9
+    with pytest.raises(RateLimited):
+        await house.hub.open(admission, Wire(answers=True))
 
 
 async def test_a_stream_answers_nothing_and_gives_way_to_nobody(house):

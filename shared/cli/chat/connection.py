@@ -37,7 +37,7 @@ class Connection:
         Every frame as it comes, for ever, over as many sockets as it takes; {"type": LOST} between two of them.
 
         Raises:
-            PlatformRefused: the platform does not let us in, whatever we do; while it starts it is asked again.
+            PlatformRefused: the platform does not let us in, whatever we do; while it fails it is asked again.
         """
         tries = 0
         while True:
@@ -46,7 +46,7 @@ class Connection:
                     tries = 0 if frame.get("type") == READY else tries
                     yield frame
             except (PlatformRefused, PlatformUnreachable, OSError, TimeoutError) as error:
-                if isinstance(error, PlatformRefused) and not error.passing:
+                if isinstance(error, PlatformRefused) and not error.failed:
                     raise
                 yield {"type": LOST, "why": str(error) or type(error).__name__}
             else:

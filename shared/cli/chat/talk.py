@@ -29,7 +29,7 @@ class Talk:
         self._room = Room(user, conversation["conversation_id"], list(conversation["members"]))
         self._terminal = Terminal(session.output, lambda: f" {self._room.status(time.monotonic())}", self._typed)
         self._connection = Connection(session.platform.client.url, self._token)
-        self._outbox = Outbox(self._post, self._was_refused)
+        self._outbox = Outbox(self._post, self._was_refused, self._is_late)
         self._typed_at = 0.0
         self._taken = 0
         self._heard = asyncio.Event()
@@ -56,7 +56,7 @@ class Talk:
             if text.strip() == "/quit":
                 break
             if text.strip():
-                self._outbox.add(self._room.conversation_id, self._user, text.strip())
+                await self._outbox.add(self._room.conversation_id, self._user, text.strip())
                 self._room.waiting = self._outbox.count
         await self._outbox.empty()
         await self._until_shown()
@@ -102,14 +102,12 @@ class Talk:
                 await self._connection.send({"type": said, "conversation_id": conversation_id, "seq": seq})
 
     async def _catch_up(self) -> None:
-        """A platform that is away for a moment costs no message: what is missing is asked for until it comes."""
+        """A platform that is away, or fails, costs no message: what is missing is asked for until it comes."""
         while True:
             try:
                 return await self._show_history()
-            except PlatformUnreachable:
-                pass
-            except PlatformRefused as refused:
-                if not refused.passing:
+            except (PlatformRefused, PlatformUnreachable) as error:
+                if not error.failed:
                     raise
             await asyncio.sleep(_AGAIN)
 
@@ -149,6 +147,9 @@ class Talk:
 
     def _was_refused(self, refused: PlatformRefused) -> None:
         self._terminal.show(Line("failed", f"not sent: {refused}"))
+
+    def _is_late(self, why: Exception) -> None:
+        self._terminal.show(Line("failed", f"not sent yet, trying on: {why}"))
 
     def _show(self, lines: Any) -> None:
         for line in lines:

@@ -25,7 +25,6 @@ _STYLES = {
     "failed": "red",
 }
 _TIME = 5  # columns of 12:03
-_AHEAD = 100  # lines of stdin that are read before they are sent
 _REFRESH = 0.5  # seconds between two looks at who is there
 
 
@@ -83,7 +82,7 @@ def _read_aside() -> "asyncio.Queue[str]":
 
     Read by a daemon thread: one of asyncio's own would hold up the end of the command until the next line comes.
     """
-    lines: asyncio.Queue[str] = asyncio.Queue(_AHEAD)
+    lines: asyncio.Queue[str] = asyncio.Queue(1)  # what waits is the outbox's to hold
     loop = asyncio.get_running_loop()
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
@@ -92,9 +91,11 @@ def _read_aside() -> "asyncio.Queue[str]":
         line = "\n"
         while line:
             line = sys.stdin.readline()
+            put = lines.put(line)
             try:
-                asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
+                asyncio.run_coroutine_threadsafe(put, loop).result()
             except (RuntimeError, CancelledError):  # the loop has ended
+                put.close()
                 return
 
     threading.Thread(target=read, name="stdin", daemon=True).start()

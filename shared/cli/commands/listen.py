@@ -92,13 +92,18 @@ def subscribed(session: Session, receiver: "WebhookReceiver", url: str, kinds: l
     """
     with _term_as_interrupt():
         receiver.expect_secret()
-        made = session.platform.post("/v1/webhooks", {"url": url, "events": kinds, "description": "chat4all listen"})
+        asked = {"url": url, "events": kinds, "description": "chat4all listen"}
+        made = None
         try:
+            made = session.platform.post("/v1/webhooks", asked)
             receiver.secret = str(made["secret"])
             yield str(made["webhook_id"])
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt this
-            session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
+            if made is None:
+                receiver.secret = None  # nobody waits for one any more
+            else:
+                session.platform.call("DELETE", f"/v1/webhooks/{segment(made['webhook_id'])}")
 
 
 @contextmanager
