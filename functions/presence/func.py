@@ -5,7 +5,6 @@ Takes HTTP (http.py), and chat4all.timer.ticked.v1 with the name "presence": use
 emits chat4all.presence.changed.v1. Typing is told to who listens now and is no event.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,6 +18,7 @@ from shared.repositories.conversations import Conversations
 from shared.repositories.presence import Presence
 from shared.repositories.typing_notices import Typing
 from shared.repositories.users import Users
+from shared.ticks import OneAtATime
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class WhoIsThere:
     conversations: Conversations
     presence: Presence
     typing: Typing
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_at_a_time: OneAtATime = field(default_factory=OneAtATime)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        if self.looking.locked():
-            return  # ticks that piled up while nothing ran would each look at the same users
-        async with self.looking:
-            metrics.users_went_silent(await self.presence.expire())
+        await self.one_at_a_time(self._expire)
+
+    async def _expire(self) -> None:
+        metrics.users_went_silent(await self.presence.expire())
 
     async def heartbeat(
         self, tenant: str, user_id: str, device: str, status: PresenceStatus, traceparent: str | None

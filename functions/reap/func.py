@@ -4,7 +4,6 @@ reap: uploads that nobody finished and bytes that nobody uses are removed (B1, B
 Takes chat4all.timer.ticked.v1 with the name "reap"; emits nothing.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -18,6 +17,7 @@ from shared.repositories.blobs import Blobs
 from shared.repositories.files import FileRecord, Files
 from shared.repositories.tenants import Tenants
 from shared.repositories.uploads import Uploads
+from shared.ticks import OneAtATime
 
 _MARGIN = timedelta(days=1)
 """Past the life of an upload, until what the store has of it and no row knows is an orphan."""
@@ -44,13 +44,10 @@ class Reap:
     files: Files
     uploads: Uploads
     blobs: Blobs
-    reaping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_at_a_time: OneAtATime = field(default_factory=OneAtATime)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        if self.reaping.locked():
-            return  # ticks that piled up while nothing ran would each look at the same uploads
-        async with self.reaping:
-            await self._reap_all()
+        await self.one_at_a_time(self._reap_all)
 
     async def _reap_all(self) -> None:
         now, open_ = self.clock.now(), 0

@@ -5,7 +5,7 @@ Takes chat4all.timer.ticked.v1 with the name "redrive"; emits the events that we
 An entry goes only after its event was handed over, so a crash between the two wakes once more.
 """
 
-import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,8 +13,9 @@ from events import Event, EventData, TimerTicked
 from shared.ports import Clock, EventSink, Ports
 from shared.repositories.due import DueEntry, DueList
 from shared.repositories.parked import Parked, ParkedEvent
+from shared.ticks import OneAtATime, Tick
 
-_AT_ONCE = 1000  # entries in one tick
+_ROUND = 1000  # entries that are read together: what several of them want is handed over once
 
 
 def decide(entry: DueEntry, parked: ParkedEvent | None) -> bool:
@@ -32,25 +33,33 @@ class Redrive:
     sink: EventSink
     due: DueList
     parked: Parked
-    walking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_at_a_time: OneAtATime = field(default_factory=OneAtATime)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        if self.walking.locked():
-            return  # ticks that piled up while nothing ran would each wake the same entries
-        async with self.walking:
-            await self._walk()
+        await self.one_at_a_time(self._walk)
 
     async def _walk(self) -> None:
-        due = await self.due.due(_AT_ONCE)
-        looked_up = [(entry, await self._parked(entry)) for entry in due.entries]
+        tick, more = Tick(self.clock), True
+        while more and tick.goes_on:
+            found = await self.due.due(_ROUND)
+            wanted = defaultdict(list)
+            for entry in found.entries:
+                wanted[entry.wake.attributes["id"]].append(entry)
+            if len(await tick.each(wanted.values(), self._wake)) == len(wanted):
+                await self.due.passed(found)
+            more = found.more
+        tick.end()
+
+    async def _wake(self, entries: list[DueEntry]) -> None:
+        """Hand over what they all want."""
+        looked_up = [(entry, await self._parked(entry)) for entry in entries]
         awake = [(entry, parked) for entry, parked in looked_up if decide(entry, parked)]
         if awake:
-            wakes = {entry.wake.attributes["id"]: entry.wake for entry, _ in awake}
-            await self.sink.append(*wakes.values())
+            await self.sink.append(awake[-1][0].wake)
         for entry, parked in awake:
             if parked is not None:  # as it was before: by now it may have failed and been parked anew
                 await self.parked.replayed(entry.tenant, parked, self.clock.now())
-        await self.due.done(due)
+        await self.due.done(*entries)
 
     async def _parked(self, entry: DueEntry) -> ParkedEvent | None:
         return await self.parked.get(entry.tenant, entry.due_id) if entry.kind == "parked" else None

@@ -4,13 +4,13 @@ sweep: what a crash left half done is finished, what has expired is removed (des
 Takes chat4all.timer.ticked.v1 with the name "sweep"; emits what the outbox still owes.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
 from shared.ports import Ports
 from shared.ports.sweeper import Sweeper
+from shared.ticks import OneAtATime
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,10 @@ class Sweep:
     accepts: ClassVar[tuple[type[EventData], ...]] = (TimerTicked,)
 
     sweeper: Sweeper
-    sweeping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_at_a_time: OneAtATime = field(default_factory=OneAtATime)
 
     async def handle(self, event: Event[TimerTicked]) -> None:
-        if self.sweeping.locked():
-            return  # ticks that piled up while nothing ran would each look through the same minutes
-        async with self.sweeping:
-            await self.sweeper.sweep()
+        await self.one_at_a_time(self.sweeper.sweep)
 
 
 def new(ports: Ports) -> Sweep:

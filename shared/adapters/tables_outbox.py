@@ -17,7 +17,7 @@ a look at the wrong time repeats events, which have the same ids, or puts the en
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +36,7 @@ from shared.ports.outbox import Acceptance
 from shared.ports.tables import Put, Row, Table, Tables, Type, Value
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
+from shared.ticks import Tick
 
 SHARDS = 4
 KEPT = timedelta(days=7)
@@ -142,41 +143,48 @@ class OutboxSweeper:
         self._clock = clock
         self._schema = {table.name: table for table in schema}
 
-    async def sweep(self, older_than: timedelta = timedelta(seconds=30), limit: int = 1000) -> int:
+    async def sweep(self, older_than: timedelta = timedelta(seconds=30)) -> int:
         """
         Settle entries that are older than ``older_than`` (and up to a minute more); how many were looked at.
 
-        It stops after about ``limit`` of a shard; what is left is there for the next sweep.
+        What it has no time for is there for the next sweep.
 
         Raises:
             Unavailable: the store or the broker cannot be reached; nothing is lost, sweep again.
         """
-        last = _minute(self._clock.now() - older_than) - 1
-        return sum([await self._sweep_shard(shard, last, limit) for shard in range(SHARDS)])
+        tick, last = Tick(self._clock), _minute(self._clock.now() - older_than) - 1
+        looked_at = await tick.each(range(SHARDS), lambda shard: self._sweep_shard(tick, shard, last))
+        tick.end()
+        return sum(looked_at)
 
-    async def _sweep_shard(self, shard: int, last: int, limit: int) -> int:
+    async def _sweep_shard(self, tick: Tick, shard: int, last: int) -> int:
         swept: Mapping[str, Any] | None = await self._tables.get(OUTBOX_SWEPT, (PLATFORM, shard))
         known = swept["minute"] if swept else last - KEPT // timedelta(minutes=1)
         first = min(known, last) - _LOOK_BACK  # a clock that was ahead may have noted more than there was
         last = min(last, first + _MINUTES_AT_ONCE)
-        looked_at = 0
+        looked_at, left = 0, 0
         for start in range(first, last + 1, _MINUTES_TOGETHER):
             minutes = range(start, min(start + _MINUTES_TOGETHER, last + 1))
-            pages = await asyncio.gather(*(self._page(minute, shard) for minute in minutes))
-            for minute, page in zip(minutes, pages, strict=True):
-                while page:
-                    for entry in page:
-                        await self._settle(entry)
-                    looked_at += len(page)
-                    if looked_at >= limit:
+            entries = await asyncio.gather(*(self._page(minute, shard, limit=1) for minute in minutes))
+            for minute in (minute for minute, some in zip(minutes, entries, strict=True) if some):
+                async for page in self._pages(minute, shard):
+                    settled = len(await tick.each(page, self._settle))
+                    looked_at, left = looked_at + settled, left + len(page) - settled
+                    if not tick.goes_on:
                         return looked_at
-                    page = await self._page(minute, shard)
-            # Again and again: a sweep that is cut off has not been for nothing.
-            await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minutes[-1]}))
+            if not left:  # Again and again: a sweep that is cut off has not been for nothing.
+                await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minutes[-1]}))
         return looked_at
 
-    async def _page(self, minute: int, shard: int) -> list[Row]:
-        return await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), limit=_PAGE)
+    async def _pages(self, minute: int, shard: int) -> AsyncIterator[list[Row]]:
+        """Each entry once: one that failed is not met again."""
+        page = await self._page(minute, shard)
+        while page:
+            yield page
+            page = await self._page(minute, shard, after=page[-1]["entry_id"])
+
+    async def _page(self, minute: int, shard: int, *, after: Value = None, limit: int = _PAGE) -> list[Row]:
+        return await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), after=after, limit=limit)
 
     async def _settle(self, entry: Mapping[str, Any]) -> None:
         promise = self._read(entry)

@@ -13,7 +13,7 @@ from events import BadEvent, CloudEvent
 from events.cloudevent import from_structured
 from shared.observability.log import log
 from shared.ports.clock import Clock
-from shared.ports.tables import Put, Row, Tables
+from shared.ports.tables import Put, Row, Tables, Value
 from shared.repositories.schema import CURSORS, DUE, PLATFORM
 
 SHARDS = 4
@@ -40,6 +40,8 @@ class Round:
 
     entries: list[DueEntry]
     next_minute: int
+    more: bool
+    """There may be entries that the limit left out."""
 
 
 class DueList:
@@ -75,10 +77,9 @@ class DueList:
 
     async def remove(self, due_id: str, at: datetime) -> None:
         """The promise is kept, or was not needed."""
-        shard = crc32(due_id.encode()) % SHARDS
-        await self._tables.delete(DUE, (PLATFORM, _minute(at), shard, at, due_id))
+        await self._tables.delete(DUE, _key(due_id, at))
 
-    async def due(self, limit: int) -> "Round":
+    async def due(self, limit: int) -> Round:
         """Entries whose time has come, oldest first, at most ``limit``."""
         now = self._clock.now()
         found: list[DueEntry] = []
@@ -93,14 +94,15 @@ class DueList:
                 rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
                 found += [entry for row in rows if (entry := _entry(row)) is not None]
                 if len(rows) == room:
-                    return Round(found, minute)
-        return Round(found, after_last)
+                    return Round(found, minute, more=bool(found))  # of nothing but unreadable ones there is no more
+        return Round(found, after_last, more=False)
 
-    async def done(self, woken: "Round") -> None:
-        """All entries of the round have been woken, and the next one starts where it ended."""
-        for entry in woken.entries:
-            await self.remove(entry.due_id, entry.at)
-        minute = min(woken.next_minute, _minute(self._clock.now()) - _MARGIN)
+    async def done(self, *woken: DueEntry) -> None:
+        await self._tables.delete(DUE, *(_key(entry.due_id, entry.at) for entry in woken))
+
+    async def passed(self, round_: Round) -> None:
+        """All entries of the round are done, and the next one starts where it ended."""
+        minute = min(round_.next_minute, _minute(self._clock.now()) - _MARGIN)
         row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
         known = await self._tables.get(CURSORS, _CURSOR)
         if known is None or minute > int(str(known["seq"])):
@@ -123,6 +125,10 @@ def _entry(row: Row) -> DueEntry | None:
         log.error("a due entry cannot be read", due_id=row["due_id"], kind=row["kind"], why=str(error))
         return None
     return DueEntry(at, str(row["due_id"]), str(row["kind"]), str(row["owner"]), event)
+
+
+def _key(due_id: str, at: datetime) -> tuple[Value, ...]:
+    return PLATFORM, _minute(at), crc32(due_id.encode()) % SHARDS, at, due_id
 
 
 def _minute(at: datetime) -> int:

@@ -6,8 +6,9 @@ is open its gateway answers for it with one row of its own, however many sockets
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from zlib import crc32
 
@@ -18,12 +19,12 @@ from shared.ports import Clock, EventSink, Tables
 from shared.ports.tables import Put, Row
 from shared.repositories.identity_schema import PLATFORM
 from shared.repositories.schema import GATEWAYS, PRESENCE, PRESENT_DEVICES
+from shared.ticks import Tick
 
 SHARDS = 16
 SOURCE = "/functions/presence"
 _DEVICES = 50  # of one user that are looked at
 _GATEWAYS = 1000
-_AT_ONCE = 50  # users who are told of together: a gateway that dies leaves thousands behind
 _PAGE = 1000  # devices in one look of ``expire``
 _FORGET_GATEWAY = 10 * OFFLINE_AFTER
 
@@ -39,6 +40,8 @@ class Presence:
         self._tables = tables
         self._sink = sink
         self._clock = clock
+        self._first_shard = 0
+        """Where ``expire`` begins; lost with the process, it is any."""
 
     async def of(self, tenant: str, user_id: str) -> Standing:
         told = await self._tables.get(PRESENCE, (tenant, user_id))
@@ -81,29 +84,41 @@ class Presence:
         return len(rows) + (told is not None)
 
     async def expire(self) -> int:
-        """Forget devices that were not seen for 30 s, and tell who is offline by that; how many users changed."""
-        now = self._clock.now()
+        """
+        Forget devices that were not seen for 30 s, and tell who is offline by that; how many users changed.
+
+        Where it is when its time is up the next call begins.
+        """
+        tick, now = Tick(self._clock), self._clock.now()
         gateways = await self._gateways()
         changed = 0
-        for shard in range(SHARDS):
-            after: str | None = None
-            while rows := await self._tables.slice(PRESENT_DEVICES, (PLATFORM, shard), after=after, limit=_PAGE):
+        for shard in (*range(self._first_shard, SHARDS), *range(self._first_shard)):
+            async for rows in self._pages(shard):
                 leaving = [
                     (user, gone)
                     for user, devices in groupby(rows, key=lambda row: str(row["user"]))
                     if (gone := [row for row in devices if not is_present(_device(row), gateways, now)])
                 ]
-                for some in (leaving[first : first + _AT_ONCE] for first in range(0, len(leaving), _AT_ONCE)):
-                    told = await asyncio.gather(*(self._forget(shard, user, gone, gateways) for user, gone in some))
-                    changed += sum(told)
+                changed += sum(await tick.each(leaving, partial(self._forget, gateways, shard)))
                 await asyncio.sleep(0)  # whoever has ten thousand devices to look at holds nobody up
-                if len(rows) < _PAGE:
-                    break
-                after = str(rows[-1]["user"])
-        await self._forget_gateways(gateways, now)
+                if not tick.goes_on:
+                    self._first_shard = shard
+                    tick.end()
+                    return changed
+        tick.end()
+        await self._forget_gateways(gateways, now)  # not before all whom they held were told of
         return changed
 
-    async def _forget(self, shard: int, user: str, gone: list[Row], gateways: Mapping[str, datetime]) -> bool:
+    async def _pages(self, shard: int) -> AsyncIterator[list[Row]]:
+        after: str | None = None
+        while rows := await self._tables.slice(PRESENT_DEVICES, (PLATFORM, shard), after=after, limit=_PAGE):
+            yield rows
+            if len(rows) < _PAGE:
+                break
+            after = str(rows[-1]["user"])
+
+    async def _forget(self, gateways: Mapping[str, datetime], shard: int, leaving: tuple[str, list[Row]]) -> bool:
+        user, gone = leaving
         tenant, _, user_id = user.partition("/")
         last_seen = max(seen(_device(row), gateways) for row in gone)
         # A heartbeat in this very moment would go with them; the next one sets it right.

@@ -4,6 +4,7 @@ crash at every step (A3, E1): the event is emitted at least once if the claims s
 """
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
 from shared.testing.contracts.outbox import SCHEMA, an_acceptance, standing
 from shared.testing.contracts.tables import CLAIMS, whole
+from shared.ticks import AT_ONCE, BUDGET
 
 
 class Crash(BaseException):
@@ -34,6 +36,9 @@ class World:
         self.tables = MemoryTables(self.clock)
         self.log = MemoryRecordLog()
         self.broker_is_up = True
+        self.refused: set[str] = set()
+        self.seconds = 0  # that it takes for an event
+        self.asked, self.under_way, self.most = 0, 0, 0
         self.ids = CountedIds()
         self.outbox = TablesOutbox(self.tables, self, self.clock, self.ids)
         self.sweeper = OutboxSweeper(self.tables, self, self.clock, SCHEMA)
@@ -50,6 +55,14 @@ class World:
         await self.tables.checkpoint()
         if not self.broker_is_up:
             raise Unavailable("the broker is down")
+        self.asked += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        self.clock.advance(self.seconds)
+        if any(event.id in self.refused for event in events):
+            raise Unavailable("the broker does not take it")
         await self.log.emit(*events)
         await self.tables.checkpoint()
 
@@ -92,6 +105,20 @@ class World:
         self.tables.checkpoint = go_on
         self.tables.fault = lambda method, table: None
         self.broker_is_up = True
+
+
+@pytest.fixture
+async def backlog(monkeypatch):
+    """What an outage of the broker leaves behind, over some minutes; its events' ids."""
+    monkeypatch.setattr("shared.adapters.tables_outbox._PAGE", 10)
+    world = await World().has_swept()
+    world.broker_is_up = False
+    acceptances = [an_acceptance(f"m{n}", number=n) for n in range(1, 301)]
+    for acceptance in acceptances:
+        await world.outbox.commit(acceptance)
+        world.clock.advance(1)
+    world.broker_is_up = True
+    return world, [acceptance.events[0].id for acceptance in acceptances]
 
 
 async def check(world, acceptance):
@@ -303,18 +330,44 @@ async def test_a_young_entry_is_left_to_its_sender():
     assert await world.sweep(timedelta(seconds=20)) == 0
 
 
-async def test_a_limit_leaves_the_rest_to_the_next_sweep():
-    world = await World().has_swept()
-    world.broker_is_up = False
-    for n in range(1, 41):
-        await world.outbox.commit(an_acceptance(f"m{n}", number=n))
-    world.broker_is_up = True
-    world.clock.advance(300)
+async def test_a_sweep_settles_all_that_there_is_time_for_and_the_next_one_the_rest(backlog):
+    world, ids = backlog
+    world.seconds = 1
     looked_at = []
     while not looked_at or looked_at[-1]:
-        looked_at.append(await world.sweeper.sweep(limit=1))
-    assert sum(looked_at) == 40
-    assert len({event.id for event in world.emitted()}) == 40
+        looked_at.append(await world.sweep(timedelta(minutes=1)))
+    assert looked_at[0] >= BUDGET.total_seconds()
+    assert len(looked_at) > 3
+    assert Counter(event.id for event in world.emitted()) == Counter(ids), "each once, however many sweeps it took"
+    assert await world.entries() == 0
+
+
+async def test_one_sweep_takes_more_than_a_page(backlog):
+    world, ids = backlog
+    assert await world.sweep() == len(ids)
+    assert await world.entries() == 0
+    assert 1 < world.most <= SHARDS * AT_ONCE
+
+
+async def test_an_entry_that_fails_stops_no_other_and_is_swept_when_it_can_be(backlog):
+    world, ids = backlog
+    world.refused = {ids[3], ids[70]}
+    with pytest.raises(Unavailable):
+        await world.sweep()
+    assert {event.id for event in world.emitted()} == set(ids) - world.refused
+    assert await world.entries() == 2
+    world.refused = set()
+    assert await world.sweep(timedelta(hours=2)) == 2, "far behind what was swept since"
+    assert Counter(event.id for event in world.emitted()) == Counter(ids)
+
+
+async def test_a_broker_that_is_down_is_not_asked_for_every_entry(backlog):
+    world, ids = backlog
+    world.refused, world.asked = set(ids), 0
+    with pytest.raises(Unavailable):
+        await world.sweep()
+    assert world.asked < AT_ONCE + SHARDS * AT_ONCE
+    assert await world.entries() == len(ids)
 
 
 async def test_entries_of_clocks_that_are_minutes_behind_are_found():
@@ -365,7 +418,7 @@ async def test_a_sweep_that_is_cut_off_while_it_catches_up_goes_on_from_there():
         def cut_off(method, table):
             nonlocal read
             read += table is OUTBOX
-            return Fault.UNREACHED if read > 300 else None
+            return Fault.UNREACHED if read > SHARDS * 300 else None
 
         before = await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0))
         world.tables.fault = cut_off

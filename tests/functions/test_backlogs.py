@@ -8,18 +8,21 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from events import CATALOGUE, from_cloudevent
+from events import CATALOGUE, TimerTicked, from_cloudevent
 from events.vocabulary import Text
 from functions.deliver import func as deliver
+from functions.redrive import func as redrive
 from functions.route import func as route
 from shared.domain.message import Draft
 from shared.repositories.channel_accounts import ChannelAccounts
+from shared.repositories.due import DueList
 from shared.repositories.schema import MAILBOX
 from shared.repositories.timeline import Timeline
-from shared.testing.build import an_id
+from shared.testing.build import an_event, an_id
 from shared.testing.memory_ports import open_memory
 from shared.testing.scripted_provider import OneChannel, Provider, channel_to
 
@@ -47,7 +50,7 @@ class House:
                 message_id=an_id(f"message {number}"),
                 conversation_id=CONVERSATION,
                 sender="ana",
-                payload=Text(text="olá"),
+                payload=Text(text=f"olá {number}"),
                 to=("fake:1",),
             )
             await timeline.accept(TENANT, draft, source="/functions/send", traceparent=None)
@@ -116,6 +119,24 @@ async def cost_of_delivering(messages):
         await asyncio.gather(*map(deliver.new(house.ports).handle, house.emitted(after=messages)))
         assert len(house.provider.received) == messages
         return house.calls.total()
+
+
+async def test_a_mailbox_that_many_due_wake_ups_want_is_delivered_in_order(house):
+    """Redrive wakes many at once; what comes first to a recipient is the mailbox's to say, not the wake-ups'."""
+    events = await house.backlog(60)
+    await route.new(house.ports).handle(events[-1])
+    wakes = [event.to_cloudevent() for event in house.emitted(after=60)]
+    due = DueList(house.tables.quiet(), house.ports.clock)
+    for number, wake in enumerate(reversed(wakes)):
+        at = house.ports.clock.now() - timedelta(minutes=1)
+        await due.add(TENANT, f"wake {number}", at, wake, kind="mailbox")
+    before = len(house.log.records)
+    await asyncio.sleep(0.01)  # an entry is due a moment after it was written
+    await redrive.new(house.ports).handle(an_event(TimerTicked(name="redrive"), tenant="-"))
+    woken = house.emitted(before)
+    assert len(woken) == len(wakes)
+    await asyncio.gather(*map(deliver.new(house.ports).handle, woken))
+    assert [call.text for call in house.provider.received] == [f"olá {number}" for number in range(60)]
 
 
 async def test_what_a_backlog_costs_deliver_grows_as_the_backlog_does():

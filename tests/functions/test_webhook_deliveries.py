@@ -466,7 +466,7 @@ async def test_a_wake_up_that_comes_before_its_time_by_this_clock_comes_again(se
         (promised,) = house.quiet.rows(schema.DUE)
         ahead = DueList(house.quiet, SettableClock(promised["at"] + timedelta(seconds=1)))
         woken = await ahead.due(10)
-        await ahead.done(woken)
+        await ahead.done(*woken.entries)
         assert not house.quiet.rows(schema.DUE)
         for entry in woken.entries:
             await house.handle(entry.wake)

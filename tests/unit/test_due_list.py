@@ -36,7 +36,8 @@ def wake(name):
 
 async def woken(due, limit=100):
     found = await due.due(limit)
-    await due.done(found)
+    await due.done(*found.entries)
+    await due.passed(found)
     return [entry.due_id for entry in found.entries]
 
 

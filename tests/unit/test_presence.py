@@ -11,6 +11,7 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
 from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
 from shared.repositories.presence import Presence
+from shared.ticks import BUDGET
 
 ONLINE, AWAY, OFFLINE = PresenceStatus.ONLINE, PresenceStatus.AWAY, PresenceStatus.OFFLINE
 MOMENT = timedelta(milliseconds=1)
@@ -129,6 +130,23 @@ async def test_many_users_are_found_in_pages(world, monkeypatch):
     world.clock.advance(OFFLINE_AFTER)
     assert await world.presence.expire() == 60
     assert await world.presence.expire() == 0
+
+
+async def test_what_one_look_has_no_time_for_the_next_begins_with(world):
+    for number in range(60):
+        await world.presence.heartbeat("acme", f"user-{number}", "phone", ONLINE)
+    world.clock.advance(OFFLINE_AFTER)
+    emit = world.log.emit
+
+    async def slowly(*events):
+        world.clock.advance(1)
+        await emit(*events)
+
+    world.log.emit = slowly
+    changed = [await world.presence.expire() for _ in range(4)]
+    assert sum(changed) == 60
+    assert max(changed) <= BUDGET.total_seconds()
+    assert (await world.told()).count("offline") == 60
 
 
 async def test_tenants_see_nothing_of_each_other(world):

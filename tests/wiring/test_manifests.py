@@ -18,6 +18,7 @@ from events import CATALOGUE, CloudEvent, EventData, TimerTicked
 from infra.manifests.kustomize import render
 from shared.runtime.functions import folder_of, names
 from shared.runtime.wiring import Timer, Trigger, manifests, read
+from shared.ticks import BUDGET
 
 WIRING = read()
 FOLDERS = sorted(path.name for path in Path(functions.__path__[0]).iterdir() if (path / "__init__.py").is_file())
@@ -61,6 +62,15 @@ def test_a_trigger_carries_a_whole_delivery_block_and_a_sink_that_takes_anything
     assert delivery.dead_letter is not None
     sink = WIRING.services[delivery.dead_letter].function
     assert CloudEvent in accepted_by(folder_of(sink))
+
+
+@pytest.mark.parametrize(
+    "trigger", [trigger for trigger in WIRING.triggers if "timer" in trigger.filter], ids=lambda trigger: trigger.name
+)
+def test_a_tick_ends_before_its_trigger_is_out_of_patience(trigger: Trigger) -> None:
+    """What is under way when the budget ends needs some seconds more."""
+    assert trigger.delivery.timeout is not None
+    assert trigger.delivery.timeout >= BUDGET.total_seconds() + 10
 
 
 @pytest.mark.parametrize("path", sorted(manifests().glob("triggers/*.yaml")), ids=lambda path: path.stem)

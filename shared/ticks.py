@@ -1,0 +1,74 @@
+"""
+What all work of timers has in common: one tick at a time, of which none takes longer than its Trigger waits (design.md
+12). How much a tick does is what the machine can do in that time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
+from typing import TypeVar
+
+from shared.ports import Clock
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BUDGET = timedelta(seconds=20)
+"""After it a tick begins nothing more, and the next goes on: Triggers of timers wait for 30 s."""
+AT_ONCE = 50
+"""Things done at the same time: the broker takes a hundred calls of a pod, Cassandra 256."""
+
+
+class OneAtATime:
+    """Ticks that pile up would each do the same: those that come while one works do nothing."""
+
+    def __init__(self) -> None:
+        self._working = asyncio.Lock()
+
+    async def __call__(self, work: Callable[[], Awaitable[object]]) -> None:
+        if not self._working.locked():
+            async with self._working:
+                await work()
+
+
+class Tick:
+    """
+    The work of one tick: many things, some at once, as long as there is time. One that fails stops no other, and stays
+    for the next tick; but when they fail one and all, it is not they that are broken, and the tick ends.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = clock.now() + BUDGET
+        self._done = 0
+        self._failures: list[Exception] = []
+
+    @property
+    def goes_on(self) -> bool:
+        return self._clock.now() < self._until and len(self._failures) < self._done + AT_ONCE
+
+    async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
+        """What ``do`` gave, for as many as were done; they are begun in their order."""
+        waiting = iter(items)
+        given: list[R] = []
+
+        async def work() -> None:
+            for item in waiting:
+                if not self.goes_on:
+                    break
+                try:
+                    given.append(await do(item))
+                    self._done += 1
+                except Exception as error:  # noqa: BLE001  raised at the end
+                    self._failures.append(error)
+
+        await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(items)))))
+        return given
+
+    def end(self) -> None:
+        """
+        Raises:
+            Exception: the first that something failed with.
+        """
+        if self._failures:
+            raise self._failures[0]

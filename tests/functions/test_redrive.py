@@ -1,0 +1,174 @@
+"""A tick of redrive wakes as much as there is time for, each once, and one that fails keeps nobody from waking (C8)."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from events import CloudEvent, TimerTicked
+from functions.dead_letter.func import DeadLetter
+from functions.redrive import func as redrive
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.tables import MemoryTables
+from shared.domain.errors import Unavailable
+from shared.repositories.due import DueList
+from shared.repositories.parked import Parked
+from shared.repositories.schema import DUE
+from shared.testing.build import a_message_accepted, an_event
+from shared.ticks import AT_ONCE, BUDGET
+
+TICK = an_event(TimerTicked(name="redrive"), tenant="-")
+
+
+class House:
+    """Redrive on a broker that takes ``seconds`` for an event, and refuses those that are ``refused``."""
+
+    def __init__(self):
+        self.clock = SettableClock()
+        self.tables = MemoryTables(self.clock)
+        self.due, self.parked = DueList(self.tables, self.clock), Parked(self.tables)
+        self.redrive = redrive.Redrive(self.clock, self, self.due, self.parked)
+        self.woken, self.tried, self.refused, self.seconds = [], 0, set(), 0
+        self.under_way, self.most = Counter(), Counter()
+
+    async def append(self, *events):
+        async with self._counted("appends"):
+            self.clock.advance(self.seconds)
+            for event in events:
+                self.tried += 1
+                if event.attributes["id"] in self.refused:
+                    raise Unavailable("the broker does not take it")
+                self.woken.append(event.attributes["id"])
+
+    def count_deletes(self):
+        delete = self.tables.delete
+
+        async def counted(table, *keys):
+            async with self._counted("deletes"):
+                await delete(table, *keys)
+
+        self.tables.delete = counted
+
+    def _counted(self, what):
+        house = self
+
+        class Counted:
+            async def __aenter__(self):
+                house.under_way[what] += 1
+                house.most[what] = max(house.most[what], house.under_way[what])
+                await asyncio.sleep(0)
+
+            async def __aexit__(self, *error):
+                house.under_way[what] -= 1
+
+        return Counted()
+
+    async def promise(self, count, *, parked=False):
+        """So many entries that are due, on several minutes; the ids of what they want."""
+        await self.redrive.handle(TICK)  # or the first round looks back a day
+        dead_letter = DeadLetter(self.clock, self, self.parked, self.due)
+        ids = []
+        for number in range(count):
+            event = an_event(a_message_accepted(f"m{number}"), id=f"e{number}").to_cloudevent()
+            ids.append(event.attributes["id"])
+            if parked:
+                await dead_letter.handle(CloudEvent({**event.attributes, "knativeerrordest": "t"}, event.data))
+            else:
+                await self.due.add("acme", ids[-1], self.clock.now(), event, kind="mailbox")
+            if number % 20 == 19:
+                self.clock.advance(30)
+        self.clock.advance(timedelta(minutes=5))
+        return ids
+
+    @property
+    def waiting(self):
+        return len(self.tables.rows(DUE))
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+@pytest.fixture(autouse=True)
+def small_rounds(monkeypatch):
+    monkeypatch.setattr(redrive, "_ROUND", 10)
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_tick_takes_as_many_rounds_as_there_are(house, parked):
+    ids = await house.promise(95, parked=parked)
+    await house.redrive.handle(TICK)
+    assert Counter(house.woken) == Counter(ids)
+    assert house.waiting == 0
+    await house.redrive.handle(TICK)
+    assert len(house.woken) == 95
+
+
+async def test_what_a_tick_has_no_time_for_the_next_one_wakes(house):
+    ids = await house.promise(95)
+    house.seconds = 1
+    woken = [0]
+    while house.waiting:
+        began = house.clock.now()
+        await house.redrive.handle(TICK)
+        assert house.clock.now() - began <= BUDGET + timedelta(seconds=10), "a round may be under way"
+        woken.append(len(house.woken))
+        house.clock.advance(timedelta(minutes=1))
+    assert len(woken) > 3
+    assert all(later > sooner for sooner, later in pairwise(woken))
+    assert Counter(house.woken) == Counter(ids), "each once, however many ticks it took"
+
+
+async def test_one_that_fails_keeps_nobody_from_waking_and_waits_for_the_next_tick(house):
+    ids = await house.promise(95, parked=True)
+    house.refused = {"e3", "e50"}
+    with pytest.raises(Unavailable):
+        await house.redrive.handle(TICK)
+    assert Counter(house.woken) == Counter(set(ids) - house.refused)
+    assert house.waiting == 2
+    house.refused = set()
+    house.clock.advance(timedelta(hours=3))  # further than anybody looks back
+    await house.redrive.handle(TICK)
+    assert Counter(house.woken) == Counter(ids)
+    assert house.waiting == 0
+
+
+async def test_a_broker_that_takes_nothing_is_not_asked_for_all(house):
+    ids = await house.promise(300)
+    house.refused = set(ids)
+    with pytest.raises(Unavailable):
+        await house.redrive.handle(TICK)
+    assert house.tried < 2 * AT_ONCE
+    assert house.waiting == 300
+    house.refused = set()
+    house.clock.advance(timedelta(hours=3))
+    await house.redrive.handle(TICK)
+    assert sorted(house.woken) == sorted(ids)
+
+
+async def test_no_more_than_a_few_are_under_way_at_once(house, monkeypatch):
+    monkeypatch.setattr(redrive, "_ROUND", 1000)
+    await house.promise(200)
+    house.count_deletes()
+    await house.redrive.handle(TICK)
+    assert house.waiting == 0
+    assert 1 < house.most["appends"] <= AT_ONCE
+    assert 1 < house.most["deletes"] <= AT_ONCE
+
+
+async def test_a_tick_that_is_cut_loses_nothing(house):
+    """By its Trigger, or with its process: what was not woken is still there, and what was may come once more."""
+    for turns in range(1, 60, 7):
+        house = House()
+        ids = await house.promise(95, parked=True)
+        handling = asyncio.create_task(house.redrive.handle(TICK))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        handling.cancel()
+        await asyncio.gather(handling, return_exceptions=True)
+        await house.redrive.handle(TICK)
+        assert set(house.woken) == set(ids)
+        assert house.waiting == 0

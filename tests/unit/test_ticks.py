@@ -1,0 +1,109 @@
+"""What a tick does: many things, some at once, within its time, and none for the failure of another (design.md 12)."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.adapters.memory.clock import SettableClock
+from shared.domain.errors import Unavailable
+from shared.ticks import AT_ONCE, BUDGET, OneAtATime, Tick
+
+
+class Work:
+    """Each item is how long it takes, in seconds; one that is negative fails then."""
+
+    def __init__(self):
+        self.clock = SettableClock()
+        self.begun, self.under_way, self.most = [], 0, 0
+
+    async def do(self, item):
+        self.begun.append(item)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.clock.advance(abs(item))
+        self.under_way -= 1
+        if item < 0:
+            raise Unavailable("it fails")
+        return item
+
+
+async def test_a_few_are_done_at_once_in_their_order():
+    work = Work()
+    items = [n / 10_000 for n in range(500)]
+    assert sorted(await Tick(work.clock).each(items, work.do)) == items
+    assert work.begun == items
+    assert work.most == AT_ONCE
+
+
+async def test_one_that_fails_stops_no_other_and_is_told_at_the_end():
+    work = Work()
+    tick = Tick(work.clock)
+    assert await tick.each([0, -0.001, 0.002], work.do) == [0, 0.002]
+    assert tick.goes_on
+    with pytest.raises(Unavailable):
+        tick.end()
+
+
+async def test_when_all_fail_it_ends():
+    work = Work()
+    tick = Tick(work.clock)
+    assert await tick.each([-0.001] * 1000, work.do) == []
+    assert not tick.goes_on
+    assert len(work.begun) < 2 * AT_ONCE
+
+
+async def test_nothing_is_begun_when_its_time_is_up():
+    work = Work()
+    tick = Tick(work.clock)
+    done = await tick.each([1] * 500, work.do)
+    assert BUDGET.total_seconds() <= len(done) <= BUDGET.total_seconds() + AT_ONCE
+    assert not tick.goes_on
+    assert await tick.each([1], work.do) == []
+    tick.end()
+
+
+@given(st.lists(st.floats(-1, 1), max_size=300))
+def test_whatever_fails_and_however_long_it_takes_what_was_begun_was_done_or_failed(items):
+    async def run():
+        work = Work()
+        tick = Tick(work.clock)
+        done = await tick.each(items, work.do)
+        assert work.begun == items[: len(work.begun)]
+        assert sorted(done) == sorted(item for item in work.begun if item >= 0)
+        if tick.goes_on:
+            assert work.begun == items
+        if len(done) == len(items):
+            tick.end()
+
+    asyncio.run(run())
+
+
+async def test_those_that_come_while_one_works_do_nothing():
+    alone, worked = OneAtATime(), []
+
+    async def work():
+        worked.append("began")
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*(alone(work) for _ in range(20)))
+    assert worked == ["began"]
+    await alone(work)
+    assert worked == ["began", "began"]
+
+
+async def test_one_that_failed_is_in_nobodys_way():
+    alone, worked = OneAtATime(), []
+
+    async def fail():
+        raise Unavailable("away")
+
+    async def work():
+        worked.append("began")
+
+    with pytest.raises(Unavailable):
+        await alone(fail)
+    await alone(work)
+    assert worked == ["began"]
