@@ -164,9 +164,11 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
         raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
     if misled := plan.misled(manifests, namespace):
         raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
-    brought = any(one["kind"] == "Secret" for one in manifests)
-    if not brought and not tools.has("secret", "chat4all", namespace):
-        raise Refused(f"there is no Secret chat4all in {namespace}: infra/overlays/production/secret.env.example")
+    if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
+        raise Refused(
+            f"there is no Secret {', '.join(absent)} in {namespace}: infra/overlays/production/secret.env.example, "
+            "and kafka.env.example beside it for Knative's own way to Kafka"
+        )
 
 
 def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience: float) -> list[Manifest]:

@@ -31,6 +31,10 @@ _UNWATCHED = "chat4all.dev/unwatched"
 """On what nobody gives a status: the Gateway of scripts/cluster."""
 
 
+_OF_KAFKA = "auth.secret.ref.name"
+"""In the ConfigMap of a Kafka Broker: its Secret. Without it nothing of Eventing gets ready."""
+
+
 class Refused(Exception):
     """It cannot be done; the text says why and what to do."""
 
@@ -156,6 +160,20 @@ def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
         if one["kind"] == "ConfigMap"
         if (sink := one.get("data", {}).get("K_SINK")) and not sink.endswith(tuple(brokers))
     ]
+
+
+def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
+    """Names of Secrets that the overlay does not bring along: what functions are told, and Knative's way to Kafka."""
+    told = {
+        source["secretRef"]["name"]
+        for one in manifests
+        if one["kind"] in ("Service", "Deployment") and "template" in one.get("spec", {})
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for source in container.get("envFrom", [])
+        if "secretRef" in source
+    }
+    kafka = {one["data"][_OF_KAFKA] for one in manifests if one["kind"] == "ConfigMap" and _OF_KAFKA in one["data"]}
+    return (told | kafka) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
 
 
 def unknown_proxies(manifests: Iterable[Manifest]) -> list[str]:

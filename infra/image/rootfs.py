@@ -195,7 +195,7 @@ def _write_bill(target: Path, repository: Path, debian: list[dict[str, str]]) ->
 
 def _compile(target: Path) -> None:
     """By the image's own Python. The files' times do not count, so layers without times fit."""
-    (loader,) = (target / "usr/lib64").glob("ld-linux-*.so.2")
+    (loader,) = target.glob("usr/lib*/ld-linux-*.so.[12]")  # lib64 and .2 on amd64, lib and .1 on arm64
     libraries = ":".join(str(path) for path in _library_folders(target))
     python = (str(loader), "--library-path", libraries, str(target / "usr/bin" / _PYTHON))
     options = (

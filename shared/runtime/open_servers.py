@@ -34,6 +34,12 @@ _ASK_AGAIN = 1.0
 _SAY_AGAIN = 15
 """Looks after which the log repeats what is waited for."""
 
+SINK_PATIENCE = 15.0
+"""
+Seconds to wait for Knative's broker, longer than ours waits for Kafka (infra/overlays/production-knative).
+As shipped that one waits for 120: it may take an event that was given up here, and gets it again, under the same id.
+"""
+
 _T = TypeVar("_T")
 
 
@@ -185,7 +191,7 @@ async def _sink(
 
     from shared.adapters.http.event_sink import HttpEventSink
 
-    client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(130.0, connect=5.0)))
+    client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(SINK_PATIENCE, connect=5.0)))
     ingress = HttpEventSink(k_sink, client)
     return ingress, {"broker": Dependency(_asking(ingress.ping))}
 

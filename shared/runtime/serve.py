@@ -18,7 +18,10 @@ from shared.runtime.start_error import NOT_STARTED
 from shared.runtime.subscriber import Receive, Scope, Send
 
 GRACE = 25
-"""Seconds to finish what is under way after SIGTERM; less than Knative's 30 until SIGKILL."""
+"""
+Seconds to finish what is under way after SIGTERM. On Knative a pod has its Service's timeoutSeconds until SIGKILL, 60
+or more, of which the proxy in it takes 30 before we hear of it; a Deployment says its own.
+"""
 KEEP_ALIVE = 120
 """
 Seconds that an idle connection is kept: longer than who calls keeps it, 90 in Knative's proxies. Whoever closes first

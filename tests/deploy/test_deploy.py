@@ -21,7 +21,8 @@ def manifest(api: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
 
 
 def function(image: str = "i:1") -> dict[str, Any]:
-    return manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": image}]}})
+    told = [{"secretRef": {"name": "chat4all"}}]
+    return manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": image, "envFrom": told}]}})
 
 
 TRIGGER = manifest("eventing.knative.dev/v1", "Trigger", "send")
@@ -129,9 +130,20 @@ def test_a_missing_secret_is_said_before_anything_is_applied(
 
 def test_a_secret_that_the_overlay_brings_along_is_not_missed(ready: FakeCluster) -> None:
     ready.answers("secret", by=[""])
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all-1a", "namespace": "chat4all"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
     ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, secret])])
     assert run("production", "--image", DIGEST) == 0
+
+
+def test_the_secret_of_knative_s_own_way_to_kafka_is_missed_too(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready.answers("chat4all-kafka", by=[""])
+    broker = manifest("v1", "ConfigMap", "broker") | {"data": {"auth.secret.ref.name": "chat4all-kafka"}}
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, broker])])
+    ready.answers("api-resources", by=[KINDS + "configmaps v1 true ConfigMap\n"])
+    assert run("production", "--image", DIGEST) == 1
+    assert "no Secret chat4all-kafka in" in capsys.readouterr().err
 
 
 def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:

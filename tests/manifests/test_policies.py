@@ -11,7 +11,13 @@ from shared.runtime.serve import GRACE
 from shared.runtime.wiring import EVERY, ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = ["knative", "infra/overlays/one-node", "infra/overlays/one-node-kafka", "infra/overlays/production"]
+OVERLAYS = [
+    "knative",
+    "infra/overlays/one-node",
+    "infra/overlays/one-node-kafka",
+    "infra/overlays/one-node-kafka-broker",
+    "infra/overlays/production",
+]
 SERVING = "serving.knative.dev/v1"
 RESTRICTED = {
     "runAsNonRoot": True,
@@ -22,6 +28,9 @@ RESTRICTED = {
 }
 LONGEST_REVISION = 600
 """Seconds: Knative's max-revision-timeout-seconds, unless somebody sets another."""
+
+LONGEST_START = 600
+"""Seconds: Knative's progress-deadline, after which it gives a start up itself."""
 
 
 @cache
@@ -79,6 +88,30 @@ def test_functions_and_gateway_are_probed(overlay: list[Manifest]) -> None:
         (container,) = manifest["spec"]["template"]["spec"]["containers"]
         assert container["readinessProbe"]["httpGet"]["path"] == "/health/readiness"
         assert container["livenessProbe"]["httpGet"]["path"] == "/health/liveness"
+
+
+def test_what_is_slow_or_waits_for_an_engine_is_not_killed(overlay: list[Manifest]) -> None:
+    """The port is bound when the engines have answered; Kubernetes' own patience is 1 s, three times."""
+    for manifest in [*functions(overlay), *of_kind(overlay, "Deployment")]:
+        name, (container,) = manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]["containers"]
+        alive, started = container["livenessProbe"], container.get("startupProbe", {})
+        assert (alive["timeoutSeconds"], alive["failureThreshold"]) == (10, 6), name
+        waits = started.get("periodSeconds", 0) * started.get("failureThreshold", 0)
+        assert alive.get("initialDelaySeconds", 0) + waits >= LONGEST_START, name
+
+
+def test_the_gateway_s_readiness_may_be_slow(overlay: list[Manifest]) -> None:
+    for manifest in of_kind(overlay, "Deployment"):
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        assert container["readinessProbe"]["timeoutSeconds"] == 5
+
+
+def test_nothing_slows_a_cold_start_down(overlay: list[Manifest]) -> None:
+    """Only without a period does Knative's proxy ask as often as it can; with a startupProbe the kubelet waits one."""
+    for manifest in functions(overlay):
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        assert set(container["readinessProbe"]) == {"httpGet"}
+        assert "startupProbe" not in container
 
 
 def test_every_function_has_bounds(overlay: list[Manifest]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from ipaddress import ip_network
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from shared.domain import outbound_address
 from shared.http.authenticator import Authenticator
 from shared.http.rate_limit import Limits, RateLimiter
 from shared.runtime.functions import folder_of, names, new
+from shared.runtime.open_servers import SINK_PATIENCE
 from shared.runtime.wiring import read
 from shared.testing.memory_ports import open_memory
 
@@ -275,7 +277,8 @@ def test_functions_are_told_addresses_that_they_may_speak_to(variable: str) -> N
     url = urlsplit(value if "//" in value else f"//{value}")
     _, namespace, *rest = (url.hostname or "").split(".")
     assert rest == ["svc", "cluster", "local"]
-    port = {"K_SINK": 8080, "CHAT4ALL_CASSANDRA_CONTACT_POINTS": 9042}.get(variable, url.port)  # K_SINK: the pod's own
+    ports_of_pods = {"K_SINK": 8080, "CHAT4ALL_S3_ENDPOINT": 9000, "CHAT4ALL_CASSANDRA_CONTACT_POINTS": 9042}
+    port = ports_of_pods.get(variable, url.port)
     allowed = {
         (name_of(peer), one["port"]) for name in RUN for peer, rule in peers(name, "Egress") for one in rule["ports"]
     }
@@ -348,6 +351,17 @@ def test_the_broker_s_producer_neither_doubles_nor_reorders() -> None:
     assert {"key.serializer", "value.serializer"} <= set(producer), "the file replaces the whole one that is shipped"
 
 
+@pytest.mark.parametrize("which", ["broker", "sink"])
+def test_who_publishes_is_answered_before_it_is_given_up(which: str) -> None:
+    """Kafka is away: the Broker says 503 while the function still asks, the function while its Trigger does."""
+    maps = {one["metadata"]["name"]: one for one in knative()}
+    text = maps[f"config-kafka-{which}-data-plane"]["data"][f"config-kafka-{which}-producer.properties"]
+    told = {key: int(value) / 1000 for key, value in (line.split("=", 1) for line in text.splitlines()) if "ms" in key}
+    assert told["max.block.ms"] + told["delivery.timeout.ms"] < SINK_PATIENCE
+    for trigger in read().triggers:
+        assert told["delivery.timeout.ms"] < (trigger.delivery.timeout or inf)
+
+
 def knative() -> list[Manifest]:
     return manifests(ROOT / "infra/overlays/production-knative")
 
@@ -386,15 +400,51 @@ def test_nobody_else_of_the_cluster_reaches_what_takes_events_without_a_token() 
         assert all(
             peer["namespaceSelector"]["matchLabels"] for rule in policy["spec"]["ingress"] for peer in rule["from"]
         )
-    events = {app: {space for space, port in pairs if port != 9090} for app, pairs in reach.items()}
+    measured = {app: {port for space, port in pairs if space == "monitoring"} for app, pairs in reach.items()}
+    assert measured == {app: {9000} if app == "3scale-kourier-gateway" else {9090} for app in told}
+    events = {app: {space for space, _ in pairs if space != "monitoring"} for app, pairs in reach.items()}
     assert events == {
         "kafka-broker-receiver": {"chat4all", "knative-eventing"},
         "kafka-sink-receiver": {"knative-eventing"},
         "3scale-kourier-gateway": {"envoy-gateway-system", "knative-eventing", "knative-serving"},
-        "activator": {"kourier-system"},
+        "activator": {"kourier-system", "knative-serving"},
     }
     (grant,) = (one for one in knative() if one["kind"] == "ReferenceGrant")
     assert grant["metadata"]["namespace"] == told["3scale-kourier-gateway"]["metadata"]["namespace"]
+
+
+def test_the_autoscaler_and_nothing_else_of_knative_s_may_ask_the_activator_before_it_takes_the_last_pod() -> None:
+    """Without its answer no function gets to zero (serving, pkg/reconciler/autoscaling/kpa/scaler.go)."""
+    (policy,) = (one for one in knative() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "activator")
+    asked = [
+        (peer["podSelector"], {one["port"] for one in rule["ports"]})
+        for rule in policy["spec"]["ingress"]
+        for peer in rule["from"]
+        if name_of(peer) == "knative-serving"
+    ]
+    assert asked == [({"matchLabels": {"app": "autoscaler"}}, {8012, 8013})]
+
+
+def test_what_every_request_and_event_passes_is_there_twice_and_can_be_drained() -> None:
+    least = {
+        one["spec"]["scaleTargetRef"]["name"]: one["spec"]["minReplicas"]
+        for one in knative()
+        if one["kind"] == "HorizontalPodAutoscaler"
+    }
+    by_hand = re.findall(r"kubectl -n \S+ scale --replicas=(\d+) ([\w/ -]+)", GUIDE)
+    scaled = {name: int(count) for count, names in by_hand for name in names.replace("deploy/", "").split()}
+    assert min(scaled.values()) >= 2
+    there = least | scaled
+    assert there.keys() >= {"3scale-kourier-gateway", "activator", "autoscaler", "controller", "kafka-controller"}
+    budgets = {
+        one["spec"]["selector"]["matchLabels"]["app"]: one["spec"]
+        for one in knative()
+        if one["kind"] == "PodDisruptionBudget"
+    }
+    assert budgets.keys() == least.keys() | {"kafka-broker-receiver", "kafka-sink-receiver"}
+    for app, budget in budgets.items():
+        kept = ceil(there[app] * int(budget["minAvailable"].removesuffix("%")) / 100) if "minAvailable" in budget else 1
+        assert 1 <= kept < there[app], app
 
 
 def test_engines_are_named_as_functions_are_told_and_shut_to_others() -> None:
@@ -411,13 +461,54 @@ def test_engines_are_named_as_functions_are_told_and_shut_to_others() -> None:
     name, dc = cassandra["spec"]["cassandra"]["clusterName"], datacenter["metadata"]["name"]
     assert told["CHAT4ALL_CASSANDRA_CONTACT_POINTS"].startswith(f"{name}-{dc}-service.")
     assert told["CHAT4ALL_CASSANDRA_DATACENTER"] == dc
-    assert {name_of(peer) for peer in listener["networkPolicyPeers"]} == {"chat4all", "knative-eventing"}
+    assert {name_of(peer) for peer in listener["networkPolicyPeers"]} == {"chat4all", "kafka", "knative-eventing"}
     shut = {
         one["metadata"]["namespace"]
         for one in manifests(ROOT / "infra/overlays/production-engines")
         if one["kind"] == "NetworkPolicy"
     }
     assert shut | {"kafka"} == set(FLOWS.values()) - {"knative-eventing"}
+
+
+def engines(kind: str) -> list[Manifest]:
+    return [one for one in manifests(ROOT / "infra/overlays/production-engines") if one["kind"] == kind]
+
+
+def test_events_are_thrown_away_before_the_disks_of_kafka_are_full() -> None:
+    (pool,), broker = engines("KafkaNodePool"), told_to_broker()
+    disks = pool["spec"]["replicas"] * int(pool["spec"]["storage"]["size"].removesuffix("Gi"))
+    copies = int(broker["default.topic.replication.factor"])
+    kept = (
+        copies * int(broker["default.topic.partitions"]) * int(broker["default.topic.config.retention.bytes"]) / 2**30
+    )
+    week = 40e6 * 0.8 * 5 * 7 * copies / 2**20  # a million users, docs/guides/production.md
+    assert week < kept <= 0.8 * disks
+
+
+def test_cassandra_is_backed_up_hourly_and_its_racks_are_even() -> None:
+    (cassandra,) = engines("K8ssandraCluster")
+    (datacenter,) = cassandra["spec"]["cassandra"]["datacenters"]
+    assert datacenter["size"] % len(datacenter["racks"]) == 0
+    assert datacenter["config"]["cassandraYaml"]["paxos_variant"] == "v2"
+    properties = cassandra["spec"]["medusa"]["storageProperties"]
+    assert properties["secure"] and properties["sslVerify"] and properties["storageSecretRef"]["name"]
+    schedules = {one["spec"]["backupSpec"]["backupType"]: one for one in engines("MedusaBackupSchedule")}
+    assert schedules.keys() == {"full", "differential"}
+    assert schedules["differential"]["spec"]["cronSchedule"].split()[1:] == ["*"] * 4
+    for one in schedules.values():
+        assert one["spec"]["backupSpec"]["cassandraDatacenter"] == datacenter["metadata"]["name"]
+        assert one["metadata"]["namespace"] == cassandra["metadata"]["namespace"]
+
+
+def test_the_object_store_outlives_a_zone_and_a_pause_of_an_upload() -> None:
+    (tenant,) = engines("Tenant")
+    (pool,) = tenant["spec"]["pools"]
+    told = {one["name"]: one["value"] for one in tenant["spec"]["env"]}
+    (spread,) = pool["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["maxSkew"]) == ("topology.kubernetes.io/zone", 1)
+    parity = int(told["MINIO_STORAGE_CLASS_STANDARD"].removeprefix("EC:"))
+    assert ceil(pool["servers"] / 3) * pool["volumesPerServer"] <= parity
+    assert told["MINIO_API_STALE_UPLOADS_EXPIRY"] == "192h"
 
 
 def test_a_target_is_what_it_says_and_the_activator_is_not_in_the_way() -> None:
@@ -475,17 +566,78 @@ def test_priorities_are_declared() -> None:
     assert used == declared
 
 
+def test_no_function_evicts_an_engine_and_each_gets_a_node() -> None:
+    """An engine has no class, which is 0. Below -10 the cluster autoscaler adds no node, unless told otherwise."""
+    for one in of_kind("PriorityClass"):
+        assert one["value"] <= 0 or one["preemptionPolicy"] == "Never"
+        assert one["value"] >= -10
+    value = {one["metadata"]["name"]: one["value"] for one in of_kind("PriorityClass")}
+    assert value["chat4all-live"] > value["chat4all-later"]
+
+
 def test_every_public_path_is_tls_and_leads_where_the_network_layer_is() -> None:
-    routes = [one for one in of_kind("HTTPRoute") if one["metadata"]["name"] != "to-https"]
+    routes = [one for one in of_kind("HTTPRoute") if one["metadata"]["name"] not in ("to-https", "files-host")]
     assert routes
     for one in routes:
         assert one["spec"]["parentRefs"] == [{"name": "chat4all", "sectionName": "https"}]
         (rule,) = one["spec"]["rules"]
         (backend,) = rule["backendRefs"]
         assert backend["name"] == ("realtime" if one["metadata"]["name"] == "realtime" else "kourier-internal")
+    told = {listener["name"]: listener.get("hostname") for listener in the_gateway()["spec"]["listeners"]}
+    host, files = (
+        urlsplit(settings_map()["data"][name]).hostname
+        for name in ("CHAT4ALL_PUBLIC_URL", "CHAT4ALL_S3_PUBLIC_ENDPOINT")
+    )
+    assert told == {"http": None, "https": host, "files": files}
+
+
+def the_gateway() -> Manifest:
     (gateway,) = of_kind("Gateway")
-    host = urlsplit(settings_map()["data"]["CHAT4ALL_PUBLIC_URL"]).hostname
-    assert {listener["hostname"] for listener in gateway["spec"]["listeners"]} == {host}
+    return gateway
+
+
+def test_bytes_of_files_have_a_host_and_as_long_as_they_take() -> None:
+    (route,) = (one for one in of_kind("HTTPRoute") if one["metadata"]["name"] == "files-host")
+    assert route["spec"]["parentRefs"] == [{"name": "chat4all", "sectionName": "files"}]
+    (rule,) = route["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "0s"}, "Envoy's own is 15 s"
+    (backend,) = rule["backendRefs"]
+    store = urlsplit(settings_map()["data"]["CHAT4ALL_S3_ENDPOINT"])
+    assert (f"{backend['name']}.{backend['namespace']}", backend["port"]) == (
+        ".".join((store.hostname or "").split(".")[:2]),
+        store.port or 80,
+    )
+    granted = {
+        (one["metadata"]["namespace"], to["name"])
+        for one in manifests(ROOT / "infra/overlays/production-engines")
+        if one["kind"] == "ReferenceGrant"
+        for to in one["spec"]["to"]
+    }
+    assert granted == {(backend["namespace"], backend["name"])}
+
+
+def test_paths_come_as_they_were_written() -> None:
+    """%2F is part of an id, and // of a key, wherever they are."""
+    (policy,) = of_kind("ClientTrafficPolicy")
+    assert policy["spec"]["path"] == {"escapedSlashesAction": "KeepUnchanged", "disableMergeSlashes": True}
+    (target,) = policy["spec"]["targetRefs"]
+    assert (target["kind"], target["name"]) == ("Gateway", the_gateway()["metadata"]["name"])
+
+
+@pytest.mark.parametrize("port", ["user-port", "http-usermetric"])
+def test_prometheus_asks_each_function_where_it_is_let_in(port: str) -> None:
+    number = {"user-port": 8080, "http-usermetric": 9091}[port]  # serving, pkg/apis/serving/v1/revision_helpers.go
+    monitors = manifests(ROOT / "infra/overlays/production-monitoring")
+    (functions_,) = (one for one in monitors if one["metadata"]["name"] == "functions" and one["kind"] == "PodMonitor")
+    assert {"port": port, "path": "/metrics"} in functions_["spec"]["podMetricsEndpoints"]
+    for deployed in RUN:
+        allowed = {
+            one["port"]
+            for peer, rule in peers(deployed, "Ingress")
+            if name_of(peer) == "monitoring"
+            for one in rule["ports"]
+        }
+        assert number in allowed
 
 
 def test_nothing_here_is_left_over() -> None:

@@ -10,7 +10,7 @@ from shared.domain.errors import Unavailable
 
 
 class HttpEventSink:
-    """``client`` follows no redirects; its timeout must outlast the broker's own 120 s of patience with Kafka."""
+    """``client`` follows no redirects; one that gives up before the broker does may have its event taken after all."""
 
     def __init__(self, address: str, client: httpx.AsyncClient) -> None:
         self._address = address
