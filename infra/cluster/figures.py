@@ -22,9 +22,9 @@ from shared.testing.live import Caller, Deployed, Providers, fresh_id
 from shared.testing.tenant import Tenant
 
 _NUMBER = "+5511987650101"
-_LOAD, _SECONDS = 150, 40.0
+_LOAD, _SECONDS = 40, 40.0
 _ROLLOUT = 8
-_HOPS = 100
+_HOPS = 60
 _FEW = 20
 
 

@@ -116,7 +116,7 @@ def _hops(result: Result) -> Iterator[str]:
     yield from _opening("Hops of events between functions that run", result)
     yield from _text(
         "Milliseconds from Kafka's having an event to the beginning of its handling: our dispatcher, the network layer,"
-        " queue-proxy. What a producer waits until Kafka has it comes before."
+        " queue-proxy. What a producer waits until Kafka has it comes before. One message a second."
     )
     yield ""
     yield from _table(

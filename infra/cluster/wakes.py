@@ -27,6 +27,8 @@ _PATIENCE = 200.0
 _LOOK_BACK = 20_000
 _WRITTEN = 1.0
 """Seconds until what a pod said is in its log."""
+_PACE = 1.0
+"""Seconds between two messages: each is some fifteen events, and two cores that are full show how long they wait."""
 CHAIN = ("route", "deliver-whatsapp", "record-status")
 """What a message to WhatsApp wakes, one after the other."""
 _LOGGED_AS = ("route", "deliver", "record-status")
@@ -165,7 +167,7 @@ async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[floa
         if number == times // 10:  # until then functions wake
             begin = ports.clock.now().timestamp()
         message_id = await asyncio.to_thread(talk.send)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_PACE)
     await asyncio.to_thread(talk.until_sent, message_id)
     await asyncio.sleep(_WRITTEN)
     appended = {one.event.attributes["id"]: appended_at(one.offset) for one in await ports.log.latest(_LOOK_BACK)}
