@@ -33,6 +33,7 @@ def main(state: str, programs: str, cgroup: str) -> NoReturn:
         "HOME": "/var/lib/kubernetes",
         "LANG": "C.UTF-8",
         "KUBECONFIG": str(CONFIGURATION / "admin.conf"),
+        "GOGC": "400",  # there is memory; the two cores are for functions
     }
     Path(cgroup).write_text("0")  # what is started inherits it, until it is put into a pod's
     _mount(layout)

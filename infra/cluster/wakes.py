@@ -29,6 +29,8 @@ _WRITTEN = 1.0
 """Seconds until what a pod said is in its log."""
 _PACE = 1.0
 """Seconds between two messages: each is some fifteen events, and two cores that are full show how long they wait."""
+_AWAKE = 30
+"""Messages after which every function of their way is awake, and has done what waited for it."""
 CHAIN = ("route", "deliver-whatsapp", "record-status")
 """What a message to WhatsApp wakes, one after the other."""
 _LOGGED_AS = ("route", "deliver", "record-status")
@@ -163,15 +165,20 @@ def _made(event: CloudEvent) -> float:
 
 async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[float]]:
     """By function, milliseconds from Kafka's having an event to the moment at which its handling began."""
-    for number in range(times + times // 10):
-        if number == times // 10:  # until then functions wake
-            begin = ports.clock.now().timestamp()
+    await _said_often(talk, _AWAKE)
+    begin = ports.clock.now().timestamp()
+    await _said_often(talk, times)
+    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in await ports.log.latest(_LOOK_BACK)}
+    return hops(_said(), {event_id: at for event_id, at in appended.items() if at > begin})
+
+
+async def _said_often(talk: Talk, times: int) -> None:
+    """Returns when all that follows from it is handled, and in the logs."""
+    for _ in range(times):
         message_id = await asyncio.to_thread(talk.send)
         await asyncio.sleep(_PACE)
     await asyncio.to_thread(talk.until_sent, message_id)
     await asyncio.sleep(_WRITTEN)
-    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in await ports.log.latest(_LOOK_BACK)}
-    return hops(_said(), {event_id: at for event_id, at in appended.items() if at > begin})
 
 
 def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> dict[str, list[float]]:

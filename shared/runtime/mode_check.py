@@ -2,6 +2,7 @@
 
 from shared.runtime import start_error
 from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.data_directory import unusable
 from shared.runtime.open_ports import SERVERS
 from shared.runtime.start_error import StartError
 from shared.settings import Settings
@@ -13,9 +14,12 @@ def check_mode(settings: Settings) -> None:
     may be another platform's.
 
     Raises:
-        StartError: the platform on the data directory was last started in another mode.
+        StartError: the platform on the data directory was last started in another mode; it cannot be read.
     """
-    theirs = CredentialsFile(settings.data_dir).mode
+    try:
+        theirs = CredentialsFile(settings.data_dir).mode
+    except OSError as error:
+        raise unusable(settings.data_dir, error) from error
     if theirs not in (None, settings.mode):
         servers = (
             " and its servers (told=$(scripts/stack env) && export $told, if they are those)"

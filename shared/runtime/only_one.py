@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.runtime import start_error
+from shared.runtime.data_directory import unusable
 from shared.runtime.start_error import StartError
 
 
@@ -15,9 +16,13 @@ def only_one(data_dir: Path) -> Iterator[None]:
     The kernel lets go of the lock when the process dies, however it dies.
 
     Raises:
-        StartError: another process has it.
+        StartError: another process has it, or the data directory cannot be used.
     """
-    with (data_dir / "lock").open("w") as file:
+    try:
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise unusable(data_dir, error) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -38,6 +38,7 @@ from shared.runtime.api import ROUTERS, Api
 from shared.runtime.bootstrap import Credentials
 from shared.runtime.choices import Choices, split
 from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.data_directory import prepare
 from shared.runtime.dependency import Dependency
 from shared.runtime.door import Door
 from shared.runtime.engine_addresses import START_THEM, engine_addresses
@@ -142,7 +143,7 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
 def _prepare_command(settings: Settings) -> None:
     """A platform waits for its servers; what somebody has typed is told at once that they are not there."""
-    _prepare(settings.data_dir)
+    prepare(settings.data_dir)
     check_mode(settings)
     with _refusals(settings):
         for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
@@ -228,7 +229,7 @@ def _provider_hosts(settings: Settings) -> list[str]:
 
 
 async def _run(settings: Settings, announce: Announce, tell: Tell) -> None:
-    _prepare(settings.data_dir)
+    prepare(settings.data_dir)
     with _refusals(settings), only_one(settings.data_dir), _listen(settings) as listening:
         _log_to(settings)
         waiting = Waiting(tell)
@@ -395,20 +396,6 @@ def _check_channels(ports: Ports) -> None:
             ports.channels.type_of(name)
         except Chat4AllError as error:
             raise StartError(error.detail, start_error.CHANNEL_BROKEN) from error
-
-
-def _prepare(data_dir: Path) -> None:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = data_dir / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StartError(
-            f"the data directory {data_dir} cannot be used ({error.strerror}); "
-            "choose another with --data-dir or CHAT4ALL_DATA_DIR",
-            start_error.DATA_DIR_UNUSABLE,
-        ) from error
 
 
 @contextmanager

@@ -23,13 +23,13 @@ class WholeRequest:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = {name for name, _ in scope.get("headers", ())}
-        # Who waits to be told whether to send it at all has not begun.
+        # Who waits to be told whether to send it at all has not begun, until somebody asks for it.
         expected = named & {b"content-length", b"transfer-encoding"} and b"expect" not in named
         self._receive, self._send, self._more = receive, send, bool(expected)
 
     async def receive(self) -> MutableMapping[str, Any]:
         message = await self._receive()
-        self._more = self._more and bool(message.get("more_body"))
+        self._more = bool(message.get("more_body"))
         return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:

@@ -7,9 +7,12 @@ Without CHAT4ALL_MODE the command would write into SQLite what a platform in the
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from shared.cli.main import app
 from shared.runtime import start_error
 from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.only_one import only_one
 from shared.runtime.platform import create_tenant, limit_tenant
 from shared.runtime.start_error import StartError
 from shared.settings import load_settings
@@ -45,3 +48,28 @@ def test_the_mode_of_the_last_start_counts_and_outlives_another_tenant(tmp_path:
     for name in ("acme", "globex"):
         create_tenant(load_settings(data_dir=tmp_path), name)
     assert CredentialsFile(tmp_path).mode == "embedded"
+
+
+@pytest.mark.parametrize("unusable", ["a file", "no lock"])
+def test_a_function_whose_data_directory_cannot_be_used_says_so_in_one_line(tmp_path: Path, unusable: str) -> None:
+    data_dir = tmp_path / "data"
+    if unusable == "a file":
+        data_dir.write_text("")
+    else:
+        (data_dir / "lock").mkdir(parents=True)
+    refused = CliRunner().invoke(app, ["run", "send", "--data-dir", str(data_dir)])
+    assert refused.exit_code == start_error.DATA_DIR_UNUSABLE
+    assert "cannot be used" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_only_an_embedded_function_needs_the_data_directory_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("K_SINK", raising=False)
+    with only_one(tmp_path):
+        alone = CliRunner().invoke(app, ["run", "send", "--data-dir", str(tmp_path)])
+        beside = CliRunner().invoke(app, ["run", "send", "--data-dir", str(tmp_path), "--mode", "knative"])
+    assert alone.exit_code == start_error.ALREADY_RUNNING
+    assert beside.exit_code != start_error.ALREADY_RUNNING
+    assert "K_SINK is not set" in beside.stderr + beside.output

@@ -55,6 +55,14 @@ async def test_nothing_is_read_where_there_is_no_body_or_it_waits_to_be_asked_fo
     assert (caller.read, caller.answered) == (0, True)
 
 
+async def test_one_that_waited_to_be_asked_for_and_was_is_read_to_its_end() -> None:
+    caller = Caller(iter([b"abc", b"def", b""]))
+    request = of(caller, [*LENGTH, (b"expect", b"100-continue")])
+    await request.receive()
+    await request.send(START)
+    assert (caller.read, caller.answered) == (6, True)
+
+
 async def test_who_hangs_up_is_not_waited_for() -> None:
     caller = Caller(iter([b"abc"]))
     await of(caller, LENGTH).send(START)

@@ -44,10 +44,11 @@ def run(
     same data directory.
     """
     from shared.observability.log import write_to
+    from shared.runtime.data_directory import prepare
     from shared.runtime.functions import name_of
     from shared.runtime.mode_check import check_mode
     from shared.runtime.only_one import only_one
-    from shared.runtime.open_ports import SERVERS
+    from shared.runtime.open_ports import EMBEDDED, SERVERS
     from shared.runtime.run_function import run_function
     from shared.runtime.start_error import SETTINGS_WRONG, WIRING_WRONG, StartError
     from shared.runtime.wiring_error import WiringError
@@ -58,9 +59,9 @@ def run(
         settings = load_settings(**{name: value for name, value in chosen.items() if value is not None})
         write_to(sys.stdout, level=settings.log_level)
         given = {_MODE: settings.mode, "CHAT4ALL_DATA_DIR": str(settings.data_dir)}
+        prepare(settings.data_dir)
         check_mode(settings)
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with nullcontext() if settings.mode == SERVERS else only_one(settings.data_dir):
+        with only_one(settings.data_dir) if settings.mode == EMBEDDED else nullcontext():
             run_function(
                 service,
                 {**os.environ, **given},  # noqa: TID251  the process's border; checked by load_settings
