@@ -172,7 +172,9 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
         for source in container.get("envFrom", [])
         if "secretRef" in source
     }
-    kafka = {one["data"][_OF_KAFKA] for one in manifests if one["kind"] == "ConfigMap" and _OF_KAFKA in one["data"]}
+    kafka = {
+        secret for one in manifests if one["kind"] == "ConfigMap" if (secret := one.get("data", {}).get(_OF_KAFKA))
+    }
     return (told | kafka) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
 
 

@@ -254,7 +254,7 @@ def _ready(session: "Session") -> Iterator[Check]:
         yield Check("ready", Verdict.FAIL, f"answers {error.status}", "see the dependency that is down")
     dependencies = body.get("dependencies") if isinstance(body, dict) else None
     for name, state in (dependencies or {}).items():
-        found = f"{state['status']} ({state['latency_ms']} ms) {state['detail']}".strip()
+        found = f"{state['status']} ({state['latency_ms']} ms) {state.get('detail', '')}".strip()
         if state["status"] == "ok":
             yield Check(f"ready: {name}", Verdict.OK, found)
         elif state.get("needed", True):

@@ -19,14 +19,16 @@ def behind(arguments: list[str]) -> list[str]:
     """
     >>> behind(["--tenant", "acme", "--url=http://x", "send", "c1", "--", "--text"])
     ['send', 'c1', '--tenant', 'acme', '--url=http://x', '--', '--text']
+    >>> behind(["--tenant=", "users", "list"])
+    ['users', 'list', '--tenant=']
     >>> behind(["--help"]), behind(["users", "list", "--json"])
     (['--help'], ['users', 'list', '--json'])
     """
     count = 0
     while count < len(arguments):
-        name, _, value = arguments[count].partition("=")
+        name, equals, _ = arguments[count].partition("=")
         if name in _VALUED:
-            count += 1 if value else 2
+            count += 1 if equals else 2
         elif name in _FLAGS:
             count += 1
         else:

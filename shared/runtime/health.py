@@ -11,6 +11,7 @@ One that the platform can do without for a while is "down" in the answer and doe
 import asyncio
 import shutil
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,7 @@ from fastapi import APIRouter, Response
 from orjson import dumps
 
 from shared.domain.errors import Unavailable
+from shared.observability.log import log
 from shared.runtime.dependency import Check, Dependency
 
 PATHS = ("/health", "/health/live", "/health/ready")
@@ -27,6 +29,7 @@ LEAST_FREE = 32 * 1024 * 1024
 
 _MIB = 1024 * 1024
 _PATIENCE = 5.0  # seconds for one dependency
+_FRESH = 1.0  # seconds that a finding is told again
 
 
 def room_in(folder: Path, least: int = LEAST_FREE) -> Dependency:
@@ -60,10 +63,39 @@ async def _examine(check: Check) -> dict[str, Any]:
     return {"status": status, "detail": detail, "latency_ms": round((perf_counter() - started) * 1000, 2)}
 
 
-def router(standing_on: Mapping[str, Dependency]) -> APIRouter:
-    routes = APIRouter(tags=["Health"])
+class _Findings:
+    """One examination at a time, kept for a moment: anybody may ask, and as often as they like."""
 
-    def answer(dependencies: dict[str, dict[str, Any]]) -> Response:
+    def __init__(self, standing_on: Mapping[str, Dependency]) -> None:
+        self._standing_on = standing_on
+        self._found: dict[str, dict[str, Any]] = {}
+        self._until = -inf
+        self._examining = asyncio.Lock()
+
+    async def now(self) -> dict[str, dict[str, Any]]:
+        now = asyncio.get_running_loop().time
+        async with self._examining:
+            if now() >= self._until:
+                before, self._found = self._found, await examine(self._standing_on)
+                self._until = now() + _FRESH
+                for name, one in self._found.items():
+                    if one["status"] == "down" and before.get(name, {}).get("status") != "down":
+                        log.warning("a dependency is down", dependency=name, why=one["detail"])
+            return self._found
+
+
+def router(standing_on: Mapping[str, Dependency], *, detail: bool = True) -> APIRouter:
+    """Without ``detail`` nobody is told what engines say, which may name their addresses; the log is."""
+    routes = APIRouter(tags=["Health"])
+    findings = _Findings(standing_on)
+
+    async def answer() -> Response:
+        dependencies = await findings.now()
+        if not detail:
+            dependencies = {
+                name: {key: value for key, value in one.items() if key != "detail"}
+                for name, one in dependencies.items()
+            }
         ready = all(one["status"] == "ok" for one in dependencies.values() if one["needed"])
         body = {"status": "ok" if ready else "down", "live": True, "ready": ready, "dependencies": dependencies}
         return Response(dumps(body), 200 if ready else 503, media_type="application/json")
@@ -74,10 +106,10 @@ def router(standing_on: Mapping[str, Dependency]) -> APIRouter:
 
     @routes.get("/health/ready", responses={503: {"description": "A dependency that matters is down"}})
     async def ready() -> Response:
-        return answer(await examine(standing_on))
+        return await answer()
 
     @routes.get("/health", responses={503: {"description": "A dependency that matters is down"}})
     async def health() -> Response:
-        return answer(await examine(standing_on))
+        return await answer()
 
     return routes

@@ -81,7 +81,7 @@ async def _with_sockets(module: str, function: Any, opened: Opened, settings: "S
     ports = opened.ports
     authenticator = Authenticator.of(ports)
     limiter = RateLimiter.of(ports, limits_of(settings))
-    routers = [import_module(module).router(function), health.router(opened.dependencies)]
+    routers = [import_module(module).router(function), health.router(opened.dependencies, detail=False)]
     app = _fastapi(routers, authenticator, limiter, ports)
     gateway = Gateway(function, authenticator, limiter, sockets_of(settings))
     await gateway.start()

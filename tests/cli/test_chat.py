@@ -232,6 +232,31 @@ async def test_no_more_waits_to_be_sent_than_the_outbox_holds() -> None:
     running.cancel()
 
 
+async def test_what_is_typed_when_too_much_waits_is_not_sent_and_leaving_is_still_heard() -> None:
+    goes_on, shown, posted = asyncio.Event(), [], []
+
+    async def post(body: dict[str, Any]) -> None:
+        await goes_on.wait()
+        posted.append(body["payload"]["text"])
+
+    async def lines() -> AsyncIterator[str]:
+        for text in ("one", "two", "three"):
+            yield text
+        goes_on.set()
+        yield "/quit"
+
+    session = cast(
+        "Session", SimpleNamespace(output=Output(), platform=SimpleNamespace(client=SimpleNamespace(url="")))
+    )
+    talk = Talk(session, "ana", {"conversation_id": TALK, "members": ["ana"]}, linger=0, reads=True)
+    talk._terminal = cast("Terminal", SimpleNamespace(interactive=True, lines=lines, show=shown.append))
+    talk._outbox = Outbox(post, nothing_was_refused, nothing_is_late, at_most=2)
+    async with asyncio.timeout(5):
+        await talk._speak([asyncio.create_task(talk._outbox.run())])
+    assert posted == ["one", "two"]
+    assert [line.text for line in shown] == ["not sent, 2 wait already: three"]
+
+
 def nothing_was_refused(refused: PlatformRefused) -> None:
     raise AssertionError(refused)
 

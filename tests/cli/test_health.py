@@ -89,11 +89,8 @@ def test_in_the_mode_embedded_no_engine_is_looked_for(tmp_path: Path) -> None:
 
 
 def _readiness(**needed: bool) -> httpx.MockTransport:
-    """A platform all of whose dependencies are down."""
-    down = {
-        name: {"status": "down", "detail": "no answer", "latency_ms": 1.0, "needed": one}
-        for name, one in needed.items()
-    }
+    """A platform all of whose dependencies are down. As of the gateway: there is no detail."""
+    down = {name: {"status": "down", "latency_ms": 1.0, "needed": one} for name, one in needed.items()}
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path != "/health/ready":

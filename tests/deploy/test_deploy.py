@@ -140,7 +140,8 @@ def test_the_secret_of_knative_s_own_way_to_kafka_is_missed_too(
 ) -> None:
     ready.answers("chat4all-kafka", by=[""])
     broker = manifest("v1", "ConfigMap", "broker") | {"data": {"auth.secret.ref.name": "chat4all-kafka"}}
-    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, broker])])
+    empty = manifest("v1", "ConfigMap", "empty")
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, broker, empty])])
     ready.answers("api-resources", by=[KINDS + "configmaps v1 true ConfigMap\n"])
     assert run("production", "--image", DIGEST) == 1
     assert "no Secret chat4all-kafka in" in capsys.readouterr().err

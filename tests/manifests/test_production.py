@@ -474,6 +474,12 @@ def engines(kind: str) -> list[Manifest]:
     return [one for one in manifests(ROOT / "infra/overlays/production-engines") if one["kind"] == kind]
 
 
+def test_nats_has_no_lame_duck_of_less_than_it_takes() -> None:
+    """nats-server 2.15 ends at once: "invalid lame_duck_duration of 20s, minimum is 30 seconds"."""
+    (config,) = (one["data"]["nats.conf"] for one in engines("ConfigMap") if "nats.conf" in one["data"])
+    assert all(int(seconds) >= 30 for seconds in re.findall(r"lame_duck_duration: (\d+)s", config))
+
+
 def test_events_are_thrown_away_before_the_disks_of_kafka_are_full() -> None:
     (pool,), broker = engines("KafkaNodePool"), told_to_broker()
     disks = pool["spec"]["replicas"] * int(pool["spec"]["storage"]["size"].removesuffix("Gi"))
@@ -638,6 +644,19 @@ def test_prometheus_asks_each_function_where_it_is_let_in(port: str) -> None:
             for one in rule["ports"]
         }
         assert number in allowed
+
+
+def test_an_alert_rings_for_a_counter_that_begins_at_one() -> None:
+    """``increase`` sees no rise in a series whose first value is 1, and dead-letter wakes from zero."""
+    (rules,) = (
+        one for one in manifests(ROOT / "infra/overlays/production-monitoring") if one["kind"] == "PrometheusRule"
+    )
+    asked = {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
+    for expression in asked.values():
+        (counter,) = set(re.findall(r"\w+_total(?:{.*?})?", expression))
+        began = f"(max_over_time({counter}[10m]) > 0 unless max_over_time({counter}[10m] offset 10m))"
+        assert expression == f"increase({counter}[10m]) > 0 or {began}"
+    assert f"`{asked['Chat4AllEventIsGone']}`" in GUIDE
 
 
 def test_nothing_here_is_left_over() -> None:

@@ -34,10 +34,10 @@ class HttpEventSink:
 
     async def ping(self) -> None:
         """
-        Whether the ingress is there; it takes nothing.
+        Whether the ingress answers; it takes nothing. Not whether the Broker is there: Kafka's answers 405 to any path.
 
         Raises:
-            Unavailable: it does not answer, or knows no such Broker.
+            Unavailable: it does not answer, or neither 2xx nor 405.
         """
         try:
             answer = await self._client.options(self._address)

@@ -31,6 +31,10 @@ class Outbox:
         self._waiting: asyncio.Queue[Json] = asyncio.Queue(at_most)
         self.count = 0
 
+    @property
+    def is_full(self) -> bool:
+        return self._waiting.full()
+
     async def add(self, conversation_id: str, sender: str, text: str) -> None:
         """Returns when there is room for it."""
         message = {

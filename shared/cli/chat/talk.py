@@ -55,7 +55,10 @@ class Talk:
         async for text in self._terminal.lines():
             if text.strip() == "/quit":
                 break
-            if text.strip():
+            if text.strip() and self._terminal.interactive and self._outbox.is_full:
+                # To wait for room here would be not to hear /quit.
+                self._terminal.show(Line("failed", f"not sent, {self._outbox.count} wait already: {text.strip()}"))
+            elif text.strip():
                 await self._outbox.add(self._room.conversation_id, self._user, text.strip())
                 self._room.waiting = self._outbox.count
         await self._outbox.empty()

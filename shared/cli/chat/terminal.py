@@ -29,12 +29,15 @@ _REFRESH = 0.5  # seconds between two looks at who is there
 
 
 class Terminal:
-    """``status`` gives the line at the foot, ``typed`` is called whenever what is being typed changes."""
+    """
+    ``status`` gives the line at the foot, ``typed`` is called whenever what is being typed changes; ``interactive``
+    where lines are typed, not read from a file.
+    """
 
     def __init__(self, output: Output, status: Callable[[], str], typed: Callable[[], None]) -> None:
         self._output, self._status, self._typed = output, status, typed
         self._repeats = Repeats()
-        self._interactive = not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
+        self.interactive = not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
     def show(self, line: Line) -> None:
         if not self._output.as_json:
@@ -50,7 +53,7 @@ class Terminal:
 
     def above(self) -> Any:
         """While it is entered, what is printed appears above the line that is being typed."""
-        if not self._interactive:
+        if not self.interactive:
             return nullcontext()
         from prompt_toolkit.patch_stdout import patch_stdout
 
@@ -58,7 +61,7 @@ class Terminal:
 
     async def lines(self) -> AsyncIterator[str]:
         """What the user enters, until they leave (Ctrl-D, Ctrl-C) or the input ends."""
-        if not self._interactive:
+        if not self.interactive:
             lines = _read_aside()
             while line := await lines.get():
                 yield line.rstrip("\n")
