@@ -50,6 +50,9 @@ class World:
         await self.tables.put(
             *(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minute}) for shard in range(SHARDS))
         )
+        for look_back in self.sweeper._look_backs:  # the sweeper has looked a day back as well
+            look_back.first(minute, minute)
+            look_back.reached(minute)
         return self
 
     async def emit(self, *events):
@@ -285,7 +288,7 @@ async def test_an_abandoned_entry_is_looked_at_a_few_times_and_then_gone():
         await world.outbox.commit(an_acceptance())
     world.heal()
     assert await world.entries() == 1
-    looks = sum([await world.sweep(timedelta(hours=1)) for _ in range(24 * 8)])
+    looks = sum([await world.sweep(timedelta(hours=4)) for _ in range(6 * 8)])
     assert 5 <= looks <= 15
     assert await world.entries() == 0
     assert world.emitted() == []
@@ -423,11 +426,11 @@ async def test_what_was_left_while_the_only_sweeper_was_hours_ahead_is_found_whe
         clock.advance(timedelta(minutes=40))
     await ahead.sweep()
     assert world.emitted() == []
-    for clock in (wrong, world.clock):
-        clock.advance(timedelta(hours=3))
     if mended:
         ahead._clock = world.clock
-    await (ahead if mended else world.sweeper).sweep()
+        await ahead.sweep()
+    else:
+        await world.sweep(timedelta(hours=3))  # somebody else takes over
     assert len(world.emitted()) == 1
 
 
@@ -452,7 +455,7 @@ async def test_a_look_back_takes_no_mark_back_and_is_done_once_an_hour(monkeypat
         minutes.clear()
         await world.sweep(timedelta(minutes=10))
         far.append(max(minutes) - min(minutes) > 1440)
-    assert far == [True, False, False, False, False, False, True]
+    assert far == [False, False, False, False, False, True, False]
     assert marks == sorted(marks)
     assert marks[0] >= began
 
