@@ -1,6 +1,6 @@
 """
 What all work of timers has in common: one tick at a time, of which none takes longer than its Trigger waits (design.md
-12). How much a tick does is what the machine can do in that time.
+12). How much a tick does is what the machine can do in that time. And marks that say how far it came are distrusted.
 """
 
 import asyncio
@@ -13,8 +13,13 @@ from shared.ports import Clock
 T = TypeVar("T")
 R = TypeVar("R")
 
-BUDGET = timedelta(seconds=20)
-"""After it a tick begins nothing more, and the next goes on: Triggers of timers wait for 30 s."""
+BUDGET = timedelta(seconds=12)
+"""
+After it a tick begins nothing more, and the next goes on: Triggers of timers wait for 30 s, and what was begun last
+may take 15 s until a store or the broker is given up.
+"""
+HOUR, DAY = 60, 24 * 60
+"""Minutes."""
 AT_ONCE = 50
 """Things done at the same time: the broker takes a hundred calls of a pod, Cassandra 256."""
 
@@ -29,6 +34,32 @@ class OneAtATime:
         if not self._working.locked():
             async with self._working:
                 await work()
+
+
+class LookBack:
+    """
+    Where a walk over minutes begins, which usually goes on from a mark. A clock that was ahead has set the mark beyond
+    what others left since, so each process begins now and then as ``far`` before it; lost with the process, it does
+    so once more.
+    """
+
+    def __init__(self, far: int, every: int) -> None:
+        """Both in minutes."""
+        self._far = far
+        self._every = every
+        self._looked = -every
+        self._reached = self._until = 0
+
+    def first(self, usual: int, now: int) -> int:
+        """Where to begin this time; ``usual`` if it need not look back."""
+        through = self._reached >= self._until
+        if now < self._looked or (through and now - self._looked >= self._every):  # set back: it was the one ahead
+            self._looked, self._reached, self._until = now, usual - self._far, usual
+        return min(self._reached, usual) if self._reached < self._until else usual
+
+    def reached(self, minute: int) -> None:
+        """All before ``minute`` is done: a walk that is cut off goes on there."""
+        self._reached = max(self._reached, minute)
 
 
 class Tick:
@@ -47,7 +78,7 @@ class Tick:
     def goes_on(self) -> bool:
         return self._clock.now() < self._until and len(self._failures) < self._done + AT_ONCE
 
-    async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
+    async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""
         waiting = iter(items)
         given: list[R] = []
@@ -62,7 +93,7 @@ class Tick:
                 except Exception as error:  # noqa: BLE001  raised at the end
                     self._failures.append(error)
 
-        await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(items)))))
+        await asyncio.gather(*(work() for _ in range(min(at_once, len(items)))))
         return given
 
     def end(self) -> None:

@@ -7,22 +7,28 @@ An entry goes only after its event was handed over, so a crash between the two w
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
+from shared.domain.errors import Unavailable
+from shared.observability.log import log
 from shared.ports import Clock, EventSink, Ports
 from shared.repositories.due import DueEntry, DueList
 from shared.repositories.parked import Parked, ParkedEvent
 from shared.ticks import OneAtATime, Tick
 
 _ROUND = 1000  # entries that are read together: what several of them want is handed over once
+_PUT_OFF = timedelta(hours=1)
 
 
 def decide(entry: DueEntry, parked: ParkedEvent | None) -> bool:
     """Whether the entry still wakes: what is parked may have been replayed or discarded by hand meanwhile."""
     if entry.kind != "parked":
         return True
-    return parked is not None and parked.replayed_at is None and parked.due_at == entry.at
+    if parked is None or parked.replayed_at is not None or parked.due_at is None:
+        return False
+    return parked.due_at <= entry.at  # sooner than the entry, if that was put off
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,26 @@ class Redrive:
     async def _walk(self) -> None:
         tick, more = Tick(self.clock), True
         while more and tick.goes_on:
-            found = await self.due.due(_ROUND)
+            found = await self.due.due(_ROUND, tick)
             wanted = defaultdict(list)
             for entry in found.entries:
-                wanted[entry.wake.attributes["id"]].append(entry)
-            if len(await tick.each(wanted.values(), self._wake)) == len(wanted):
+                wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
+            if len(await tick.each(wanted.values(), self._wake_or_put_off)) == len(wanted):
                 await self.due.passed(found)
             more = found.more
         tick.end()
+
+    async def _wake_or_put_off(self, entries: list[DueEntry]) -> None:
+        try:
+            await self._wake(entries)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
+            log.error("what is due cannot be woken", due_ids=[entry.due_id for entry in entries], exc_info=error)
+            for entry in entries:
+                at = self.clock.now() + _PUT_OFF
+                await self.due.add(entry.tenant, entry.due_id, at, entry.wake, kind=entry.kind)
+            await self.due.done(*entries)
 
     async def _wake(self, entries: list[DueEntry]) -> None:
         """Hand over what they all want."""

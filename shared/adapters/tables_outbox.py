@@ -13,7 +13,8 @@ the claims:
   looks in a week, and only claims that land days after their entry was written would be lost.
 
 So an entry is gone before its claims have landed only when they never can, and no two clocks need to agree:
-a look at the wrong time repeats events, which have the same ids, or puts the entry off.
+a look at the wrong time repeats events, which have the same ids, or puts the entry off. What a sweeper whose clock
+was ahead has passed over is found within the hour by those that look a day back, unless the clock was ahead by more.
 """
 
 import asyncio
@@ -30,18 +31,19 @@ import orjson
 from events import CATALOGUE, BadEvent, Event, from_cloudevent
 from events.cloudevent import from_structured
 from shared.domain.errors import Unanswered, Unavailable
+from shared.observability.log import log
 from shared.ports.clock import Clock, Ids
 from shared.ports.event_sink import EventSink
 from shared.ports.outbox import Acceptance
 from shared.ports.tables import Put, Row, Table, Tables, Type, Value
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
-from shared.ticks import Tick
+from shared.ticks import AT_ONCE, DAY, HOUR, LookBack, Tick
 
 SHARDS = 4
 KEPT = timedelta(days=7)
 _LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
-_MINUTES_AT_ONCE = 1000  # that one sweep of a shard goes through: the first sweep of all has a week to catch up
+_MINUTES_AT_ONCE = 3000  # that one sweep of a shard goes through, a day back and a day ahead: the first has a week
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _PAGE = 100
 
@@ -142,6 +144,7 @@ class OutboxSweeper:
         self._sink = sink
         self._clock = clock
         self._schema = {table.name: table for table in schema}
+        self._look_backs = [LookBack(DAY, every=HOUR) for _ in range(SHARDS)]
 
     async def sweep(self, older_than: timedelta = timedelta(seconds=30)) -> int:
         """
@@ -159,21 +162,28 @@ class OutboxSweeper:
 
     async def _sweep_shard(self, tick: Tick, shard: int, last: int) -> int:
         swept: Mapping[str, Any] | None = await self._tables.get(OUTBOX_SWEPT, (PLATFORM, shard))
-        known = swept["minute"] if swept else last - KEPT // timedelta(minutes=1)
-        first = min(known, last) - _LOOK_BACK  # a clock that was ahead may have noted more than there was
+        oldest = last - KEPT // timedelta(minutes=1)
+        mark = min(swept["minute"], last) if swept else oldest  # it may have been set by a clock that was ahead
+        look_back = self._look_backs[shard]
+        first = max(oldest, look_back.first(mark - _LOOK_BACK, last))
         last = min(last, first + _MINUTES_AT_ONCE)
         looked_at, left = 0, 0
         for start in range(first, last + 1, _MINUTES_TOGETHER):
+            if not tick.goes_on:
+                return looked_at
             minutes = range(start, min(start + _MINUTES_TOGETHER, last + 1))
             entries = await asyncio.gather(*(self._page(minute, shard, limit=1) for minute in minutes))
             for minute in (minute for minute, some in zip(minutes, entries, strict=True) if some):
                 async for page in self._pages(minute, shard):
-                    settled = len(await tick.each(page, self._settle))
+                    settled = len(await tick.each(page, self._settle, at_once=AT_ONCE // SHARDS))
                     looked_at, left = looked_at + settled, left + len(page) - settled
                     if not tick.goes_on:
                         return looked_at
             if not left:  # Again and again: a sweep that is cut off has not been for nothing.
-                await self._tables.put(Put(OUTBOX_SWEPT, {"tenant": PLATFORM, "shard": shard, "minute": minutes[-1]}))
+                look_back.reached(minutes[-1])
+                if minutes[-1] >= mark:
+                    row: Row = {"tenant": PLATFORM, "shard": shard, "minute": minutes[-1]}
+                    await self._tables.put(Put(OUTBOX_SWEPT, row))
         return looked_at
 
     async def _pages(self, minute: int, shard: int) -> AsyncIterator[list[Row]]:
@@ -187,6 +197,15 @@ class OutboxSweeper:
         return await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), after=after, limit=limit)
 
     async def _settle(self, entry: Mapping[str, Any]) -> None:
+        try:
+            await self._finish(entry)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
+            log.error("an outbox entry cannot be settled", entry_id=entry["entry_id"], exc_info=error)
+            await self._put_off(entry)
+
+    async def _finish(self, entry: Mapping[str, Any]) -> None:
         promise = self._read(entry)
         if promise is None:
             await self._put_off(entry)

@@ -5,8 +5,10 @@ An entry is written before every promise to go on later, and holds the event tha
 of a minute, so that nothing scans what is far off; redrive walks the buckets from its cursor to now.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zlib import crc32
 
 from events import BadEvent, CloudEvent
@@ -15,13 +17,14 @@ from shared.observability.log import log
 from shared.ports.clock import Clock
 from shared.ports.tables import Put, Row, Tables, Value
 from shared.repositories.schema import CURSORS, DUE, PLATFORM
+from shared.ticks import DAY, HOUR, LookBack, Tick
 
 SHARDS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARGIN = 2  # minutes that the cursor stays behind: clocks of two writers may differ by as much, and nobody waits
 _LOOK_BACK = 30  # minutes that each walker goes back once a minute: clocks that differ by more than they should
-_MINUTES_AT_ONCE = 1500  # that one round walks: after a long stop it takes several
-_FIRST_LOOK_BACK = timedelta(days=1)
+_MINUTES_AT_ONCE = 3000  # that one round walks, a day back and a day of a stop: after a longer one it takes several
+_MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _CURSOR = (PLATFORM, "due", "redrive")
 
 
@@ -48,8 +51,7 @@ class DueList:
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
-        self._looked_back = 0
-        """The minute in which this walker last went far back; lost with the process, it looks once more."""
+        self._look_backs = LookBack(_LOOK_BACK, every=1), LookBack(DAY, every=HOUR)
 
     async def add(self, tenant: str, due_id: str, at: datetime, wake: CloudEvent, *, kind: str) -> datetime:
         """
@@ -79,17 +81,17 @@ class DueList:
         """The promise is kept, or was not needed."""
         await self._tables.delete(DUE, _key(due_id, at))
 
-    async def due(self, limit: int) -> Round:
-        """Entries whose time has come, oldest first, at most ``limit``."""
+    async def due(self, limit: int, tick: Tick) -> Round:
+        """Entries whose time has come, oldest first, at most ``limit``, as far as ``tick`` has time to look."""
         now = self._clock.now()
         found: list[DueEntry] = []
-        first = min(await self._cursor(), _minute(now) - _MARGIN)  # one whose clock is ahead may have moved it
-        if self._looked_back != _minute(now):
-            first = min(first, _minute(now) - _LOOK_BACK)
-            self._looked_back = _minute(now)
+        usual = min(await self._cursor(), _minute(now) - _MARGIN)  # one whose clock is ahead may have moved it
+        first = min(look_back.first(usual, _minute(now)) for look_back in self._look_backs)
         after_last = min(_minute(now), first + _MINUTES_AT_ONCE) + 1
-        for minute in range(first, after_last):
-            for shard in range(SHARDS):
+        for start in range(first, after_last, _MINUTES_TOGETHER):
+            if not tick.goes_on:
+                return Round(found, start, more=False)
+            async for minute, shard in self._not_empty(range(start, min(start + _MINUTES_TOGETHER, after_last)), now):
                 room = limit - len(found)
                 rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
                 found += [entry for row in rows if (entry := _entry(row)) is not None]
@@ -97,22 +99,32 @@ class DueList:
                     return Round(found, minute, more=bool(found))  # of nothing but unreadable ones there is no more
         return Round(found, after_last, more=False)
 
+    async def _not_empty(self, minutes: range, now: datetime) -> AsyncIterator[tuple[int, int]]:
+        """The buckets, oldest first, in which something is due."""
+        buckets = [(minute, shard) for minute in minutes for shard in range(SHARDS)]
+        looks = (self._tables.slice(DUE, (PLATFORM, *bucket), until=now, limit=1) for bucket in buckets)
+        for bucket, some in zip(buckets, await asyncio.gather(*looks), strict=True):
+            if some:
+                yield bucket
+
     async def done(self, *woken: DueEntry) -> None:
         await self._tables.delete(DUE, *(_key(entry.due_id, entry.at) for entry in woken))
 
     async def passed(self, round_: Round) -> None:
         """All entries of the round are done, and the next one starts where it ended."""
-        minute = min(round_.next_minute, _minute(self._clock.now()) - _MARGIN)
+        now = _minute(self._clock.now())
+        minute = min(round_.next_minute, now - _MARGIN)
+        for look_back in self._look_backs:
+            look_back.reached(minute)
         row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}
         known = await self._tables.get(CURSORS, _CURSOR)
-        if known is None or minute > int(str(known["seq"])):
+        # What is in the future was set by a clock that is wrong.
+        if known is None or not minute <= int(str(known["seq"])) <= now:
             await self._tables.put(Put(CURSORS, row))
 
     async def _cursor(self) -> int:
         row = await self._tables.get(CURSORS, _CURSOR)
-        if row is None:  # nobody has ever walked: whatever the first process promised before it died is still there
-            return _minute(self._clock.now() - _FIRST_LOOK_BACK)
-        return int(str(row["seq"]))
+        return _minute(self._clock.now()) if row is None else int(str(row["seq"]))
 
 
 def _entry(row: Row) -> DueEntry | None:

@@ -121,8 +121,9 @@ class Presence:
         user, gone = leaving
         tenant, _, user_id = user.partition("/")
         last_seen = max(seen(_device(row), gateways) for row in gone)
-        # A heartbeat in this very moment would go with them; the next one sets it right.
+        await self._tell(tenant, user_id, last_seen)  # before they go: without their rows nobody would try again
         await self._tables.delete(PRESENT_DEVICES, *((PLATFORM, shard, user, row["device"]) for row in gone))
+        # A heartbeat in this very moment went with them: what it told is taken back, and the next one sets it right.
         told = await self._tell(tenant, user_id, last_seen)
         return told.status is PresenceStatus.OFFLINE
 

@@ -62,6 +62,7 @@ from shared.testing.atomic_outbox import AtomicOutbox
 from shared.testing.build import NOON, an_event, an_id
 from shared.testing.scripted_provider import PARTS_OF, OneChannel, Outcome, Provider, channel_to
 from shared.testing.trouble import Died, Trouble
+from shared.ticks import Tick
 
 TENANT, CONVERSATION = "acme", "c1"
 MAILBOX = Mailbox(TENANT, "fake", "1", CONVERSATION)
@@ -745,4 +746,4 @@ async def test_a_promised_wake_up_that_comes_too_early_comes_again(promised, kep
     await deliver.new(house.ports).handle(an_event(wake))
 
     house.clock.advance(timedelta(minutes=5, seconds=1))
-    assert len((await DueList(house.quiet, house.clock).due(10)).entries) == kept
+    assert len((await DueList(house.quiet, house.clock).due(10, Tick(house.clock))).entries) == kept

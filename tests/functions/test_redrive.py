@@ -31,6 +31,7 @@ class House:
         self.due, self.parked = DueList(self.tables, self.clock), Parked(self.tables)
         self.redrive = redrive.Redrive(self.clock, self, self.due, self.parked)
         self.woken, self.tried, self.refused, self.seconds = [], 0, set(), 0
+        self.refusal: Exception = Unavailable("the broker does not take it")
         self.under_way, self.most = Counter(), Counter()
 
     async def append(self, *events):
@@ -39,7 +40,7 @@ class House:
             for event in events:
                 self.tried += 1
                 if event.attributes["id"] in self.refused:
-                    raise Unavailable("the broker does not take it")
+                    raise self.refusal
                 self.woken.append(event.attributes["id"])
 
     def count_deletes(self):
@@ -147,6 +148,36 @@ async def test_a_broker_that_takes_nothing_is_not_asked_for_all(house):
     house.clock.advance(timedelta(hours=3))
     await house.redrive.handle(TICK)
     assert sorted(house.woken) == sorted(ids)
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_what_can_never_be_woken_is_put_off_and_holds_up_nothing(house, monkeypatch, caplog, parked):
+    """As many as would look like a broker that is away, at the head of a round."""
+    monkeypatch.setattr(redrive, "_ROUND", 1000)
+    ids = await house.promise(95, parked=parked)
+    house.refused, house.refusal = set(ids[:60]), ValueError("no broker will ever take it")
+    await house.redrive.handle(TICK)
+    assert sorted(house.woken) == sorted(ids[60:])
+    assert house.waiting == 60
+    assert "cannot be woken" in caplog.text
+    tried = house.tried
+    await house.redrive.handle(TICK)
+    assert house.tried == tried, "not before an hour has passed"
+    house.refused = set()
+    house.clock.advance(timedelta(hours=1))
+    await house.redrive.handle(TICK)
+    assert sorted(house.woken) == sorted(ids)
+    assert house.waiting == 0
+
+
+async def test_tenants_whose_events_have_the_same_id_are_both_woken(house):
+    await house.redrive.handle(TICK)
+    for tenant in ("acme", "rival"):
+        wake = an_event(a_message_accepted("m"), id="e", tenant=tenant).to_cloudevent()
+        await house.due.add(tenant, f"{tenant}/e", house.clock.now(), wake, kind="mailbox")
+    house.clock.advance(60)
+    await house.redrive.handle(TICK)
+    assert house.woken == ["e", "e"]
 
 
 async def test_no_more_than_a_few_are_under_way_at_once(house, monkeypatch):

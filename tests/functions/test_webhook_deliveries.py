@@ -36,6 +36,7 @@ from shared.testing.build import a_message_accepted, an_event
 from shared.testing.live import eventually
 from shared.testing.receiver import Receiver, Reply
 from shared.testing.trouble import Died, Trouble
+from shared.ticks import Tick
 
 TENANT = "acme"
 TICK = "chat4all.timer.ticked.v1"
@@ -464,8 +465,9 @@ async def test_a_wake_up_that_comes_before_its_time_by_this_clock_comes_again(se
             await house.run()
         assert house.states() == [state]
         (promised,) = house.quiet.rows(schema.DUE)
-        ahead = DueList(house.quiet, SettableClock(promised["at"] + timedelta(seconds=1)))
-        woken = await ahead.due(10)
+        clock = SettableClock(promised["at"] + timedelta(seconds=1))
+        ahead = DueList(house.quiet, clock)
+        woken = await ahead.due(10, Tick(clock))
         await ahead.done(*woken.entries)
         assert not house.quiet.rows(schema.DUE)
         for entry in woken.entries:

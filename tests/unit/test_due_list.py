@@ -10,6 +10,7 @@ from shared.ports.tables import Put
 from shared.repositories.due import SHARDS, DueList
 from shared.repositories.schema import DUE, PLATFORM
 from shared.testing.build import a_message_accepted, an_event
+from shared.ticks import Tick
 
 
 class CountingTables(MemoryTables):
@@ -35,7 +36,7 @@ def wake(name):
 
 
 async def woken(due, limit=100):
-    found = await due.due(limit)
+    found = await due.due(limit, Tick(due._clock))
     await due.done(*found.entries)
     await due.passed(found)
     return [entry.due_id for entry in found.entries]
@@ -127,6 +128,41 @@ async def test_a_walker_whose_clock_was_ten_minutes_ahead_makes_nobody_miss_the_
     await due.add("acme", "a", clock.now() + timedelta(seconds=5), wake("a"), kind="mailbox")
     clock.advance(6)
     assert await woken(due) == ["a"]
+
+
+async def test_what_was_promised_while_the_only_walker_was_hours_ahead_is_woken_when_its_clock_is_mended(clock):
+    """Its cursor was ahead for as long, and stayed: what a writer left behind it was not looked at for hours."""
+    tables = MemoryTables(clock)
+    ahead = DueList(tables, SettableClock(clock.now() + timedelta(hours=3)))
+    assert await woken(ahead) == []
+    due = DueList(tables, clock)
+    await due.add("acme", "a", clock.now() + timedelta(seconds=5), wake("a"), kind="mailbox")
+    assert await woken(due) == [], "too soon; and the cursor is back in the present"
+    clock.advance(timedelta(hours=5))
+    assert await woken(due) == ["a"]
+
+
+async def test_who_takes_over_from_a_walker_that_was_hours_ahead_looks_a_day_back(clock):
+    tables = MemoryTables(clock)
+    wrong = SettableClock(clock.now() + timedelta(hours=3))
+    ahead = DueList(tables, wrong)
+    assert await woken(ahead) == []
+    await DueList(tables, clock).add("acme", "a", clock.now(), wake("a"), kind="mailbox")
+    wrong.advance(60)
+    assert await woken(ahead) == []
+    clock.advance(timedelta(hours=4))
+    assert await woken(DueList(tables, clock)) == ["a"]
+
+
+async def test_a_round_looks_no_further_when_its_time_is_up_and_the_next_goes_on_there(clock):
+    tables = CountingTables(clock, fault=lambda method, table: clock.advance(0.1))
+    due = DueList(tables, clock)
+    tick = Tick(clock)
+    first = await due.due(100, tick)
+    assert tables.reads <= 2 * 32 * SHARDS
+    assert not tick.goes_on
+    await due.passed(first)
+    assert (await due.due(100, Tick(clock))).next_minute > first.next_minute
 
 
 async def test_it_looks_far_back_once_a_minute_only(clock):

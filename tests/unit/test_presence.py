@@ -9,6 +9,7 @@ from events.vocabulary import PresenceStatus
 from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
+from shared.domain.errors import Unavailable
 from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
 from shared.repositories.presence import Presence
 from shared.ticks import BUDGET
@@ -22,6 +23,7 @@ class World:
     clock: SettableClock
     log: MemoryRecordLog
     presence: Presence
+    tables: MemoryTables
 
     async def told(self) -> list[str]:
         return [record.event.data.decode().split('"status":"')[1].split('"')[0] for record in self.log.records]
@@ -41,7 +43,8 @@ class World:
 @pytest.fixture
 def world() -> World:
     clock, log = SettableClock(), MemoryRecordLog()
-    return World(clock, log, Presence(MemoryTables(clock), log, clock))
+    tables = MemoryTables(clock)
+    return World(clock, log, Presence(tables, log, clock), tables)
 
 
 async def test_nobody_is_there_who_never_was(world):
@@ -143,10 +146,42 @@ async def test_what_one_look_has_no_time_for_the_next_begins_with(world):
         await emit(*events)
 
     world.log.emit = slowly
-    changed = [await world.presence.expire() for _ in range(4)]
+    changed = [await world.presence.expire() for _ in range(6)]
     assert sum(changed) == 60
     assert max(changed) <= BUDGET.total_seconds()
     assert (await world.told()).count("offline") == 60
+
+
+async def test_who_fell_silent_while_the_broker_was_away_is_told_of_when_it_is_back(world):
+    """Their devices went before it was told, and no later look found them."""
+    await world.beat()
+    emit = world.log.emit
+
+    async def away(*events):
+        raise Unavailable("the broker is down")
+
+    world.log.emit = away
+    with pytest.raises(Unavailable):
+        await world.pass_time(OFFLINE_AFTER)
+    world.log.emit = emit
+    await world.pass_time(OFFLINE_AFTER)
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_a_heartbeat_that_goes_with_a_silent_device_is_not_what_stays(world, monkeypatch):
+    await world.beat()
+    delete = world.tables.delete
+
+    async def beats_before(*arguments):
+        monkeypatch.setattr(world.tables, "delete", delete)
+        await world.beat()
+        await delete(*arguments)
+
+    monkeypatch.setattr(world.tables, "delete", beats_before)
+    await world.pass_time(OFFLINE_AFTER)
+    assert (await world.told())[-1] == "offline"
+    await world.beat()
+    assert (await world.told())[-1] == "online"
 
 
 async def test_tenants_see_nothing_of_each_other(world):

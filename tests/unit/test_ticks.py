@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.adapters.memory.clock import SettableClock
 from shared.domain.errors import Unavailable
-from shared.ticks import AT_ONCE, BUDGET, OneAtATime, Tick
+from shared.ticks import AT_ONCE, BUDGET, LookBack, OneAtATime, Tick
 
 
 class Work:
@@ -107,3 +107,21 @@ async def test_one_that_failed_is_in_nobodys_way():
         await alone(fail)
     await alone(work)
     assert worked == ["began"]
+
+
+def test_a_look_back_goes_on_where_it_was_cut_off_and_is_not_repeated_within_its_time():
+    look_back = LookBack(100, every=60)
+    assert look_back.first(1000, 1000) == 900
+    look_back.reached(950)
+    assert look_back.first(1001, 1001) == 950
+    look_back.reached(1001)
+    assert look_back.first(1002, 1002) == 1002
+    assert look_back.first(1059, 1059) == 1059
+    assert look_back.first(1060, 1060) == 960
+
+
+def test_a_clock_that_was_set_back_is_looked_behind_at_once():
+    look_back = LookBack(100, every=60)
+    look_back.first(1000, 1000)
+    look_back.reached(950)
+    assert look_back.first(700, 700) == 600
