@@ -39,22 +39,28 @@ class OneAtATime:
 class LookBack:
     """
     Where a walk over minutes begins, which usually goes on from a mark. A clock that was ahead has set the mark beyond
-    what others left since, so each process begins now and then as ``far`` before it; lost with the process, it does
-    so once more.
+    what others left since, so a walk begins now and then as ``far`` before it: in the first minute of each ``every``,
+    and in a process that has missed that one, in the next. One that was just started has missed none: where functions
+    sleep it is started every minute.
     """
 
     def __init__(self, far: int, every: int) -> None:
         """Both in minutes."""
         self._far = far
         self._every = every
-        self._looked = -every
-        self._reached = self._until = 0
+        self._turn: int | None = None
+        self._latest = self._reached = self._until = 0
 
     def first(self, usual: int, now: int) -> int:
         """Where to begin this time; ``usual`` if it need not look back."""
+        turn, first_minute = divmod(now, self._every)
+        missed = first_minute == 0 if self._turn is None else turn > self._turn
         through = self._reached >= self._until
-        if now < self._looked or (through and now - self._looked >= self._every):  # set back: it was the one ahead
-            self._looked, self._reached, self._until = now, usual - self._far, usual
+        if now < self._latest or (through and missed):  # set back: it was the one ahead
+            self._reached, self._until = usual - self._far, usual
+        if through or now < self._latest:
+            self._turn = turn
+        self._latest = now
         return min(self._reached, usual) if self._reached < self._until else usual
 
     def reached(self, minute: int) -> None:

@@ -111,13 +111,18 @@ async def test_one_that_failed_is_in_nobodys_way():
 
 def test_a_look_back_goes_on_where_it_was_cut_off_and_is_not_repeated_within_its_time():
     look_back = LookBack(100, every=60)
-    assert look_back.first(1000, 1000) == 900
+    assert look_back.first(1020, 1020) == 920
     look_back.reached(950)
-    assert look_back.first(1001, 1001) == 950
-    look_back.reached(1001)
-    assert look_back.first(1002, 1002) == 1002
-    assert look_back.first(1059, 1059) == 1059
-    assert look_back.first(1060, 1060) == 960
+    assert look_back.first(1021, 1021) == 950
+    look_back.reached(1021)
+    assert look_back.first(1022, 1022) == 1022
+    assert look_back.first(1079, 1079) == 1079
+    assert look_back.first(1081, 1081) == 981, "it missed the minute, and makes up for it"
+
+
+def test_a_process_that_was_just_started_has_missed_no_look_back():
+    assert LookBack(100, every=60).first(1021, 1021) == 1021
+    assert LookBack(100, every=60).first(1080, 1080) == 980
 
 
 def test_a_clock_that_was_set_back_is_looked_behind_at_once():
