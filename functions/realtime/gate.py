@@ -28,6 +28,7 @@ from shared.http.tickets import Admission
 Scope = dict[str, Any]
 
 
+_OWN_PORT = {"http": 80, "https": 443}
 FIRST_FRAME = 5.0
 """Seconds in which a socket without credentials must send them."""
 
@@ -162,12 +163,22 @@ def origin(scope: Scope) -> str | None:
 
 
 def same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
-    """Whether it is no page that asks, or one of this host, or of an origin that is allowed."""
+    """
+    Whether it is no page that asks, or one of this host, or of an origin that is allowed. A port that is the scheme's
+    own may be named or not (RFC 6454).
+
+    >>> same_origin({"headers": [(b"host", b"a.example"), (b"origin", b"https://a.example:443")]}, frozenset())
+    True
+    >>> same_origin({"headers": [(b"host", b"a.example:8080"), (b"origin", b"http://a.example")]}, frozenset())
+    False
+    """
     asking = origin(scope)
     if asking is None or asking in allowed or "*" in allowed:
         return True
     host = header(scope, b"host")
     try:
-        return host is not None and urlsplit(asking).netloc == host.decode("latin-1")
+        page, here = urlsplit(asking), urlsplit(f"//{host.decode('latin-1')}" if host else "")
+        own = _OWN_PORT.get(page.scheme)
+        return page.hostname is not None and (page.hostname, page.port or own) == (here.hostname, here.port or own)
     except ValueError:  # no origin that any page has, as "http://[" is none
         return False
