@@ -33,6 +33,7 @@ class World:
 
     def __init__(self):
         self.clock = SettableClock()
+        self.clock.advance(timedelta(minutes=30))  # no hour begins soon: a day is looked back at its beginning
         self.tables = MemoryTables(self.clock)
         self.log = MemoryRecordLog()
         self.broker_is_up = True
@@ -412,17 +413,10 @@ async def swept(world):
     return (await world.tables.get(OUTBOX_SWEPT, (PLATFORM, 0)))["minute"]
 
 
-async def half_past():
-    """A world in which no hour begins within twenty minutes: a day is looked back at its beginning."""
-    world = World()
-    world.clock.advance(timedelta(minutes=30))
-    return await world.has_swept()
-
-
 @pytest.mark.parametrize("mended", [False, True])
 async def test_what_was_left_while_the_only_sweeper_was_hours_ahead_is_found_when_its_clock_is_mended(mended):
     """Its mark was ahead as well, so that nobody went far enough back, and after a week the entry was gone."""
-    world = await half_past()
+    world = await World().has_swept()
     wrong = SettableClock(world.clock.now() + timedelta(hours=3))
     ahead = OutboxSweeper(world.tables, world, wrong, SCHEMA)
     await ahead.sweep()
@@ -442,7 +436,7 @@ async def test_what_was_left_while_the_only_sweeper_was_hours_ahead_is_found_whe
 
 
 async def test_a_look_back_takes_no_mark_back_and_is_done_once_an_hour(monkeypatch):
-    world = await half_past()
+    world = await World().has_swept()
     began = await swept(world)
     marks, put, read = [], world.tables.put, world.tables.slice
     minutes = []

@@ -159,6 +159,7 @@ class World:
     def __post_init__(self):
         self.schedule = Schedule(self.story.choices)
         self.clock = SettableClock()
+        self.clock.advance(timedelta(minutes=30))  # no hour begins in a story: a day is looked back at its beginning
         self.log = MemoryRecordLog()
         self.tables = MemoryTables(self.clock)
         self.cache = SteppedCache(self.schedule.checkpoint)
