@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from infra.cluster.drill import BY_TURNS
 from infra.cluster.report import page
 from infra.cluster.results import Result, commit_of, keep, kept
 
@@ -68,6 +69,12 @@ DRILL = {
     **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
     **{"recovery_p50": 2.5, "recovery_max": 8.25},
 }
+
+
+def test_a_drill_says_that_all_were_hit_only_if_they_were() -> None:
+    assert "of pods that chance chose" in page(seen("drill", DRILL))
+    all_hit = {**DRILL, "hit": dict.fromkeys(BY_TURNS, 2)}
+    assert "was hit in either way" in " ".join(page(seen("drill", all_hit)).split())
 
 
 def test_a_drill_shows_how_long_recovery_took_if_it_was_measured() -> None:
