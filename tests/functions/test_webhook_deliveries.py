@@ -172,6 +172,7 @@ async def sender():
         yield opened
 
 
+@pytest.mark.timeout(300)  # it begins anew for every call that may fail: 50 s of CPU
 @pytest.mark.parametrize("refusals", [0, 2])
 @pytest.mark.parametrize("trouble", Trouble)
 async def test_whatever_fails_it_is_told_under_one_id_and_nothing_is_left(sender, trouble, refusals):
