@@ -124,7 +124,9 @@ class DueList:
 
     async def _cursor(self) -> int:
         row = await self._tables.get(CURSORS, _CURSOR)
-        return _minute(self._clock.now()) if row is None else int(str(row["seq"]))
+        if row is None:  # nobody has ever walked: whatever the first process promised before it died is still there
+            return _minute(self._clock.now()) - DAY
+        return int(str(row["seq"]))
 
 
 def _entry(row: Row) -> DueEntry | None:

@@ -55,7 +55,7 @@ async def entries(tables, clock):
 
 
 @pytest.mark.parametrize("looked_before", [False, True])
-@pytest.mark.parametrize("stopped_for", [timedelta(minutes=10), timedelta(hours=20)])
+@pytest.mark.parametrize("stopped_for", [timedelta(minutes=10), timedelta(hours=20), timedelta(hours=20, minutes=17)])
 async def test_what_became_due_while_nothing_ran_is_woken(clock, due, looked_before, stopped_for):
     """Found by the mailbox property: the walk never remembered where it was, and began two minutes ago each time."""
     if looked_before:
