@@ -53,12 +53,12 @@ class LookBack:
 
     def first(self, usual: int, now: int) -> int:
         """Where to begin this time; ``usual`` if it need not look back."""
-        turn, first_minute = divmod(now, self._every)
-        missed = first_minute == 0 if self._turn is None else turn > self._turn
-        through = self._reached >= self._until
-        if now < self._latest or (through and missed):  # set back: it was the one ahead
+        turn, minute_of_it = divmod(now, self._every)
+        missed = minute_of_it == 0 if self._turn is None else turn > self._turn
+        through, set_back = self._reached >= self._until, now < self._latest  # set back: it was the one ahead
+        if set_back or (through and missed):
             self._reached, self._until = usual - self._far, usual
-        if through or now < self._latest:
+        if set_back or through:
             self._turn = turn
         self._latest = now
         return min(self._reached, usual) if self._reached < self._until else usual
