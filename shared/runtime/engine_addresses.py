@@ -12,9 +12,7 @@ from shared.runtime.wiring_error import WiringError
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-START_THEM = (
-    "scripts/stack up starts them here, and told=$(scripts/stack env) && export $told says where they are"
-)
+START_THEM = "scripts/stack up starts them here, and told=$(scripts/stack env) && export $told says where they are"
 
 _WITHIN = 1.0  # seconds for one address
 

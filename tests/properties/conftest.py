@@ -1,13 +1,5 @@
 """Of the tests that let anything happen at any moment."""
 
-import pytest
+from shared.testing.short_look_back import a_short_look_back
 
-from shared.adapters import tables_outbox
-from shared.repositories import due
-
-
-@pytest.fixture(autouse=True)
-def a_short_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day is 5,760 reads, and each of them a moment at which something may fail; forty minutes are as good."""
-    for module in (due, tables_outbox):
-        monkeypatch.setattr(module, "DAY", 40)
+__all__ = ["a_short_look_back"]
