@@ -59,11 +59,7 @@ async def http_face(name: str, function: Any, opened: Opened, cfg: Mapping[str, 
 
 
 def _application(module: str, function: Any, ports: Ports, settings: "Settings") -> App:
-    from shared.http.authenticator import Authenticator
-    from shared.http.rate_limit import RateLimiter
-
-    authenticator = Authenticator.of(ports)
-    limiter = RateLimiter.of(ports, limits_of(settings))
+    authenticator, limiter = _guards(ports, settings)
     face = import_module(module)
     app = _fastapi([face.router(function)], authenticator, limiter, ports)
     endpoint = getattr(face, "MessagesEndpoint", None)
@@ -74,13 +70,10 @@ def _application(module: str, function: Any, ports: Ports, settings: "Settings")
 async def _with_sockets(module: str, function: Any, opened: Opened, settings: "Settings") -> AsyncIterator[App]:
     """The gateway never sleeps: it says for all what they stand on (E8)."""
     from functions.realtime.gateway import Gateway
-    from shared.http.authenticator import Authenticator
-    from shared.http.rate_limit import RateLimiter
     from shared.runtime import health
 
     ports = opened.ports
-    authenticator = Authenticator.of(ports)
-    limiter = RateLimiter.of(ports, limits_of(settings))
+    authenticator, limiter = _guards(ports, settings)
     routers = [import_module(module).router(function), health.router(opened.dependencies, detail=False)]
     app = _fastapi(routers, authenticator, limiter, ports)
     gateway = Gateway(function, authenticator, limiter, sockets_of(settings))
@@ -89,6 +82,14 @@ async def _with_sockets(module: str, function: Any, opened: Opened, settings: "S
         yield _WithSockets(app, gateway)
     finally:
         await gateway.stop()
+
+
+def _guards(ports: Ports, settings: "Settings") -> "tuple[Authenticator, RateLimiter]":
+    """Who may ask, and how often."""
+    from shared.http.authenticator import Authenticator
+    from shared.http.rate_limit import RateLimiter
+
+    return Authenticator.of(ports), RateLimiter.of(ports, limits_of(settings))
 
 
 def _fastapi(

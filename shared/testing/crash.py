@@ -74,6 +74,10 @@ class Plan:
     people: Sequence[Person] = PEOPLE
     pause: float = 0.0
     """Seconds between two messages of one sender: without any the load is all that the platform can take."""
+    people_pause: float = 0.4
+    """Seconds between two rounds in which everybody at a provider writes something."""
+    uncertain_wait: float = 2.0
+    """Seconds until a call whose answer was lost is made again: longer than any receipt is on its way."""
 
 
 @dataclass(slots=True)
@@ -86,7 +90,13 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
     """Start the platform, run the campaign against it, judge, and stop it."""
     tenants = []
     client = Client(platform.port, connections=connections)
-    providers = Providers(f"http://127.0.0.1:{platform.port}", platform.data.parent, plan.people)
+    providers = Providers(
+        f"http://127.0.0.1:{platform.port}",
+        platform.data.parent,
+        plan.people,
+        uncertain_wait=plan.uncertain_wait,
+        pause=plan.people_pause,
+    )
     try:
         for name in TENANTS:
             credentials = f"{CLIENT_ID}-{name}", CLIENT_SECRET

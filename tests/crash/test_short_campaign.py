@@ -36,9 +36,10 @@ async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> No
 async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_path: Path) -> None:
     environment = servers_environment()
     # Paced: what is left undone when the load ends has to be done in the time of a test, what was parked once included.
+    # Receipts wait behind all that people write while the platform starts again: no call is repeated for that.
     plan = Plan(
         kills=4,
-        messages=800,
+        messages=400,
         rooms=3,
         senders=2,
         seed=9,
@@ -46,6 +47,8 @@ async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_p
         points=ALWAYS_PASSED,
         people=PROMPT,
         pause=0.2,
+        people_pause=3.0,
+        uncertain_wait=30.0,
     )
     try:
         outcome = await run(Platform(free_port(), tmp_path / "data", environment), plan, connections=32)
@@ -53,5 +56,5 @@ async def test_kill_9_under_load_loses_and_doubles_nothing_on_real_engines(tmp_p
         await forget(environment)
 
     assert outcome.report.findings == ()
-    assert outcome.report.accepted >= 800
+    assert outcome.report.accepted >= 400
     assert outcome.report.kills == outcome.report.restarts == 4
