@@ -8,6 +8,6 @@ from shared.repositories import due
 
 @pytest.fixture(autouse=True)
 def a_short_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day is 5,760 reads, and each of them a moment at which something may fail; forty minutes are as good."""
+    """A day is 5,760 reads, and each of them a moment at which something may fail; six minutes are as good."""
     for module in (due, tables_outbox):
-        monkeypatch.setattr(module, "DAY", 40)
+        monkeypatch.setattr(module, "DAY", 6)
