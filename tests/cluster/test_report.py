@@ -38,15 +38,30 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
     wakes = page(seen("figures-wakes", WAKES))
-    assert "| route | event | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in wakes
-    assert "| users | ready? | 1 | 1.2 | 1.2 | 200 | 61 MiB |" in wakes
-    assert "Of all 4: median 1.60 s; 2 below 2 s" in wakes
+    assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | 61 MiB | 200 |" in wakes
     assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
-    hops = {"route": {"events": 100, "p50": 6.5, "p95": 12.0}}
-    assert "| route | 100 | 6.5 | 12.0 |" in page(seen("figures-hops", hops))
+    hops = {"route": {"events": 100, "missing": 2, "p50": 6.5, "p95": 12.0}, "push": {"events": 0, "missing": 60}}
+    shown = page(seen("figures-hops", hops))
+    assert "| route | 100 | 2 | 6.5 | 12.0 |" in shown
+    assert "| push | 0 | 60 | – | – |" in shown
     scaled = page(seen("figures-scale", SCALE))
     assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in scaled
     assert "| send | 2 | 70 MiB |" in scaled
+
+
+def test_a_wake_that_failed_is_shown_and_has_no_time() -> None:
+    text = page(seen("figures-wakes", WAKES))
+    assert "| route | event | 3 | 1 | 2.0 | 3.0 | 64 MiB | 204, 503 |" in text
+    assert "1 of 4 failed. Of 3: median 1.20 s; 2 below 2 s" in text
+    none = page(seen("figures-wakes", [WAKES[2]]))
+    assert "| route | event | 1 | 1 | – | – | – | 503 |" in none
+    assert "below" not in none
+
+
+def test_a_wake_beside_a_pod_of_before_is_said_to_be_one() -> None:
+    beside = [{**WAKES[0], "alone": True}, {**WAKES[1], "alone": False}]
+    assert "When 1 of them began, a pod of before was still ending." in page(seen("figures-wakes", beside))
+    assert "still ending" not in page(seen("figures-wakes", beside[:1]))
 
 
 def test_what_was_not_tried_is_not_there() -> None:
