@@ -81,10 +81,12 @@ def _chosen(hit: Mapping[str, int]) -> str:
 def _recovery(told: Mapping[str, Any]) -> str:
     if "dispensable" not in told:  # kept by a drill that did not ask who came instead
         return "How long recovery took was not measured."
+    fewer = f"after {told['dispensable']} kills, for their Services were going to fewer pods."
+    if not told["restarts"]:
+        return f"No time of recovery was measured; nobody had to answer {fewer}"
     return (
         f"Somebody answered in the place of what was hit after {told['recovery_p50']:.1f} s (p50),"
-        f" {told['recovery_max']:.1f} s at most; nobody had to after {told['dispensable']} kills, for their Services"
-        " were going to fewer pods."
+        f" {told['recovery_max']:.1f} s at most; nobody had to {fewer}"
     )
 
 

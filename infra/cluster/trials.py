@@ -55,7 +55,7 @@ class Trials:
         return ended.returncode == 0
 
     def drill(self, options: Sequence[str]) -> bool:
-        """Load while pods are killed. Returns: whether nothing was lost, doubled or out of order."""
+        """Load while pods are killed. Returns: whether all happened, and nothing was lost, doubled or out of order."""
         told = self._inside("drill", options)
         self._keep("drill", told)
         return not told["findings"]

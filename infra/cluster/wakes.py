@@ -44,7 +44,7 @@ _LOGGED_AS = ("route", "deliver", "record-status")
 class Wake:
     """
     seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any;
-    alone: whether no pod of before was still ending.
+    status: 0 without an answer; alone: whether no pod of before was still ending.
     """
 
     service: str
@@ -137,7 +137,10 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None
         headers, body = event.to_binary()
         request = client.build_request("POST", "/", headers=[*headers, host], content=body)
     started = time.perf_counter()
-    answer = await client.send(request)
+    try:
+        answer = await client.send(request)
+    except httpx.HTTPError:
+        return Wake(service, event is not None, round(time.perf_counter() - started, 2), 0, 0, alone)
     seconds = time.perf_counter() - started
     # Whoever could not be woken may have no process.
     memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes()) if answer.is_success else 0
@@ -278,7 +281,11 @@ def missing(wanted: Mapping[str, Set[str]], found: Mapping[str, Mapping[str, flo
 
 def _said() -> Iterable[Mapping[str, Any]]:
     for file in Path("/var/log/pods").glob(f"{NAMESPACE}_*/user-container/*.log"):
-        yield from lines_of(file.read_text(encoding="utf-8", errors="replace"))
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:  # its pod has gone, and the log with it
+            continue
+        yield from lines_of(text)
 
 
 def lines_of(log: str) -> Iterator[Mapping[str, Any]]:

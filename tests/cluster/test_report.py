@@ -1,7 +1,10 @@
 """docs/reference/cluster-run.md from what was kept."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from infra.cluster.drill import BY_TURNS
 from infra.cluster.report import page
@@ -78,11 +81,36 @@ def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
     assert len(found.commit.rstrip("+")) >= 7
 
 
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(("git", *who, *arguments), cwd=folder, check=True, capture_output=True)
+
+
+def test_a_commit_has_a_plus_when_something_of_the_image_is_in_no_commit(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/a.py").write_text("a")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "a")
+    (tmp_path / "notes.txt").write_text("of nobody's business")
+    assert not commit_of(tmp_path).endswith("+")
+    (tmp_path / "shared/new.py").write_text("deployed, and in no commit")
+    assert commit_of(tmp_path).endswith("+")
+    (tmp_path / "shared/new.py").unlink()
+    (tmp_path / "shared/a.py").write_text("another")
+    assert commit_of(tmp_path).endswith("+")
+
+
+def test_what_is_in_no_repository_has_no_commit(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        commit_of(tmp_path)
+
+
 DRILL = {
     **dict.fromkeys(("accepted", "inbound", "delivered", "kills", "lost", "doubled"), 7),
     **dict.fromkeys(("order_breaks", "gaps", "status_regressions"), 0),
     **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
-    **{"recovery_p50": 2.5, "recovery_max": 8.25},
+    **{"recovery_p50": 2.5, "recovery_max": 8.25, "restarts": 6},
 }
 
 
@@ -97,3 +125,10 @@ def test_a_drill_shows_how_long_recovery_took_if_it_was_measured() -> None:
     assert "was not measured" in page(seen("drill", DRILL))
     text = " ".join(page(seen("drill", {**DRILL, "dispensable": 1})).split())
     assert "after 2.5 s (p50), 8.2 s at most; nobody had to after 1 kills" in text
+
+
+def test_a_drill_after_which_nothing_came_back_says_so() -> None:
+    nothing = {**DRILL, "dispensable": 7, "restarts": 0, "recovery_p50": 0.0, "recovery_max": 0.0}
+    text = " ".join(page(seen("drill", nothing)).split())
+    assert "0.0 s" not in text
+    assert "No time of recovery was measured; nobody had to answer after 7 kills" in text
