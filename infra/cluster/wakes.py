@@ -282,7 +282,7 @@ def missing(wanted: Mapping[str, Set[str]], found: Mapping[str, Mapping[str, flo
 def _said() -> Iterable[Mapping[str, Any]]:
     for file in Path("/var/log/pods").glob(f"{NAMESPACE}_*/user-container/*.log"):
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8", errors="replace")  # its last letter may be half written
         except FileNotFoundError:  # its pod has gone, and the log with it
             continue
         yield from lines_of(text)
