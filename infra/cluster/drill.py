@@ -209,13 +209,26 @@ async def _watch(most: dict[str, int]) -> None:
 
 def _told(report: Report, nemesis: PodKills, most: dict[str, int]) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(report)
+    killed = nemesis.hit.total()
+    short = shortfalls(accepted=report.accepted, delivered=report.delivered, killed=killed, asked=nemesis.kills)
     return {
         **told,
-        "kills": nemesis.hit.total(),
+        "findings": [*told["findings"], *({"invariant": "drill", "detail": one} for one in short)],
+        "kills": killed,
         "hit": dict(sorted(nemesis.hit.items())),
         "dispensable": nemesis.dispensable.total(),
         "most pods": dict(sorted(most.items())),
     }
+
+
+def shortfalls(*, accepted: int, delivered: int, killed: int, asked: int) -> list[str]:
+    """Why a drill proves nothing, whatever its checker says: where nothing happened nothing is lost."""
+    found = [
+        f"no message was {what}" for what, times in (("accepted", accepted), ("delivered", delivered)) if not times
+    ]
+    if killed < asked:
+        found.append(f"{killed} kills, and {asked} were asked for")
+    return found
 
 
 def main() -> None:

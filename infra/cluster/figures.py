@@ -6,7 +6,7 @@ Run inside the cluster, after the flow tests: their events are given to function
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
@@ -21,6 +21,7 @@ from shared.testing.http1 import Client
 from shared.testing.live import Caller, Deployed, Providers, fresh_id
 from shared.testing.tenant import Tenant
 
+_PARTS = ("wakes", "chain", "hops", "scale")
 _NUMBER = "+5511987650101"
 _LOAD, _SECONDS = 40, 40.0
 _ROLLOUT = 8
@@ -29,19 +30,19 @@ _FEW = 20
 
 
 async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
-    parts, told = given.only.split(","), dict[str, Any]()
+    told = dict[str, Any]()
     caller = await asyncio.to_thread(deployed.tenant, f"figures-{fresh_id()[:8]}")
     with Providers(caller.tenant, deployed.url) as providers:
         providers.start("--pace", "0.05").enter(caller)
         talk = talk_of(caller)
         async with open_ports(inside.settings()) as ports:
-            if "wakes" in parts:
+            if "wakes" in given.only:
                 told["wakes"] = await _wakes(ports, given.rounds)
-            if "chain" in parts:
+            if "chain" in given.only:
                 told["chain"] = [await wakes.chain_from_zero(talk, ports.log) for _ in range(given.rounds)]
-            if "hops" in parts:
-                told["hops"] = _summary(await wakes.warm_hops(talk, ports, _HOPS))
-        if "scale" in parts:
+            if "hops" in given.only:
+                told["hops"] = summary(await wakes.warm_hops(talk, ports, read(), _HOPS))
+        if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
     return told
 
@@ -85,22 +86,56 @@ def talk_of(caller: Caller) -> wakes.Talk:
     return wakes.Talk(caller, caller.conversation("agent", "customer"))
 
 
-def _summary(hops: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Milliseconds, by function and of all together; a timer's few events say nothing."""
-    every = [one for of_it in hops.values() for one in of_it]
-    many = [(name, of_it) for name, of_it in sorted(hops.items()) if len(of_it) >= _FEW]
-    return {name: _quantiles(of_it) for name, of_it in [*many, ("all", every)]}
+def summary(hops: wakes.Hops) -> dict[str, dict[str, float]]:
+    """
+    Milliseconds, by function and of all together; a timer's few events say nothing.
+
+    A function that was done with so few events for whom many were meant has no times, but is there.
+    """
+    every = [one for of_it in hops.taken.values() for one in of_it]
+    names = sorted({*hops.taken, *hops.missing})
+    found = {name: _figures(hops.taken.get(name, ()), hops.missing.get(name, 0)) for name in names}
+    many = {name: one for name, one in found.items() if one["events"] + one["missing"] >= _FEW}
+    return {**many, "all": _figures(every, sum(hops.missing.values()))}
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    cut = quantiles(values, n=100)
-    return {"events": len(values), "p50": round(cut[49], 1), "p95": round(cut[94], 1)}
+def _figures(taken: Sequence[float], missing: int) -> dict[str, float]:
+    figures: dict[str, float] = {"events": len(taken), "missing": missing}
+    if len(taken) >= _FEW:
+        cut = quantiles(taken, n=100)
+        figures |= {"p50": round(cut[49], 1), "p95": round(cut[94], 1)}
+    return figures
+
+
+def parts(given: str) -> list[str]:
+    """
+    What is to be measured.
+
+    Raises:
+        ArgumentTypeError: there is no such part.
+    """
+    chosen = given.split(",")
+    if not set(chosen) <= set(_PARTS):
+        raise argparse.ArgumentTypeError(f"{given}: there are {', '.join(_PARTS)}")
+    return chosen
+
+
+def findings(told: Mapping[str, Any]) -> list[str]:
+    """What did not come true, of what was measured."""
+    return [
+        *(
+            f"{one['service']}, woken from zero, answered {one['status']}"
+            for one in told.get("wakes", ())
+            if not wakes.good(one)
+        ),
+        *scaling.findings(told.get("scale")),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="infra.cluster.figures", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="wakes,chain,hops,scale", help="some of these, comma-separated")
+    parser.add_argument("--only", type=parts, default=_PARTS, help=f"some of {', '.join(_PARTS)}, comma-separated")
     inside.main(parser, run)
 
 

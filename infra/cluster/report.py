@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from infra.cluster import scaling
+from infra.cluster import scaling, wakes
 from infra.cluster.deployment import IN_MEMORY, KAFKA
 from infra.cluster.drill import BY_TURNS
 from infra.cluster.layout import REPOSITORY
@@ -16,6 +16,7 @@ _MIB = 2**20
 _SOON = 2.0
 """Seconds in which a function at zero answers its first event."""
 _WIDTH = 118
+_NONE = "–"
 _ORDER = ("accepted", "inbound", "delivered", "kills", "lost", "doubled", "order_breaks", "gaps", "status_regressions")
 
 
@@ -80,10 +81,12 @@ def _chosen(hit: Mapping[str, int]) -> str:
 def _recovery(told: Mapping[str, Any]) -> str:
     if "dispensable" not in told:  # kept by a drill that did not ask who came instead
         return "How long recovery took was not measured."
+    fewer = f"after {told['dispensable']} kills, for their Services were going to fewer pods."
+    if not told["restarts"]:
+        return f"No time of recovery was measured; nobody had to answer {fewer}"
     return (
         f"Somebody answered in the place of what was hit after {told['recovery_p50']:.1f} s (p50),"
-        f" {told['recovery_max']:.1f} s at most; nobody had to after {told['dispensable']} kills, for their Services"
-        " were going to fewer pods."
+        f" {told['recovery_max']:.1f} s at most; nobody had to {fewer}"
     )
 
 
@@ -92,21 +95,39 @@ def _wakes(result: Result) -> Iterator[str]:
     yield from _opening("From an event at zero to its end", result)
     yield from _text(
         "The function has no pod. Seconds from an event to the answer that it is handled, and the memory of the process"
-        " then. Those that take no events were asked whether they are ready."
+        " then. The event is one that was handled before, so that route and deliver find little to do. Those that take"
+        " no events were asked whether they are ready. Times and memory are of those only that were handled, or ready;"
+        " whatever else was answered has failed."
     )
     yield ""
     rows = []
     for service in sorted({one["service"] for one in seen}):
         mine = [one for one in seen if one["service"] == service]
-        seconds = [one["seconds"] for one in mine]
+        good = [one for one in mine if wakes.good(one)]
         answers = ", ".join(str(one) for one in sorted({one["status"] for one in mine}))
-        memory = max(one["memory"] for one in mine) / _MIB
         asked = "event" if mine[0]["events"] else "ready?"
-        rows.append((service, asked, len(mine), median(seconds), max(seconds), answers, f"{memory:.0f} MiB"))
-    yield from _table(("function", "what", "times", "median", "longest", "answer", "memory"), rows)
-    middle = median(one["seconds"] for one in seen)
-    soon = sum(one["seconds"] < _SOON for one in seen)
-    yield from ("", f"Of all {len(seen)}: median {middle:.2f} s; {soon} below {_SOON:g} s, which is the aim.")
+        rows.append((service, asked, len(mine), len(mine) - len(good), *_of_good(good), answers))
+    yield from _table(("function", "what", "times", "failed", "median", "longest", "memory", "answer"), rows)
+    yield ""
+    yield from _text(" ".join(_altogether(seen)))
+
+
+def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, object, str]:
+    if not told:
+        return _NONE, _NONE, _NONE
+    seconds = [one["seconds"] for one in told]
+    return median(seconds), max(seconds), f"{max(one['memory'] for one in told) / _MIB:.0f} MiB"
+
+
+def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    seconds = [one["seconds"] for one in seen if wakes.good(one)]
+    if failed := len(seen) - len(seconds):
+        yield f"{failed} of {len(seen)} failed."
+    if seconds:
+        soon = sum(one < _SOON for one in seconds)
+        yield f"Of {len(seconds)}: median {median(seconds):.2f} s; {soon} below {_SOON:g} s, which is the aim."
+    if beside := sum(not one.get("alone", True) for one in seen):
+        yield f"When {beside} of them began, a pod of before was still ending."
 
 
 def _chain(result: Result) -> Iterator[str]:
@@ -123,12 +144,17 @@ def _hops(result: Result) -> Iterator[str]:
     yield from _opening("Hops of events between functions that run", result)
     yield from _text(
         "Milliseconds from Kafka's having an event to the beginning of its handling: our dispatcher, the network layer,"
-        " queue-proxy. What a producer waits until Kafka has it comes before. One message a second."
+        " queue-proxy. What a producer waits until Kafka has it comes before. One message a second. Only functions that"
+        " were awake already. Missing are events that a function should have had, and was not done with half a minute"
+        " after the last message: they have no time."
     )
     yield ""
     yield from _table(
-        ("function", "events", "p50", "p95"),
-        ((name, one["events"], one["p50"], one["p95"]) for name, one in result.told.items()),
+        ("function", "events", "missing", "p50", "p95"),
+        (
+            (name, *(one.get(column, _NONE) for column in ("events", "missing", "p50", "p95")))
+            for name, one in result.told.items()
+        ),
     )
 
 

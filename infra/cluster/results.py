@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.image.rootfs import SOURCES
 from shared.adapters.local.clock import SystemClock
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    at: ISO 8601; commit: what was deployed, with a + where something was not committed; load: average of the machine
-    over the last minutes, of runnable processes.
+    at: ISO 8601; commit: what was deployed, with a + where something was not committed, or goes into the image and
+    is in no commit; load: average of the machine over the last minutes, of runnable processes.
     """
 
     trial: str
@@ -41,9 +42,17 @@ def kept(folder: Path) -> dict[str, Result]:
 
 
 def commit_of(repository: Path) -> str:
-    """As a Result has it, of the repository as it is now."""
+    """
+    As a Result has it, of the repository as it is now.
+
+    Raises:
+        CalledProcessError: git does not know.
+    """
 
     def git(*arguments: str) -> str:
-        return subprocess.run(("git", *arguments), cwd=repository, capture_output=True, text=True).stdout.strip()
+        command = ("git", *arguments)
+        return subprocess.run(command, cwd=repository, check=True, capture_output=True, text=True).stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    added = git("ls-files", "--others", "--exclude-standard", "--", *(f":/{source}" for source in SOURCES))
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed or added else "")

@@ -24,6 +24,8 @@ from shared.testing.tenant import Tenant
 
 SERVICE = "send"
 _ACCEPTED = 202
+_MANY = 2
+"""Pods without which nothing was scaled."""
 AT_ONCE = "20"
 """Requests that a pod is meant to have; 100 by its manifest, which two cores cannot use up in more than two pods."""
 _TARGET = "autoscaling.knative.dev/target"
@@ -85,10 +87,16 @@ async def _answered(client: Client, request: bytes) -> Answer:
     return await future
 
 
-def lost(figures: Mapping[str, Any]) -> int:
-    """Requests that were lost in what up_and_down and rollout found, if they were run."""
-    scale = figures.get("scale")
-    return sum(scale[part]["lost"] for part in ("up and down", "rollout")) if scale else 0
+def findings(scale: Mapping[str, Any] | None) -> list[str]:
+    """What did not come true, of what up_and_down and rollout found, if they were run."""
+    if scale is None:
+        return []
+    found = []
+    if lost := scale["up and down"]["lost"] + scale["rollout"]["lost"]:
+        found.append(f"{lost} requests were lost")
+    if scale["up and down"]["most"] < _MANY:
+        found.append(f"{SERVICE} never had more than one pod")
+    return found
 
 
 async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,10 @@ from shared.runtime.wiring import Trigger, Wiring
 from shared.testing.live import Caller, eventually
 
 _PATIENCE = 200.0
+_ENDING = 45.0
+"""Seconds that a pod may take to end: queue-proxy waits half a minute for who may still call it."""
+_SETTLED = 30.0
+"""Seconds until what was still under way after the last message has been handled."""
 _LOOK_BACK = 20_000
 _WRITTEN = 1.0
 """Seconds until what a pod said is in its log."""
@@ -38,17 +42,28 @@ _LOGGED_AS = ("route", "deliver", "record-status")
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any."""
+    """
+    seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any;
+    status: 0 without an answer; alone: whether no pod of before was still ending.
+    """
 
     service: str
     events: bool
     seconds: float
     status: int
     memory: int
+    alone: bool
+
+
+def good(told: Mapping[str, Any]) -> bool:
+    """Whether a Wake, as it is kept, was one: what Knative or the function refused took no time to be handled."""
+    return bool(200 <= told["status"] < 300)
 
 
 async def until_at_zero(services: Iterable[str], patience: float = _PATIENCE) -> None:
     """
+    As Knative counts: a pod that is leaving is none.
+
     Raises:
         TimeoutError: some of them have pods after so many seconds.
     """
@@ -57,6 +72,29 @@ async def until_at_zero(services: Iterable[str], patience: float = _PATIENCE) ->
         if time.monotonic() > until:
             raise TimeoutError(f"not at zero: {', '.join(sorted(awake))}")
         await asyncio.sleep(1)
+
+
+async def until_gone(services: Iterable[str], patience: float = _ENDING) -> bool:
+    """
+    Until they are at zero, and their last pods have ended.
+
+    What a timer wakes every minute may never come to that where all is slow, so nobody waits for it for ever.
+
+    Returns:
+        Whether none is there any more.
+
+    Raises:
+        TimeoutError: they are not at zero.
+    """
+    wanted = set(services)
+    await until_at_zero(wanted)
+    until = time.monotonic() + patience
+    while any(pod.revision and pod.service in wanted for pod in await asyncio.to_thread(pods.pods)):
+        if time.monotonic() > until:
+            await until_at_zero(wanted)
+            return False
+        await asyncio.sleep(1)
+    return True
 
 
 async def real_events(log: EventLog, clock: Clock, wiring: Wiring) -> dict[str, CloudEvent]:
@@ -91,7 +129,7 @@ async def inside() -> AsyncIterator[httpx.AsyncClient]:
 
 async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> Wake:
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
-    await until_at_zero([service])
+    alone = await until_gone([service])
     host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
     if event is None:
         request = client.build_request("GET", "/health/readiness", headers=[host])
@@ -99,20 +137,24 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None
         headers, body = event.to_binary()
         request = client.build_request("POST", "/", headers=[*headers, host], content=body)
     started = time.perf_counter()
-    answer = await client.send(request)
+    try:
+        answer = await client.send(request)
+    except httpx.HTTPError:
+        return Wake(service, event is not None, round(time.perf_counter() - started, 2), 0, 0, alone)
     seconds = time.perf_counter() - started
-    memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes())
-    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory)
+    # Whoever could not be woken may have no process.
+    memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes()) if answer.is_success else 0
+    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory, alone)
 
 
 def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> int:
     """
-    Of its largest process, in bytes.
+    Of its largest process, in bytes; not of one whose pod is leaving.
 
     Raises:
         LookupError: none of the processes is in a pod of the Service.
     """
-    mine = {pod.uid for pod in seen if pod.service == service}
+    mine = {pod.uid for pod in seen if pod.service == service and not pod.leaving}
     found = [one.memory for one in running if one.pod in mine]
     if not found:
         raise LookupError(f"{service} has no process")
@@ -136,7 +178,8 @@ class Talk:
 
 async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
     """Seconds until the 202 of a send that was at zero, and from then on to the end of each function of the chain."""
-    await until_at_zero(("send", *CHAIN))
+    if not await until_gone(("send", *CHAIN), _PATIENCE):
+        raise TimeoutError("the pods of the chain do not end")
     started = time.perf_counter()
     message_id = await asyncio.to_thread(talk.send)
     answered = round(time.perf_counter() - started, 2)
@@ -153,47 +196,105 @@ def handled(lines: Iterable[Mapping[str, Any]], message_id: str) -> dict[str, fl
     """When each function of the chain had first handled an event of the message, in seconds since 1970."""
     found: dict[str, float] = {}
     for line in lines:
-        if line.get("message") == "event handled" and line.get("message_id") == message_id:
+        if _done(line) and line.get("message_id") == message_id:
             at = datetime.fromisoformat(line["timestamp"]).timestamp()
             found[line["function"]] = min(at, found.get(line["function"], at))
     return {name: found[name] for name in _LOGGED_AS if name in found}
+
+
+def _done(line: Mapping[str, Any]) -> bool:
+    """An attempt that failed has a line, too."""
+    return line.get("message") == "event handled" and line.get("outcome") == "done"
 
 
 def _made(event: CloudEvent) -> float:
     return datetime.fromisoformat(event.attributes["time"]).timestamp()
 
 
-async def warm_hops(talk: Talk, ports: Ports, times: int) -> dict[str, list[float]]:
-    """By function, milliseconds from Kafka's having an event to the moment at which its handling began."""
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """
+    By function. taken: milliseconds from Kafka's having an event to the moment at which its handling began; missing:
+    how many events it should have had and was not done with, half a minute after the last message.
+    """
+
+    taken: Mapping[str, Sequence[float]]
+    missing: Mapping[str, int]
+
+
+async def warm_hops(talk: Talk, ports: Ports, wiring: Wiring, times: int) -> Hops:
     await _said_often(talk, _AWAKE)
     begin = ports.clock.now().timestamp()
     await _said_often(talk, times)
-    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in await ports.log.latest(_LOOK_BACK)}
-    return hops(_said(), {event_id: at for event_id, at in appended.items() if at > begin})
+    logged = [one for one in await ports.log.latest(_LOOK_BACK) if appended_at(one.offset) > begin]
+    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in logged}
+    wanted = awaited(wiring, [one.event for one in logged])
+    until = time.monotonic() + _SETTLED
+    while True:
+        found = hops(_said(), appended)
+        without = missing(wanted, found)
+        if not any(without.values()) or time.monotonic() > until:
+            return Hops({name: list(of_it.values()) for name, of_it in found.items()}, without)
+        await asyncio.sleep(_WRITTEN)
 
 
 async def _said_often(talk: Talk, times: int) -> None:
-    """Returns when all that follows from it is handled, and in the logs."""
+    """Returns when the last message is sent; what else follows from it may still be under way."""
     for _ in range(times):
         message_id = await asyncio.to_thread(talk.send)
         await asyncio.sleep(_PACE)
     await asyncio.to_thread(talk.until_sent, message_id)
-    await asyncio.sleep(_WRITTEN)
 
 
-def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> dict[str, list[float]]:
-    """``lines``: of the functions' logs. ``appended``: when the events were, in seconds since 1970, by id."""
-    found: dict[str, list[float]] = {}
+def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """
+    Milliseconds by function and event; of an event that came more than once, the first that was done.
+
+    ``lines``: of the functions' logs. ``appended``: when the events were, in seconds since 1970, by id.
+    """
+    found: dict[str, dict[str, float]] = {}
     for line in lines:
-        if line.get("message") == "event handled" and line.get("event_id") in appended:
+        if _done(line) and line.get("event_id") in appended:
+            event_id: str = line["event_id"]
             began = datetime.fromisoformat(line["timestamp"]).timestamp() - line["ms"] / 1000
-            found.setdefault(line["function"], []).append(1000 * (began - appended[line["event_id"]]))
+            took = 1000 * (began - appended[event_id])
+            of_it = found.setdefault(line["function"], {})
+            of_it[event_id] = min(took, of_it.get(event_id, took))
     return found
+
+
+def awaited(wiring: Wiring, events: Iterable[CloudEvent]) -> dict[str, set[str]]:
+    """Ids of those of the events that Triggers want, by function: logs say its name, not that of a Service."""
+    found: dict[str, set[str]] = {}
+    for event in events:
+        for trigger in wiring.triggers:
+            if _wanted(trigger, event):
+                function = wiring.services[trigger.subscriber].function
+                found.setdefault(function, set()).add(event.attributes["id"])
+    return found
+
+
+def missing(wanted: Mapping[str, Set[str]], found: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
+    """How many of the events each function has no line of; of one without any line, all."""
+    return {function: len(ids - found.get(function, {}).keys()) for function, ids in wanted.items()}
 
 
 def _said() -> Iterable[Mapping[str, Any]]:
     for file in Path("/var/log/pods").glob(f"{NAMESPACE}_*/user-container/*.log"):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            text = line.split(" ", 3)[3]
-            if text.startswith("{"):
-                yield json.loads(text)
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")  # its last letter may be half written
+        except FileNotFoundError:  # its pod has gone, and the log with it
+            continue
+        yield from lines_of(text)
+
+
+def lines_of(log: str) -> Iterator[Mapping[str, Any]]:
+    """
+    What a function said, of a file that the kubelet keeps.
+
+    The last line is still being written until it ends; P is the kubelet's mark of one that it cut.
+    """
+    for line in log.split("\n")[:-1]:
+        _, _, part, text = line.split(" ", 3)
+        if part == "F" and text.startswith("{"):
+            yield json.loads(text)

@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from infra.cluster.drill import BY_TURNS, Outcome, judge, turns
+from infra.cluster.drill import BY_TURNS, Outcome, judge, shortfalls, turns
 from infra.cluster.pods import Pod
 
 HIT = Pod("send-a", "1", "send", "send-00001", "10.244.0.7", ready=True, leaving=False, restarts=1)
@@ -48,3 +48,9 @@ def test_each_that_bears_the_load_is_hit_in_either_way_before_chance_decides() -
 
 def test_a_deployment_is_never_without() -> None:
     assert judge(DISPATCHER, [DISPATCHER], [], wanted=0) is Outcome.MISSING
+
+
+def test_a_drill_in_which_nothing_happened_has_shown_nothing() -> None:
+    assert shortfalls(accepted=1, delivered=1, killed=24, asked=24) == []
+    found = shortfalls(accepted=0, delivered=0, killed=3, asked=24)
+    assert found == ["no message was accepted", "no message was delivered", "3 kills, and 24 were asked for"]

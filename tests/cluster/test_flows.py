@@ -45,3 +45,11 @@ def test_a_row_counts_what_passed_failed_and_was_left_out() -> None:
     assert (messages.passed, messages.failed, messages.left_out, messages.seconds) == (1, 1, 2, 1.8)
     assert (found["files"].passed, found["files"].failed) == (0, 1)
     assert (found["webhooks"].passed, found["webhooks"].failed) == (0, 0)
+
+
+def test_a_file_that_cannot_be_imported_has_failed() -> None:
+    result = """<testsuites><testsuite errors="1"><testcase classname="" name="tests.flow.test_messages" time="0">
+    <error message="collection failure">ImportError</error></testcase></testsuite></testsuites>"""
+    found = {row.name: row for row in rows(result, {})}
+    assert (found["messages"].passed, found["messages"].failed) == (0, 1)
+    assert found["files"].failed == 0

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from events import CloudEvent
 from infra.cluster.pods import Pod, Running, kill_in, knative, parse
-from infra.cluster.wakes import handled, hops, memory_of
+from infra.cluster.wakes import awaited, handled, hops, lines_of, memory_of, missing
+from shared.runtime.wiring import Delivery, Service, Trigger, Wiring
 
 
 def item(name: str, labels: dict[str, str], *, ready: str = "True", phase: str = "Running", **more: str) -> Any:
@@ -67,10 +69,20 @@ def test_memory_is_of_the_processes_in_the_pods_of_the_service_whatever_their_fu
         memory_of("deliver-whatsapp", there, running[2:])
 
 
+def test_memory_is_not_that_of_a_pod_that_is_leaving() -> None:
+    there = seen(item("old", ROUTE, deletionTimestamp="now"), item("new", ROUTE))
+    assert (
+        memory_of("route", there, [Running(1, "uid of old", "route", 200), Running(2, "uid of new", "route", 70)]) == 70
+    )
+
+
+DONE = {"message": "event handled", "outcome": "done"}
+
+
 def test_a_chain_is_timed_by_the_first_event_that_each_function_handled() -> None:
     def line(function: str, second: str, message_id: str = "m") -> dict[str, str]:
         at = f"2026-11-28T20:00:{second}Z"
-        return {"message": "event handled", "function": function, "message_id": message_id, "timestamp": at}
+        return {**DONE, "function": function, "message_id": message_id, "timestamp": at}
 
     lines = [line("record-status", "04.000"), line("record-status", "03.500"), line("route", "01.000")]
     done = handled([*lines, line("push", "00.500"), line("deliver", "02.000", "other")], "m")
@@ -78,8 +90,61 @@ def test_a_chain_is_timed_by_the_first_event_that_each_function_handled() -> Non
     assert done["record-status"] - done["route"] == 2.5
 
 
+def test_an_attempt_that_failed_has_done_nothing() -> None:
+    line = {**DONE, "function": "route", "message_id": "m", "event_id": "e", "ms": 0.0}
+    failed = {**line, "outcome": "again", "timestamp": "2026-11-28T20:00:01Z"}
+    done = {**line, "timestamp": "2026-11-28T20:00:09Z"}
+    assert handled([failed], "m") == {}
+    assert handled([failed, done], "m") == {"route": 1795896009.0}
+    assert hops([failed, done], {"e": 1795896000.0}) == {"route": {"e": 9000.0}}
+
+
 def test_a_hop_ends_when_the_handling_begins() -> None:
-    line = {"message": "event handled", "event_id": "e", "function": "push", "timestamp": "2026-11-28T20:00:01.020Z"}
+    line = {**DONE, "event_id": "e", "function": "push", "timestamp": "2026-11-28T20:00:01.020Z"}
     appended = {"e": 1795896001.0}
-    (found,) = hops([{**line, "ms": 15.0}, {**line, "event_id": "unknown", "ms": 1.0}], appended)["push"]
-    assert round(found, 1) == 5.0
+    found = hops([{**line, "ms": 15.0}, {**line, "event_id": "unknown", "ms": 1.0}], appended)["push"]
+    assert {name: round(hop, 1) for name, hop in found.items()} == {"e": 5.0}
+
+
+def test_an_event_that_came_twice_is_one_hop_the_first() -> None:
+    line = {**DONE, "event_id": "e", "function": "push", "ms": 0.0}
+    lines = [{**line, "timestamp": f"2026-11-28T20:00:0{second}Z"} for second in (4, 2, 3)]
+    assert hops(lines, {"e": 1795896001.0}) == {"push": {"e": 1000.0}}
+
+
+def test_an_event_that_a_function_wants_and_has_no_line_of_is_missing() -> None:
+    def trigger(subscriber: str, **wanted: str) -> Trigger:
+        return Trigger(subscriber, "chat4all", wanted, subscriber, Delivery())
+
+    wired = Wiring(
+        (
+            trigger("deliver-whatsapp", type="a", channel="whatsapp"),
+            trigger("deliver-instagram", type="b"),
+            trigger("push"),
+        ),
+        {
+            name: Service(name, "chat4all", function, {})
+            for name, function in (("deliver-whatsapp", "deliver"), ("deliver-instagram", "deliver"), ("push", "push"))
+        },
+        (),
+    )
+    events = [
+        CloudEvent({"id": "1", "type": "a", "channel": "whatsapp"}, b""),
+        CloudEvent({"id": "2", "type": "a", "channel": "instagram"}, b""),
+        CloudEvent({"id": "3", "type": "b"}, b""),
+    ]
+    wanted = awaited(wired, events)
+    assert wanted == {"deliver": {"1", "3"}, "push": {"1", "2", "3"}}
+    assert missing(wanted, {"deliver": {"1": 5.0, "3": 6.0}}) == {"deliver": 0, "push": 3}
+
+
+def test_a_line_that_is_still_being_written_is_left_for_later() -> None:
+    whole = '2026-11-28T20:00:01Z stdout F {"message": "event handled"}\n2026-11-28T20:00:01Z stderr F not JSON\n'
+    assert list(lines_of(whole)) == [{"message": "event handled"}]
+    for written in ("2026-11", "2026-11-28T20:00:02Z stdout F", '2026-11-28T20:00:02Z stdout F {"mess'):
+        assert list(lines_of(whole + written)) == [{"message": "event handled"}]
+
+
+def test_a_line_that_the_kubelet_cut_is_none() -> None:
+    cut = '2026-11-28T20:00:01Z stdout P {"message": "event ha\n2026-11-28T20:00:01Z stdout F ndled"}\n'
+    assert list(lines_of(cut)) == []

@@ -1,7 +1,10 @@
 """docs/reference/cluster-run.md from what was kept."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from infra.cluster.drill import BY_TURNS
 from infra.cluster.report import page
@@ -38,15 +41,30 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
     wakes = page(seen("figures-wakes", WAKES))
-    assert "| route | event | 3 | 2.0 | 3.0 | 204, 503 | 64 MiB |" in wakes
-    assert "| users | ready? | 1 | 1.2 | 1.2 | 200 | 61 MiB |" in wakes
-    assert "Of all 4: median 1.60 s; 2 below 2 s" in wakes
+    assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | 61 MiB | 200 |" in wakes
     assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
-    hops = {"route": {"events": 100, "p50": 6.5, "p95": 12.0}}
-    assert "| route | 100 | 6.5 | 12.0 |" in page(seen("figures-hops", hops))
+    hops = {"route": {"events": 100, "missing": 2, "p50": 6.5, "p95": 12.0}, "push": {"events": 0, "missing": 60}}
+    shown = page(seen("figures-hops", hops))
+    assert "| route | 100 | 2 | 6.5 | 12.0 |" in shown
+    assert "| push | 0 | 60 | – | – |" in shown
     scaled = page(seen("figures-scale", SCALE))
     assert "| 0 → many → 1 → 0 | 8 | 100 | 3 | 1.5 s |" in scaled
     assert "| send | 2 | 70 MiB |" in scaled
+
+
+def test_a_wake_that_failed_is_shown_and_has_no_time() -> None:
+    text = page(seen("figures-wakes", WAKES))
+    assert "| route | event | 3 | 1 | 2.0 | 3.0 | 64 MiB | 204, 503 |" in text
+    assert "1 of 4 failed. Of 3: median 1.20 s; 2 below 2 s" in text
+    none = page(seen("figures-wakes", [WAKES[2]]))
+    assert "| route | event | 1 | 1 | – | – | – | 503 |" in none
+    assert "below" not in none
+
+
+def test_a_wake_beside_a_pod_of_before_is_said_to_be_one() -> None:
+    beside = [{**WAKES[0], "alone": True}, {**WAKES[1], "alone": False}]
+    assert "When 1 of them began, a pod of before was still ending." in page(seen("figures-wakes", beside))
+    assert "still ending" not in page(seen("figures-wakes", beside[:1]))
 
 
 def test_what_was_not_tried_is_not_there() -> None:
@@ -63,11 +81,36 @@ def test_what_is_kept_says_when_and_of_which_commit(tmp_path: Path) -> None:
     assert len(found.commit.rstrip("+")) >= 7
 
 
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(("git", *who, *arguments), cwd=folder, check=True, capture_output=True)
+
+
+def test_a_commit_has_a_plus_when_something_of_the_image_is_in_no_commit(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/a.py").write_text("a")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "a")
+    (tmp_path / "notes.txt").write_text("of nobody's business")
+    assert not commit_of(tmp_path).endswith("+")
+    (tmp_path / "shared/new.py").write_text("deployed, and in no commit")
+    assert commit_of(tmp_path).endswith("+")
+    (tmp_path / "shared/new.py").unlink()
+    (tmp_path / "shared/a.py").write_text("another")
+    assert commit_of(tmp_path).endswith("+")
+
+
+def test_what_is_in_no_repository_has_no_commit(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        commit_of(tmp_path)
+
+
 DRILL = {
     **dict.fromkeys(("accepted", "inbound", "delivered", "kills", "lost", "doubled"), 7),
     **dict.fromkeys(("order_breaks", "gaps", "status_regressions"), 0),
     **{"hit": {"send": 7}, "most pods": {"send": 2}, "findings": [], "awake": [], "quiesced": 3.0},
-    **{"recovery_p50": 2.5, "recovery_max": 8.25},
+    **{"recovery_p50": 2.5, "recovery_max": 8.25, "restarts": 6},
 }
 
 
@@ -82,3 +125,10 @@ def test_a_drill_shows_how_long_recovery_took_if_it_was_measured() -> None:
     assert "was not measured" in page(seen("drill", DRILL))
     text = " ".join(page(seen("drill", {**DRILL, "dispensable": 1})).split())
     assert "after 2.5 s (p50), 8.2 s at most; nobody had to after 1 kills" in text
+
+
+def test_a_drill_after_which_nothing_came_back_says_so() -> None:
+    nothing = {**DRILL, "dispensable": 7, "restarts": 0, "recovery_p50": 0.0, "recovery_max": 0.0}
+    text = " ".join(page(seen("drill", nothing)).split())
+    assert "0.0 s" not in text
+    assert "No time of recovery was measured; nobody had to answer after 7 kills" in text
