@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import TypeVar
 
+from shared.domain.errors import Unavailable
 from shared.ports import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 BUDGET = timedelta(seconds=12)
+"""After it a tick begins nothing more, and the next goes on: Triggers of timers wait for 30 s."""
+UNDER_WAY = timedelta(seconds=15)
 """
-After it a tick begins nothing more, and the next goes on: Triggers of timers wait for 30 s, and what was begun last
-may take 15 s until a store or the broker is given up.
+What was begun last may take as much more: the longest until a store or the broker is given up. What makes several
+calls one after another is cut off then.
 """
 HOUR, DAY = 60, 24 * 60
 """Minutes."""
@@ -77,12 +80,18 @@ class Tick:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until = clock.now() + BUDGET
+        self._cut_off = asyncio.get_running_loop().time() + (BUDGET + UNDER_WAY).total_seconds()
         self._done = 0
         self._failures: list[Exception] = []
 
     @property
     def goes_on(self) -> bool:
         return self._clock.now() < self._until and len(self._failures) < self._done + AT_ONCE
+
+    @property
+    def gets_ahead(self) -> bool:
+        """Something was done: what fails beside it is broken itself, and not all that it calls."""
+        return self._done > 0
 
     async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""
@@ -94,13 +103,22 @@ class Tick:
                 if not self.goes_on:
                     break
                 try:
-                    given.append(await do(item))
+                    given.append(await self._in_time(do(item)))
                     self._done += 1
                 except Exception as error:  # noqa: BLE001  raised at the end
                     self._failures.append(error)
 
         await asyncio.gather(*(work() for _ in range(min(at_once, len(items)))))
         return given
+
+    async def _in_time(self, work: Awaitable[R]) -> R:
+        try:
+            async with asyncio.timeout_at(self._cut_off) as limit:
+                return await work
+        except TimeoutError as slow:
+            if limit.expired():
+                raise Unavailable("what a tick had begun took too long") from slow
+            raise
 
     def end(self) -> None:
         """

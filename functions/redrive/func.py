@@ -5,21 +5,26 @@ Takes chat4all.timer.ticked.v1 with the name "redrive"; emits the events that we
 An entry goes only after its event was handed over, so a crash between the two wakes once more.
 """
 
+import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
 from shared.domain.errors import Unavailable
 from shared.observability.log import log
 from shared.ports import Clock, EventSink, Ports
-from shared.repositories.due import DueEntry, DueList
+from shared.repositories.due import PUT_OFF, DueEntry, DueList
 from shared.repositories.parked import Parked, ParkedEvent
 from shared.ticks import OneAtATime, Tick
 
 _ROUND = 1000  # entries that are read together: what several of them want is handed over once
-_PUT_OFF = timedelta(hours=1)
+_LONG = timedelta(hours=1)  # overdue, with every tick trying: what stays longer would hold the cursor of the walk
+
+Want = tuple[str, str]
+"""A tenant, and the id of an event."""
 
 
 def decide(entry: DueEntry, parked: ParkedEvent | None) -> bool:
@@ -48,25 +53,31 @@ class Redrive:
         tick, more = Tick(self.clock), True
         while more and tick.goes_on:
             found = await self.due.due(_ROUND, tick)
-            wanted = defaultdict(list)
+            wanted: dict[Want, list[DueEntry]] = defaultdict(list)
             for entry in found.entries:
                 wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
-            if len(await tick.each(wanted.values(), self._wake_or_put_off)) == len(wanted):
-                await self.due.passed(found)
+            # Not by age: what failed before is the oldest, and 50 of those would look like a broker that is away.
+            in_no_order = random.sample(list(wanted.items()), len(wanted))
+            gone = set(await tick.each(in_no_order, partial(self._wake_or_put_off, tick)))
+            left = (entry for want, entries in wanted.items() if want not in gone for entry in entries)
+            await self.due.passed(found, left)
             more = found.more
         tick.end()
 
-    async def _wake_or_put_off(self, entries: list[DueEntry]) -> None:
+    async def _wake_or_put_off(self, tick: Tick, wanted: tuple[Want, list[DueEntry]]) -> Want:
+        want, entries = wanted
         try:
             await self._wake(entries)
         except Unavailable:
+            now = self.clock.now()
+            if min(entry.at for entry in entries) < now - _LONG:
+                # When nothing is taken it is not they that are broken: the first tick that can wake them shall do so.
+                await self.due.put_off(*entries, until=now + PUT_OFF if tick.gets_ahead else now)
             raise
         except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
             log.error("what is due cannot be woken", due_ids=[entry.due_id for entry in entries], exc_info=error)
-            for entry in entries:
-                at = self.clock.now() + _PUT_OFF
-                await self.due.add(entry.tenant, entry.due_id, at, entry.wake, kind=entry.kind)
-            await self.due.done(*entries)
+            await self.due.put_off(*entries, until=self.clock.now() + PUT_OFF)
+        return want
 
     async def _wake(self, entries: list[DueEntry]) -> None:
         """Hand over what they all want."""

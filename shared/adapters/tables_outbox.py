@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -30,7 +31,7 @@ import orjson
 
 from events import CATALOGUE, BadEvent, Event, from_cloudevent
 from events.cloudevent import from_structured
-from shared.domain.errors import Unanswered, Unavailable
+from shared.domain.errors import Refused, Unanswered, Unavailable
 from shared.observability.log import log
 from shared.ports.clock import Clock, Ids
 from shared.ports.event_sink import EventSink
@@ -43,6 +44,7 @@ from shared.ticks import AT_ONCE, DAY, HOUR, LookBack, Tick
 SHARDS = 4
 KEPT = timedelta(days=7)
 _LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
+_LONG = timedelta(hours=1)  # in one minute, with every sweep trying: what stays longer would hold the mark
 _MINUTES_AT_ONCE = 3000  # that one sweep of a shard goes through, a day back and a day ahead: the first has a week
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _PAGE = 100
@@ -83,7 +85,7 @@ class TablesOutbox:
             try:
                 await self._tables.put(*acceptance.puts)
                 await self._sink.emit(*acceptance.events)
-            except Unavailable:
+            except (Unavailable, Refused):
                 return []  # the entry stands, and the sweeper does the rest
         await self._forget(entry)
         return in_the_way
@@ -175,7 +177,7 @@ class OutboxSweeper:
             entries = await asyncio.gather(*(self._page(minute, shard, limit=1) for minute in minutes))
             for minute in (minute for minute, some in zip(minutes, entries, strict=True) if some):
                 async for page in self._pages(minute, shard):
-                    settled = len(await tick.each(page, self._settle, at_once=AT_ONCE // SHARDS))
+                    settled = len(await tick.each(page, partial(self._settle, tick), at_once=AT_ONCE // SHARDS))
                     looked_at, left = looked_at + settled, left + len(page) - settled
                     if not tick.goes_on:
                         return looked_at
@@ -196,10 +198,14 @@ class OutboxSweeper:
     async def _page(self, minute: int, shard: int, *, after: Value = None, limit: int = _PAGE) -> list[Row]:
         return await self._tables.slice(OUTBOX, (PLATFORM, minute, shard), after=after, limit=limit)
 
-    async def _settle(self, entry: Mapping[str, Any]) -> None:
+    async def _settle(self, tick: Tick, entry: Mapping[str, Any]) -> None:
         try:
             await self._finish(entry)
         except Unavailable:
+            now = self._clock.now()
+            if entry["minute"] < _minute(now - _LONG):
+                # When nothing is taken it is not the entry that is broken: the next sweep shall try it again.
+                await self._move(entry, now + _LONG if tick.gets_ahead else now)
             raise
         except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
             log.error("an outbox entry cannot be settled", entry_id=entry["entry_id"], exc_info=error)
@@ -220,12 +226,16 @@ class OutboxSweeper:
         await self._tables.delete(OUTBOX, _key(entry))
 
     async def _put_off(self, entry: Mapping[str, Any]) -> None:
-        """Move the entry to a later minute: its age from now, so that it is twice as old then."""
+        """By its age, so that it is twice as old then."""
         now = self._clock.now()
-        age = max(now - entry["created_at"], timedelta(minutes=1))
-        if age < KEPT:
-            later = {**entry, "minute": _minute(now + age)}
-            await self._tables.put(Put(OUTBOX, later, ttl=int((KEPT - age).total_seconds()) + 1))
+        await self._move(entry, now + max(now - entry["created_at"], timedelta(minutes=1)))
+
+    async def _move(self, entry: Mapping[str, Any], at: datetime) -> None:
+        """To the minute of ``at``; it is kept no longer than it would have been."""
+        rest = KEPT - (self._clock.now() - entry["created_at"])
+        if rest > timedelta():
+            later = {**entry, "minute": _minute(at)}
+            await self._tables.put(Put(OUTBOX, later, ttl=int(rest.total_seconds()) + 1))
         await self._tables.delete(OUTBOX, _key(entry))
 
     def _read(self, entry: Mapping[str, Any]) -> _Promise | None:

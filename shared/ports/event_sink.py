@@ -4,6 +4,9 @@ from typing import Any, Protocol
 
 from events import CloudEvent, Event
 
+LARGEST_EVENT = 1_048_576
+"""Bytes, attributes included: the limit of Kafka, and of Knative's Broker over it."""
+
 
 class EventSink(Protocol):
     async def emit(self, *events: Event[Any]) -> None:
@@ -12,6 +15,7 @@ class EventSink(Protocol):
 
         Raises:
             Unavailable: some may not have been taken; emit all again, their ids are the same.
+            Refused: the broker will never take one of them, such as TooLarge; others may have been taken.
         """
         ...
 

@@ -6,9 +6,9 @@ of a minute, so that nothing scans what is far off; redrive walks the buckets fr
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
 from events import BadEvent, CloudEvent
@@ -27,6 +27,9 @@ _MINUTES_AT_ONCE = 3000  # that one round walks, a day back and a day of a stop:
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _CURSOR = (PLATFORM, "due", "redrive")
 
+PUT_OFF = timedelta(hours=1)
+"""After which what would fail for ever, and hold up what comes after it, is tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
@@ -39,7 +42,7 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Every entry that is due and lies before ``next_minute`` is among ``entries`` or has been woken before."""
+    """Each entry that is due and lies before ``next_minute`` is among ``entries``, was woken before, or is put off."""
 
     entries: list[DueEntry]
     next_minute: int
@@ -82,7 +85,10 @@ class DueList:
         await self._tables.delete(DUE, _key(due_id, at))
 
     async def due(self, limit: int, tick: Tick) -> Round:
-        """Entries whose time has come, oldest first, at most ``limit``, as far as ``tick`` has time to look."""
+        """
+        Entries whose time has come, oldest first, at most ``limit``, as far as ``tick`` has time to look. Those that
+        cannot be read are put off.
+        """
         now = self._clock.now()
         found: list[DueEntry] = []
         usual = min(await self._cursor(), _minute(now) - _MARGIN)  # one whose clock is ahead may have moved it
@@ -94,9 +100,14 @@ class DueList:
             async for minute, shard in self._not_empty(range(start, min(start + _MINUTES_TOGETHER, after_last)), now):
                 room = limit - len(found)
                 rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
-                found += [entry for row in rows if (entry := _entry(row)) is not None]
+                for row in rows:
+                    entry = _entry(row)
+                    if entry is None:
+                        await self._put_off(row)
+                    else:
+                        found.append(entry)
                 if len(rows) == room:
-                    return Round(found, minute, more=bool(found))  # of nothing but unreadable ones there is no more
+                    return Round(found, minute, more=True)
         return Round(found, after_last, more=False)
 
     async def _not_empty(self, minutes: range, now: datetime) -> AsyncIterator[tuple[int, int]]:
@@ -110,10 +121,21 @@ class DueList:
     async def done(self, *woken: DueEntry) -> None:
         await self._tables.delete(DUE, *(_key(entry.due_id, entry.at) for entry in woken))
 
-    async def passed(self, round_: Round) -> None:
-        """All entries of the round are done, and the next one starts where it ended."""
+    async def put_off(self, *entries: DueEntry, until: datetime) -> None:
+        for entry in entries:
+            await self.add(entry.tenant, entry.due_id, until, entry.wake, kind=entry.kind)
+        await self.done(*entries)
+
+    async def _put_off(self, row: Row) -> None:
+        """As it stands: nobody can read it now."""
+        at = self._clock.now() + PUT_OFF
+        await self._tables.put(Put(DUE, {**row, "minute": _minute(at), "at": at}))
+        await self._tables.delete(DUE, tuple(row[name] for name in DUE.key))
+
+    async def passed(self, round_: Round, left: Iterable[DueEntry] = ()) -> None:
+        """All entries of the round but those ``left`` are done; the next one starts at the oldest of these."""
         now = _minute(self._clock.now())
-        minute = min(round_.next_minute, now - _MARGIN)
+        minute = min([round_.next_minute, now - _MARGIN, *(_minute(entry.at) for entry in left)])
         for look_back in self._look_backs:
             look_back.reached(minute)
         row: Row = {"tenant": PLATFORM, "conversation_id": "due", "reader": "redrive", "seq": minute}

@@ -5,6 +5,7 @@ crash at every step (A3, E1): the event is emitted at least once if the claims s
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.adapters.tables_outbox import SHARDS, OutboxSweeper, TablesOutbox
-from shared.domain.errors import Unanswered, Unavailable
+from shared.domain.errors import TooLarge, Unanswered, Unavailable
 from shared.ports.tables import Put
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
@@ -364,6 +365,61 @@ async def test_an_entry_that_fails_stops_no_other_and_is_swept_when_it_can_be(ba
     world.refused = set()
     assert await world.sweep(timedelta(hours=2)) == 2, "far behind what was swept since"
     assert Counter(event.id for event in world.emitted()) == Counter(ids)
+
+
+async def test_an_event_that_no_broker_takes_leaves_a_promise_that_was_made(caplog):
+    """The claims stand: to tell the sender that it was refused would be wrong."""
+    world, acceptance = await World().has_swept(), an_acceptance()
+    world.refused, world.refusal = {acceptance.events[0].id}, TooLarge("above 1 MiB")
+    assert await world.outbox.commit(acceptance) == []
+    await world.sweep()
+    assert "cannot be settled" in caplog.text
+    assert await world.entries() == 1
+
+
+async def try_to_sweep(world, after=timedelta(minutes=5)):
+    with suppress(Unavailable):
+        await world.sweep(after)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_an_entry_that_always_fails_does_not_hold_the_mark(monkeypatch, alone):
+    """A sweep goes two days on from its mark, here 300 minutes; what lies beyond would be gone after a week."""
+    monkeypatch.setattr("shared.adapters.tables_outbox._MINUTES_AT_ONCE", 300)
+    monkeypatch.setattr("shared.adapters.tables_outbox.DAY", 40)
+    world = await World().has_swept()
+
+    async def leave(number):
+        acceptance = an_acceptance(f"m{number}", number=number)
+        world.broker_is_up = False
+        await world.outbox.commit(acceptance)
+        world.broker_is_up = True
+        return acceptance.events[0].id
+
+    refused = await leave(1)
+    world.refused, good = {refused}, []
+    for number in range(2, 30):
+        good += [] if alone and number < 29 else [await leave(number)]
+        await try_to_sweep(world, timedelta(minutes=20))
+    await try_to_sweep(world)
+    assert {event.id for event in world.emitted()} == set(good)
+    assert await world.entries() == 1
+    world.refused = set()
+    await world.sweep(timedelta(minutes=65))
+    assert {event.id for event in world.emitted()} == {refused, *good}, "within the hour, however old it is"
+
+
+async def test_a_broker_that_was_away_for_hours_is_given_everything_by_a_sweep_soon_after():
+    world, acceptances = await World().has_swept(), [an_acceptance(f"m{n}", number=n) for n in range(1, 31)]
+    world.broker_is_up = False
+    for acceptance in acceptances:
+        await world.outbox.commit(acceptance)
+    for _ in range(9):
+        await try_to_sweep(world, timedelta(minutes=20))
+    world.broker_is_up = True
+    await world.sweep()
+    assert {event.id for event in world.emitted()} == {one.events[0].id for one in acceptances}
+    assert await world.entries() == 0
 
 
 async def test_entries_that_can_never_be_settled_are_put_off_and_hold_up_nothing(backlog, caplog):

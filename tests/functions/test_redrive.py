@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 
@@ -166,6 +167,89 @@ async def test_what_can_never_be_woken_is_put_off_and_holds_up_nothing(house, mo
     house.refused = set()
     house.clock.advance(timedelta(hours=1))
     await house.redrive.handle(TICK)
+    assert sorted(house.woken) == sorted(ids)
+    assert house.waiting == 0
+
+
+async def tick(house):
+    with suppress(Unavailable):
+        await house.redrive.handle(TICK)
+
+
+@pytest.fixture
+def short_days(monkeypatch):
+    """A round walks 300 minutes instead of two days, a look back 40."""
+    monkeypatch.setattr("shared.repositories.due._MINUTES_AT_ONCE", 300)
+    monkeypatch.setattr("shared.repositories.due.DAY", 40)
+
+
+async def test_wakes_that_the_broker_never_takes_stop_no_other_after_days(short_days, house):
+    """Broken ones that come at different times: some are always left of a round."""
+    for number in range(16):
+        for name in ("refused", "later"):
+            house.refused |= {f"refused {number}"} if number < 5 else set()
+            event = an_event(a_message_accepted("m"), id=f"{name} {number}").to_cloudevent()
+            await house.due.add("acme", f"{name} {number}", house.clock.now(), event, kind="mailbox")
+        for _ in range(2):
+            house.clock.advance(timedelta(minutes=20))
+            await tick(house)
+    assert set(house.woken) == {f"later {n}" for n in range(16)} | {f"refused {n}" for n in range(5, 16)}
+    assert house.waiting == 5
+    house.refused = set()
+    house.clock.advance(timedelta(hours=1, minutes=1))
+    await tick(house)
+    assert house.waiting == 0
+
+
+async def test_the_only_one_that_is_due_stops_none_that_comes_after_days(short_days, house):
+    (lonely,) = await house.promise(1)
+    house.refused = {lonely}
+    for _ in range(40):
+        house.clock.advance(timedelta(minutes=20))
+        await tick(house)
+    event = an_event(a_message_accepted("m"), id="later").to_cloudevent()
+    await house.due.add("acme", "later", house.clock.now(), event, kind="mailbox")
+    house.clock.advance(60)
+    await tick(house)
+    assert house.woken == ["later"]
+
+
+async def test_a_partition_that_is_away_stops_none_of_the_others(house, monkeypatch):
+    """Those that failed are the oldest of the next tick, and as many as would look like a broker that is away."""
+    monkeypatch.setattr(redrive, "_ROUND", 1000)
+    ids = await house.promise(400)
+    house.refused = set(ids[:80])
+    for _ in range(4):
+        await tick(house)
+    assert Counter(house.woken) == Counter(ids[80:])
+
+
+async def test_what_fails_for_an_hour_while_others_are_woken_is_put_off(house):
+    *good, broken = await house.promise(21)
+    house.refused = {broken}
+    house.clock.advance(timedelta(hours=2))
+    await tick(house)
+    assert sorted(house.woken) == sorted(good)
+    tried = house.tried
+    house.clock.advance(timedelta(minutes=59))
+    await tick(house)
+    assert house.tried == tried
+    house.refused = set()
+    house.clock.advance(timedelta(minutes=2))
+    await tick(house)
+    assert house.woken[-1] == broken
+
+
+async def test_a_broker_that_was_away_for_hours_is_given_everything_by_the_first_tick_after(house):
+    """Nothing was woken meanwhile, so nothing is put off: it is not they that are broken."""
+    ids = await house.promise(30)
+    house.refused = set(ids)
+    for _ in range(9):
+        house.clock.advance(timedelta(minutes=20))
+        await tick(house)
+    assert house.woken == []
+    house.refused = set()
+    await tick(house)
     assert sorted(house.woken) == sorted(ids)
     assert house.waiting == 0
 

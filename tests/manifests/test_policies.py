@@ -128,6 +128,18 @@ def test_every_function_has_bounds(overlay: list[Manifest]) -> None:
         assert begins == pod["timeoutSeconds"], name
 
 
+def test_ticks_that_pile_up_reach_the_pod_that_works(overlay: list[Manifest]) -> None:
+    """Which does nothing for them; those that wait before it each run in full, longer than their Trigger waits."""
+    timers = {
+        trigger["spec"]["subscriber"]["ref"]["name"]
+        for trigger in of_kind(overlay, "Trigger")
+        if "timer" in trigger["spec"]["filter"]["attributes"]
+    }
+    for manifest in functions(overlay):
+        if manifest["metadata"]["name"] in timers:
+            assert manifest["spec"]["template"]["spec"]["containerConcurrency"] > 1, manifest["metadata"]["name"]
+
+
 def test_the_broker_gives_up_before_the_function_is_cut(overlay: list[Manifest]) -> None:
     longest = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["timeoutSeconds"] for one in functions(overlay)}
     for trigger in of_kind(overlay, "Trigger"):

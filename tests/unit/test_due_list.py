@@ -120,6 +120,25 @@ async def test_an_entry_that_cannot_be_read_keeps_nobody_from_waking(clock, capl
     assert "cannot be read" in caplog.text
 
 
+async def test_more_that_cannot_be_read_than_a_round_takes_keep_nobody_from_waking_and_none_is_thrown_away(clock):
+    tables = MemoryTables(clock)
+    due = DueList(tables, clock)
+    for number in range(9):
+        await due.add("acme", f"{number}", clock.now(), wake("a"), kind="mailbox")
+    broken = await entries(tables, clock)
+    await tables.put(*[Put(DUE, {**row, "wake": b"{"}) for row in broken])
+    clock.advance(1)
+    await due.add("acme", "good", clock.now(), wake("good"), kind="mailbox")
+    found = []
+    for _ in range(9):
+        found += await woken(due, limit=1)
+    assert found == ["good"]
+    assert len(tables.rows(DUE)) == len(broken)
+    clock.advance(timedelta(hours=2))
+    await tables.put(*[Put(DUE, {**row, "wake": broken[0]["wake"]}) for row in tables.rows(DUE)])
+    assert len(await all_woken(due)) == len(broken), "somebody may have mended them"
+
+
 async def test_a_walker_whose_clock_was_ten_minutes_ahead_makes_nobody_miss_the_time(clock):
     tables = MemoryTables(clock)
     ahead = SettableClock(clock.now() + timedelta(minutes=10))

@@ -1,6 +1,7 @@
 """What a tick does: many things, some at once, within its time, and none for the failure of another (design.md 12)."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,27 @@ async def test_when_all_fail_it_ends():
     assert await tick.each([-0.001] * 1000, work.do) == []
     assert not tick.goes_on
     assert len(work.begun) < 2 * AT_ONCE
+
+
+async def test_what_is_still_under_way_is_given_up_before_the_trigger_is_out_of_patience(monkeypatch):
+    """However many calls it makes one after another: each may take as long as a store is waited for."""
+    monkeypatch.setattr("shared.ticks.BUDGET", timedelta(milliseconds=20))
+    monkeypatch.setattr("shared.ticks.UNDER_WAY", timedelta(milliseconds=30))
+    tick = Tick(SettableClock())
+
+    async def do(item):
+        if item == "slow":
+            await asyncio.sleep(10)
+        return item
+
+    async def do_several(items):
+        return await tick.each(items, do)
+
+    async with asyncio.timeout(1):
+        done = await tick.each([["quick", "slow", "slow"], ["quick"]], do_several)
+    assert ["quick"] in done
+    with pytest.raises(Unavailable):
+        tick.end()
 
 
 async def test_nothing_is_begun_when_its_time_is_up():

@@ -1,12 +1,18 @@
 """The EventSink of a function on Knative: it POSTs binary CloudEvents to the broker's ingress (K_SINK)."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from events import CloudEvent, Event
-from shared.domain.errors import Unavailable
+from shared.domain.errors import Refused, TooLarge, Unavailable
+from shared.ports.event_sink import LARGEST_EVENT
+
+Headers = list[tuple[bytes, bytes]]
+
+_REFUSALS: Mapping[str, type[Refused]] = {"status 400": Refused, "status 413": TooLarge}
 
 
 class HttpEventSink:
@@ -24,13 +30,22 @@ class HttpEventSink:
         All at once: the broker's ingress takes no batch.
 
         Raises:
-            Unavailable: the broker did not answer 2xx to each.
+            Unavailable: the broker did not answer 2xx to each; append all again.
+            TooLarge: an event is above 1 MiB.
+            Refused: the broker answered 400 to one.
         """
+        wires = [event.to_binary() for event in events]
+        if any(_size(headers, body) > LARGEST_EVENT for headers, body in wires):  # Kafka's broker would answer 503
+            raise TooLarge(f"an event is larger than {LARGEST_EVENT} bytes")
         async with asyncio.TaskGroup() as group:
-            posts = [group.create_task(self._post(event)) for event in events]
-        refusals = [refusal for refusal in (post.result() for post in posts) if refusal]
+            posts = [group.create_task(self._post(headers, body)) for headers, body in wires]
+        answers = [answer for answer in (post.result() for post in posts) if answer]
+        refusals = [_REFUSALS[answer] for answer in answers if answer in _REFUSALS]
+        away = [answer for answer in answers if answer not in _REFUSALS]
+        if away:
+            raise Unavailable(f"the broker did not take {len(away)} of {len(events)} events: {away[0]}")
         if refusals:
-            raise Unavailable(f"the broker did not take {len(refusals)} of {len(events)} events: {refusals[0]}")
+            raise refusals[0](f"the broker takes {len(refusals)} of {len(events)} events never")
 
     async def ping(self) -> None:
         """
@@ -47,10 +62,13 @@ class HttpEventSink:
         if not answer.is_success and answer.status_code != httpx.codes.METHOD_NOT_ALLOWED:
             raise Unavailable(f"the broker answers {answer.status_code}")
 
-    async def _post(self, event: CloudEvent) -> str | None:
-        headers, body = event.to_binary()
+    async def _post(self, headers: Headers, body: bytes) -> str | None:
         try:
             answer = await self._client.post(self._address, headers=headers, content=body)
         except httpx.HTTPError as error:
             return type(error).__name__
         return None if answer.is_success else f"status {answer.status_code}"
+
+
+def _size(headers: Headers, body: bytes) -> int:
+    return len(body) + sum(len(name) + len(value) for name, value in headers)

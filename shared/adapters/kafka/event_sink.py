@@ -17,8 +17,8 @@ from shared.adapters.kafka.binding import to_headers, to_key
 from shared.adapters.kafka.cluster import Cluster, code, reason
 from shared.domain.errors import TooLarge, Unavailable
 from shared.observability.log import log
+from shared.ports.event_sink import LARGEST_EVENT
 
-_LARGEST = 1_048_576  # the broker's own limit, and that of Knative's
 _POLL = 0.2
 
 
@@ -35,7 +35,7 @@ class KafkaEventSink:
             enable_idempotence=True,
             linger_ms=linger * 1000,
             delivery_timeout_ms=int(delivery_timeout * 1000),
-            message_max_bytes=_LARGEST,
+            message_max_bytes=LARGEST_EVENT,
             # As Java's clients do: whoever produces, a key is always in the same partition.
             partitioner="murmur2_random",
             error_cb=self._failed,
@@ -74,7 +74,7 @@ class KafkaEventSink:
             raise Unavailable("too many events wait for Kafka; try again") from None
         except KafkaException as error:
             if code(error) == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise TooLarge(f"an event is larger than {_LARGEST} bytes") from error
+                raise TooLarge(f"an event is larger than {LARGEST_EVENT} bytes") from error
             raise Unavailable(f"Kafka takes no events: {reason(error)}") from error
         await handover.ended
 
