@@ -29,6 +29,7 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.errors import RateLimited, Unauthenticated, Unavailable
 from shared.domain.identity import User
+from shared.domain.presence import OFFLINE_AFTER
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.live_socket import EXTENSION, LiveSocket
@@ -182,6 +183,21 @@ async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_ma
     house.asked.clear()
     await house.heartbeats(8)
     assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
+
+
+async def test_a_gateway_that_was_held_up_says_anew_whom_it_holds(house):
+    """Its users were forgotten meanwhile, and stayed offline for as long as their sockets lived."""
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    await asyncio.sleep(0.05)
+    presence = house.realtime.presence
+    assert (await presence.of(TENANT, USER)).status == "online"
+    house.clock.advance(OFFLINE_AFTER)
+    assert await presence.expire() == 1
+    await presence.beat(house.hub.gateway)
+    assert (await presence.of(TENANT, USER)).status == "offline"
+    await house.heartbeats(3)
+    await asyncio.sleep(0.05)
+    assert (await presence.of(TENANT, USER)).status == "online"
 
 
 async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):
