@@ -179,10 +179,11 @@ def limits_of(settings: "Settings") -> "Limits":
 
 
 def sockets_of(settings: "Settings") -> "SocketLimits":
+    from functions.realtime.origins import normal
     from functions.realtime.session import Limits
 
     return Limits(
-        origins=frozenset(origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()),
+        origins=frozenset(normal(origin.strip()) for origin in settings.allowed_origins.split(",") if origin.strip()),
         connections=settings.sockets_per_user,
         frames_per_second=settings.socket_frames_per_second,
     )
