@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from functions.realtime import incoming
 from functions.realtime.func import Realtime
+from functions.realtime.origins import normal
 from functions.realtime.session import Limits
 from shared.domain.errors import Chat4AllError, Forbidden, Invalid, NotFound, RateLimited, Unauthenticated
 from shared.domain.identity import MESSAGES
@@ -28,7 +29,6 @@ from shared.http.tickets import Admission
 Scope = dict[str, Any]
 
 
-_OWN_PORT = {"http": 80, "https": 443}
 FIRST_FRAME = 5.0
 """Seconds in which a socket without credentials must send them."""
 
@@ -165,7 +165,7 @@ def origin(scope: Scope) -> str | None:
 def same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
     """
     Whether it is no page that asks, or one of this host, or of an origin that is allowed. A port that is the scheme's
-    own may be named or not (RFC 6454).
+    own may be named or not (RFC 6454); ``allowed`` ones are ``normal``.
 
     >>> same_origin({"headers": [(b"host", b"a.example"), (b"origin", b"https://a.example:443")]}, frozenset())
     True
@@ -173,12 +173,13 @@ def same_origin(scope: Scope, allowed: frozenset[str]) -> bool:
     False
     """
     asking = origin(scope)
-    if asking is None or asking in allowed or "*" in allowed:
+    if asking is None or "*" in allowed:
+        return True
+    page = normal(asking)
+    if page in allowed:
         return True
     host = header(scope, b"host")
-    try:
-        page, here = urlsplit(asking), urlsplit(f"//{host.decode('latin-1')}" if host else "")
-        own = _OWN_PORT.get(page.scheme)
-        return page.hostname is not None and (page.hostname, page.port or own) == (here.hostname, here.port or own)
-    except ValueError:  # no origin that any page has, as "http://[" is none
+    if not host or "://" not in page:
         return False
+    scheme = page.partition("://")[0]  # ours is not known: TLS may end before us
+    return page == normal(f"{scheme}://{host.decode('latin-1')}")

@@ -557,6 +557,9 @@ class Hub:
         if not await self._realtime.users.exists(person.tenant, person.user_id):
             self._revoke(person.sessions)
             return
+        held = await self._realtime.presence.holds(person.tenant, person.user_id, self.gateway)
+        if not held and person.sessions:
+            self._presences.put((person.tenant, person.user_id), True)
         await self._reconsider(person)
         person.looked = self._ticks
         for conversation_id in person.conversations:

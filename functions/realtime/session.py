@@ -15,7 +15,7 @@ MALFORMED, UNAUTHENTICATED, FORBIDDEN, SILENT, TOO_MANY = 4400, 4401, 4403, 4410
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """reliability.md 5.5. ``origins``: pages that may open sockets beside those of the same host; "*": all."""
+    """reliability.md 5.5. ``origins``, normal: pages that may open sockets beside those of this host; "*": all."""
 
     origins: frozenset[str] = frozenset()
     connections: int = 10

@@ -14,9 +14,11 @@ from zlib import crc32
 
 from events import Event, PresenceChanged, derived_id
 from events.vocabulary import PresenceStatus, rfc3339
+from shared.domain.errors import Unavailable
 from shared.domain.presence import OFFLINE_AFTER, Device, Standing, is_present, seen, standing
+from shared.observability.log import log
 from shared.ports import Clock, EventSink, Tables
-from shared.ports.tables import Put, Row
+from shared.ports.tables import Put, Row, Value
 from shared.repositories.identity_schema import PLATFORM
 from shared.repositories.schema import GATEWAYS, PRESENCE, PRESENT_DEVICES
 from shared.ticks import Tick
@@ -69,6 +71,11 @@ class Presence:
         now = self._clock.now()
         await self._keep(tenant, user_id, Device(f"gateway/{gateway}", PresenceStatus.ONLINE, now))
 
+    async def holds(self, tenant: str, user_id: str, gateway: str) -> bool:
+        """Whether ``opened`` is still known; who was forgotten by mistake is to be told of again."""
+        row = await self._tables.get(PRESENT_DEVICES, (*_partition(tenant, user_id), f"gateway/{gateway}"))
+        return row is not None and row["gateway"] == gateway
+
     async def beat(self, gateway: str) -> None:
         """``gateway`` lives; to be called before its first socket and every ``GATEWAY_BEAT``."""
         row: Row = {"tenant": PLATFORM, "gateway": gateway, "seen_at": self._clock.now()}
@@ -77,7 +84,7 @@ class Presence:
     async def erase_user(self, tenant: str, user_id: str) -> int:
         """Forget when they were there (LGPD art. 18); how many rows there were."""
         platform, shard, user = _partition(tenant, user_id)
-        rows = await self._tables.slice(PRESENT_DEVICES, (platform, shard), prefix=(user,), limit=_PAGE)
+        rows = await self._devices(shard, user)
         told = await self._tables.get(PRESENCE, (tenant, user_id))
         await self._tables.delete(PRESENT_DEVICES, *((platform, shard, user, row["device"]) for row in rows))
         await self._tables.delete(PRESENCE, (tenant, user_id))
@@ -99,7 +106,7 @@ class Presence:
                     for user, devices in groupby(rows, key=lambda row: str(row["user"]))
                     if (gone := [row for row in devices if not is_present(_device(row), gateways, now)])
                 ]
-                changed += sum(await tick.each(leaving, partial(self._forget, gateways, shard)))
+                changed += sum(await tick.each(leaving, partial(self._forget_or_leave, shard)))
                 await asyncio.sleep(0)  # whoever has ten thousand devices to look at holds nobody up
                 if not tick.goes_on:
                     self._first_shard = shard
@@ -110,20 +117,50 @@ class Presence:
         return changed
 
     async def _pages(self, shard: int) -> AsyncIterator[list[Row]]:
+        """Each user in one page, with all of their devices."""
         after: str | None = None
         while rows := await self._tables.slice(PRESENT_DEVICES, (PLATFORM, shard), after=after, limit=_PAGE):
-            yield rows
             if len(rows) < _PAGE:
+                yield rows
                 break
             after = str(rows[-1]["user"])
+            yield rows + await self._devices(shard, after, after=rows[-1]["device"])
 
-    async def _forget(self, gateways: Mapping[str, datetime], shard: int, leaving: tuple[str, list[Row]]) -> bool:
-        user, gone = leaving
+    async def _devices(self, shard: int, user: str, after: Value = None) -> list[Row]:
+        """All of the user, or those that come after one of them."""
+        found: list[Row] = []
+        while True:
+            rows = await self._tables.slice(
+                PRESENT_DEVICES, (PLATFORM, shard), prefix=(user,), after=after, limit=_PAGE
+            )
+            found += rows
+            if len(rows) < _PAGE:
+                return found
+            after = rows[-1]["device"]
+
+    async def _forget_or_leave(self, shard: int, leaving: tuple[str, list[Row]]) -> bool:
+        try:
+            return await self._forget(shard, *leaving)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  it would fail for ever, and with it each tick
+            log.error("who fell silent cannot be told of", user=leaving[0], exc_info=error)
+            return False
+
+    async def _forget(self, shard: int, user: str, gone: list[Row]) -> bool:
         tenant, _, user_id = user.partition("/")
-        last_seen = max(seen(_device(row), gateways) for row in gone)
+        last_seen = max(_time(row, "seen_at") for row in gone)
         await self._tell(tenant, user_id, last_seen)  # before they go: without their rows nobody would try again
-        await self._tables.delete(PRESENT_DEVICES, *((PLATFORM, shard, user, row["device"]) for row in gone))
-        # A heartbeat in this very moment went with them: what it told is taken back, and the next one sets it right.
+        # Read again: what was written since has the same key, and a gateway that was held up may have come back.
+        devices = [_device(row) for row in await self._devices(shard, user)]
+        gateways = await self._gateways() if _any_held(devices) else {}
+        now = self._clock.now()
+        silent = [device for device in devices if not is_present(device, gateways, now)]
+        if silent:
+            last_seen = max(seen(device, gateways) for device in silent)
+            await self._tables.delete(PRESENT_DEVICES, *((PLATFORM, shard, user, device.name) for device in silent))
+        # What came in this very moment went with them. What it told is taken back; the next heartbeat, or the gateway's
+        # next look, sets it right.
         told = await self._tell(tenant, user_id, last_seen)
         return told.status is PresenceStatus.OFFLINE
 

@@ -5,6 +5,7 @@ Functions are then Knative Services that scale to zero; this process holds the c
 ``chat4all dispatch``; start more of them and they share the partitions.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from shared.observability import metrics
 from shared.observability.log import log
 from shared.runtime.opened import Opened
+from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 from shared.runtime.timers import Timers
 from shared.runtime.trigger_runner import Pace, Runner
@@ -43,6 +45,7 @@ class Dispatcher:
         self._wired = wired
         self._pace = pace
         self._stack = AsyncExitStack()
+        self._starting: asyncio.Task[None] | None = None
         self._runner: Runner | None = None
 
     async def start(self, cfg: Mapping[str, str]) -> None:
@@ -51,20 +54,18 @@ class Dispatcher:
 
         Raises:
             WiringError: a setting is missing or does not fit.
+            StartError: it was given up.
         """
-        try:
-            opened = await self._stack.enter_async_context(self._open_by(cfg))
-            runner = await self._dispatching(opened)
-        except BaseException as error:
-            await self._stack.aclose()
-            # Whoever serves us ends without a word of its own.
-            if isinstance(error, WiringError):
-                log.critical("the dispatcher could not be started", why=str(error))
-            elif isinstance(error, Exception):
-                log.exception("the dispatcher could not be started")
-            raise
-        self._runner = runner
-        log.info("takes events", triggers=len(self._wired.triggers))
+        self._starting = asyncio.create_task(self._start(cfg), name="dispatcher")
+        await asyncio.wait((self._starting,))
+        if self._starting.cancelled():
+            raise StartError("it was told to end before it had started", NOT_STARTED)
+        await self._starting
+
+    def give_up(self) -> None:
+        """Wait no more for what has not come; from a signal's handler."""
+        if self._starting is not None:
+            self._starting.get_loop().call_soon_threadsafe(self._starting.cancel)
 
     async def close(self) -> None:
         """What is under way is finished, then the place in the log is kept."""
@@ -80,6 +81,21 @@ class Dispatcher:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send(dict(_NOT_HERE))
         await send({"type": "http.response.body", "body": b""})
+
+    async def _start(self, cfg: Mapping[str, str]) -> None:
+        try:
+            opened = await self._stack.enter_async_context(self._open_by(cfg))
+            runner = await self._dispatching(opened)
+        except BaseException as error:
+            await self._stack.aclose()
+            # Whoever serves us ends without a word of its own.
+            if isinstance(error, WiringError):
+                log.critical("the dispatcher could not be started", why=str(error))
+            elif isinstance(error, Exception):
+                log.exception("the dispatcher could not be started")
+            raise
+        self._runner = runner
+        log.info("takes events", triggers=len(self._wired.triggers))
 
     async def _dispatching(self, opened: Opened) -> Runner:
         # Not before the ports are open: without the extra ``servers`` that ends with what to install.

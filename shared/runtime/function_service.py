@@ -25,6 +25,8 @@ from shared.runtime.wiring_error import WiringError
 Open = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Opened]]
 """Adapters by what the environment says; they are closed on leaving."""
 
+_FACELESS = "its HTTP face cannot be built"
+
 FUNCTION, LOG_LEVEL = "CHAT4ALL_FUNCTION", "CHAT4ALL_LOG_LEVEL"
 
 
@@ -92,10 +94,13 @@ class FunctionService:
             await asyncio.gather(self._life, return_exceptions=True)
 
     def alive(self) -> tuple[bool, str]:
-        broken = self._life is not None and self._life.done()
-        return not broken, "stopped" if broken else "alive"
+        if self._life is not None and self._life.done():
+            return False, "stopped"
+        return (False, _FACELESS) if self._faceless else (True, "alive")
 
     def ready(self) -> tuple[bool, str]:
+        if self._faceless:
+            return False, _FACELESS
         ready = self._host is not None or self._face is not None
         return ready, self._name if ready else "starting"
 
@@ -110,6 +115,11 @@ class FunctionService:
         else:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
+
+    @property
+    def _faceless(self) -> bool:
+        """Events go on, but who asks by HTTP can only be helped by another process."""
+        return getattr(self._face, "broken", None) is not None
 
     async def _live(self, cfg: Mapping[str, str]) -> None:
         name = cfg.get(FUNCTION, "")

@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from shared.domain.errors import Unavailable
+from shared.observability.log import log
 from shared.ports import Ports
 from shared.runtime.functions import folder_of
 from shared.runtime.opened import Opened
@@ -109,18 +111,36 @@ def _fastapi(
 
 
 class _WhenAsked:
-    """Built by the first request, in a thread: events go on meanwhile."""
+    """Built by the first request, in a thread: events go on meanwhile. One that cannot be built is not tried again."""
 
     def __init__(self, build: Callable[[], App]) -> None:
         self._build = build
-        self._built: App | None = None
-        self._building = asyncio.Lock()
+        self._building: asyncio.Task[App] | None = None
+        self.broken: BaseException | None = None
+        """Why it cannot be built: whoever runs it is to be replaced."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async with self._building:
-            if self._built is None:
-                self._built = await asyncio.to_thread(self._build)
-        await self._built(scope, receive, send)
+        if self._building is None:
+            self._building = asyncio.create_task(asyncio.to_thread(self._build), name="building an HTTP face")
+            self._building.add_done_callback(self._built)
+        if not self._building.done():
+            await asyncio.wait((self._building,))  # whoever hangs up does not cut it for the others
+        app = self._building.result() if self._building.exception() is None else _broken()
+        await app(scope, receive, send)
+
+    def _built(self, building: asyncio.Task[App]) -> None:
+        if not building.cancelled() and (error := building.exception()) is not None:
+            self.broken = error
+            log.critical("the HTTP face cannot be built", exc_info=error)
+
+
+def _broken() -> App:
+    from shared.http.middleware import Border
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        raise Unavailable("this part of the platform could not be started here; try again")
+
+    return Border(refuse)
 
 
 class _HotPath:
@@ -159,10 +179,11 @@ def limits_of(settings: "Settings") -> "Limits":
 
 
 def sockets_of(settings: "Settings") -> "SocketLimits":
+    from functions.realtime.origins import normal
     from functions.realtime.session import Limits
 
     return Limits(
-        origins=frozenset(origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()),
+        origins=frozenset(normal(origin.strip()) for origin in settings.allowed_origins.split(",") if origin.strip()),
         connections=settings.sockets_per_user,
         frames_per_second=settings.socket_frames_per_second,
     )

@@ -1,4 +1,4 @@
-"""A function whose servers are not there waits, says so, and can be told to stop waiting (E8)."""
+"""A function, or the dispatcher, whose servers are not there waits, says so, and can be told to stop waiting (E8)."""
 
 import os
 import signal
@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_function_that_waits_for_its_servers_ends_when_it_is_told_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["run", "route"], ["dispatch"]], ids=" ".join)
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=lambda told: told.name)
+def test_what_waits_for_its_servers_ends_when_it_is_told_to(tmp_path: Path, words: list[str], told: int) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
         port = str(nobody.getsockname()[1])
@@ -23,7 +27,7 @@ def test_a_function_that_waits_for_its_servers_ends_when_it_is_told_to(tmp_path:
             "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
             "CHAT4ALL_NATS_URL": f"nats://127.0.0.1:{port}",
         }
-        command = [sys.executable, "-m", "shared.cli.main", "run", "route"]
+        command = [sys.executable, "-m", "shared.cli.main", *words, "--port", "0"]
         said = tmp_path / "said"
         with said.open("wb") as output:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -33,7 +37,7 @@ def test_a_function_that_waits_for_its_servers_ends_when_it_is_told_to(tmp_path:
                 assert process.poll() is None, said.read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(told)
             assert process.wait(30) == 3
         finally:
             process.kill()

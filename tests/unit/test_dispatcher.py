@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import RawTestServer
@@ -18,6 +19,7 @@ from events.cloudevent import CloudEvent, from_http
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.runtime.dispatcher import Dispatcher
 from shared.runtime.opened import Opened
+from shared.runtime.start_error import StartError
 from shared.runtime.trigger_runner import Pace, TriggerRunner
 from shared.runtime.wiring import Delivery, Service, Timer, Trigger, Wiring
 from shared.testing.memory_ports import open_memory
@@ -92,6 +94,41 @@ async def test_a_start_that_fails_leaves_nothing_open() -> None:
         assert closed.is_set()
     else:
         raise AssertionError("it started")
+
+
+async def test_a_start_that_waits_for_its_servers_is_given_up() -> None:
+    """It took neither SIGTERM nor Ctrl-C, for as long as Cassandra or Kafka was away."""
+    waiting, ended = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def away(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        yield cast("Opened", None)
+
+    dispatcher = Dispatcher(away, WIRED, Pace())
+    dispatcher.give_up()  # nothing is waited for yet
+    starting = asyncio.create_task(dispatcher.start({}))
+    async with asyncio.timeout(5):
+        await waiting.wait()
+        dispatcher.give_up()
+        with pytest.raises(StartError, match="told to end"):
+            await starting
+    assert ended.is_set()
+
+
+async def test_what_has_started_is_not_given_up() -> None:
+    dispatcher = Dispatcher(opened, WIRED, Pace())
+    await dispatcher.start({})
+    try:
+        dispatcher.give_up()
+        await asyncio.sleep(0.05)
+        assert dispatcher.ready() == (True, "dispatcher")
+    finally:
+        await dispatcher.close()
 
 
 MISSING = """

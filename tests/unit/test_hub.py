@@ -29,6 +29,7 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.errors import RateLimited, Unauthenticated, Unavailable
 from shared.domain.identity import User
+from shared.domain.presence import OFFLINE_AFTER
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.live_socket import EXTENSION, LiveSocket
@@ -40,6 +41,8 @@ from shared.ports import Ports
 from shared.ports.tables import Table
 from shared.repositories.clients import Clients
 from shared.repositories.users import Users
+from shared.runtime.http_face import sockets_of
+from shared.settings import load_settings
 from shared.testing.api import FastHasher
 
 TENANT, USER = "acme", "ana"
@@ -182,6 +185,21 @@ async def test_idle_sockets_ask_for_their_user_once_in_two_heartbeats_however_ma
     house.asked.clear()
     await house.heartbeats(8)
     assert house.asked["get", "users"] == house.asked["slice", "memberships"] == 4
+
+
+async def test_a_gateway_that_was_held_up_says_anew_whom_it_holds(house):
+    """Its users were forgotten meanwhile, and stayed offline for as long as their sockets lived."""
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    await asyncio.sleep(0.05)
+    presence = house.realtime.presence
+    assert (await presence.of(TENANT, USER)).status == "online"
+    house.clock.advance(OFFLINE_AFTER)
+    assert await presence.expire() == 1
+    await presence.beat(house.hub.gateway)
+    assert (await presence.of(TENANT, USER)).status == "offline"
+    await house.heartbeats(3)
+    await asyncio.sleep(0.05)
+    assert (await presence.of(TENANT, USER)).status == "online"
 
 
 async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):
@@ -364,6 +382,45 @@ async def test_a_stream_still_says_why_it_ends():
 @pytest.mark.parametrize("origin", [b"http://[", b"http://[::1", "http://\u2100.example".encode("latin-1", "replace")])
 def test_an_origin_that_is_no_url_is_foreign(origin):
     assert not same_origin({"headers": [(b"origin", origin), (b"host", b"here")]}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "same"),
+    [
+        ("https://app.example:443", "https://app.example", True),
+        ("https://app.example", "https://app.example:443", True),
+        ("http://app.example:80, https://b.example", "http://app.example", True),
+        ("HTTPS://App.Example/", "https://app.example", True),
+        ("https://app.example:8443", "https://app.example", False),
+        ("https://app.example", "http://app.example", False),
+        ("https://app.example", "https://app.example:0", False),
+        ("app://desktop", "app://desktop", True),
+        ("null", "null", True),
+        ("http://[, https://app.example", "https://app.example", True),
+        ("*", "http://[", True),
+        ("", "null", False),
+    ],
+)
+def test_a_port_of_an_allowed_origin_may_be_named_or_not(allowed, origin, same):
+    origins = sockets_of(load_settings(allowed_origins=allowed)).origins
+    assert same_origin({"headers": [(b"origin", origin.encode()), (b"host", b"here")]}, origins) is same
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "same"),
+    [
+        ("here:443", "https://here", True),
+        ("here", "https://here:443", True),
+        ("here", "https://here:0", False),
+        ("here:0", "https://here", False),
+        ("here", "http://here", True),
+        ("[::1]:443", "https://[::1]", True),
+        ("", "https://", False),
+        ("HERE", "https://here", True),
+    ],
+)
+def test_a_page_of_this_host_is_one_of_its_port(host, origin, same):
+    assert same_origin({"headers": [(b"origin", origin.encode()), (b"host", host.encode())]}, frozenset()) is same
 
 
 async def test_a_stream_of_a_page_of_this_host_sends_no_origin_and_a_socket_does(house):

@@ -11,7 +11,8 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
 from shared.domain.errors import Unavailable
 from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
-from shared.repositories.presence import Presence
+from shared.repositories.presence import Presence, _partition
+from shared.repositories.schema import PRESENT_DEVICES
 from shared.ticks import BUDGET
 
 ONLINE, AWAY, OFFLINE = PresenceStatus.ONLINE, PresenceStatus.AWAY, PresenceStatus.OFFLINE
@@ -182,6 +183,103 @@ async def test_a_heartbeat_that_goes_with_a_silent_device_is_not_what_stays(worl
     assert (await world.told())[-1] == "offline"
     await world.beat()
     assert (await world.told())[-1] == "online"
+
+
+async def test_who_opens_a_socket_while_they_are_forgotten_stays(world, monkeypatch):
+    """The row of before had been read, and went by its key with what the gateway had written since, and writes once."""
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    await world.presence.closed("acme", "ana", "g1")
+    world.clock.advance(OFFLINE_AFTER)
+    await world.presence.beat("g1")
+    piece = world.tables.slice
+
+    async def opens_after(*arguments, **more):
+        found = await piece(*arguments, **more)
+        if found and arguments[0] is PRESENT_DEVICES:
+            monkeypatch.setattr(world.tables, "slice", piece)
+            await world.presence.opened("acme", "ana", "g1")
+        return found
+
+    monkeypatch.setattr(world.tables, "slice", opens_after)
+    assert await world.presence.expire() == 0
+    for _ in range(6):
+        await world.pass_time(GATEWAY_BEAT)
+        await world.presence.beat("g1")
+    assert (await world.standing())[0] is ONLINE
+    assert await world.told() == ["online"]
+
+
+async def test_whose_gateway_comes_back_while_they_are_forgotten_stays(world, monkeypatch):
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    world.clock.advance(OFFLINE_AFTER)
+    emit = world.log.emit
+
+    async def beats_after(*events):
+        await emit(*events)
+        monkeypatch.setattr(world.log, "emit", emit)
+        await world.presence.beat("g1")
+
+    monkeypatch.setattr(world.log, "emit", beats_after)
+    assert await world.presence.expire() == 0
+    assert (await world.standing())[0] is ONLINE
+    assert await world.told() == ["online", "offline", "online"]
+
+
+async def test_a_gateway_sees_whether_it_still_answers_for_a_user(world):
+    await world.presence.beat("g1")
+    assert not await world.presence.holds("acme", "ana", "g1")
+    await world.presence.opened("acme", "ana", "g1")
+    assert await world.presence.holds("acme", "ana", "g1")
+    assert not await world.presence.holds("acme", "ana", "g2")
+    await world.presence.closed("acme", "ana", "g1")
+    assert not await world.presence.holds("acme", "ana", "g1")
+
+
+async def test_the_devices_of_one_user_may_fill_several_pages(world, monkeypatch):
+    """A page went on behind its last user, and left out what did not fit of theirs."""
+    monkeypatch.setattr("shared.repositories.presence._PAGE", 2)
+    for number in range(7):
+        await world.beat(device=f"phone-{number}")
+    world.clock.advance(OFFLINE_AFTER)
+    await world.beat(device="phone-5")
+    assert await world.presence.expire() == 0
+    partition = _partition("acme", "ana")
+    left = await world.tables.slice(PRESENT_DEVICES, partition[:2], limit=10)
+    assert [row["device"] for row in left] == ["device/phone-5"]
+    world.clock.advance(OFFLINE_AFTER)
+    assert await world.presence.expire() == 1
+    assert await world.told() == ["online", "offline"]
+
+
+async def test_of_an_erased_user_with_many_devices_nothing_is_left(world, monkeypatch):
+    monkeypatch.setattr("shared.repositories.presence._PAGE", 2)
+    for number in range(5):
+        await world.beat(device=f"phone-{number}")
+    assert await world.presence.erase_user("acme", "ana") == 6
+    assert await world.presence.erase_user("acme", "ana") == 0
+
+
+async def test_who_cannot_be_told_of_fails_no_tick(world, caplog):
+    """Each tick failed, and was parked as a dead letter, one a minute."""
+    for user in ("ana", "bob"):
+        await world.presence.heartbeat("acme", user, "phone", ONLINE)
+    emit = world.log.emit
+
+    async def refuses(*events):
+        if any(b'"ana"' in event.to_cloudevent().data for event in events):
+            raise ValueError("nobody can write this")
+        await emit(*events)
+
+    world.log.emit = refuses
+    world.clock.advance(OFFLINE_AFTER)
+    assert await world.presence.expire() == 1
+    assert await world.told() == ["online", "online", "offline"]
+    assert "cannot be told" in caplog.text
+    world.log.emit = emit
+    assert await world.presence.expire() == 1
+    assert await world.told() == ["online", "online", "offline", "offline"]
 
 
 async def test_tenants_see_nothing_of_each_other(world):
