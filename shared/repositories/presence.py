@@ -144,7 +144,7 @@ class Presence:
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001  it would fail for ever, and with it each tick
-            log.error("who fell silent cannot be told of", user=leaving[0], exc_info=error)
+            log.error("who fell silent cannot be told of", tenant=leaving[0].partition("/")[0], exc_info=error)
             return False
 
     async def _forget(self, shard: int, user: str, gone: list[Row]) -> bool:
