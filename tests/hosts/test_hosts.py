@@ -35,6 +35,8 @@ TAKERS = sorted(
     }
 )
 JUNK = {"content-type": "application/json"}
+PATIENCE = 60.0
+"""Seconds: other tests want the same cores."""
 
 
 def tick(name: str) -> CloudEvent:
@@ -88,16 +90,17 @@ def hosted(module: str, function: str) -> Iterator[tuple[httpx.Client, subproces
         text=True,
     )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=0)) as client:
+        transport = httpx.HTTPTransport(retries=0)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=PATIENCE) as client:
             yield client, process
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
 
 
 def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         try:
@@ -129,7 +132,7 @@ def test_a_function_is_ready_takes_its_event_and_refuses_junk(module: str, funct
             )
             assert (structured.status_code, structured.content) == (204, b"")
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
 
 
 FACES = sorted(path.parent.name.replace("_", "-") for path in (ROOT / "functions").glob("*/http.py"))
@@ -145,12 +148,12 @@ def test_a_function_with_an_http_face_serves_it_behind_the_same_border(module: s
         paths = client.get("/openapi.json").json()["paths"]
         assert paths, f"functions/{function} documents no path"
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
 
 
 def test_a_function_that_cannot_start_ends_our_server_with_code_3_and_one_clear_line() -> None:
     with hosted("shared.testing.lean_host", "nonsense") as (_, process):
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 3
         assert "there is no function 'nonsense'" in output
         assert "Traceback" not in output
@@ -171,7 +174,7 @@ print(sorted(heavy & set(sys.modules)))
 def test_an_event_function_imports_nothing_that_it_does_not_need() -> None:
     """Cold start is a budget (design.md 8): everything eager costs ten times as much."""
     lean = subprocess.run(
-        [sys.executable, "-c", LEAN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", LEAN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert lean.stdout.strip() == "[]"
 
@@ -206,7 +209,7 @@ asyncio.run(main())
 
 def test_a_function_that_an_event_wakes_does_not_wait_for_fastapi_until_it_is_asked_by_http() -> None:
     woken = subprocess.run(
-        [sys.executable, "-c", WOKEN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", WOKEN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert woken.stdout.splitlines()[-1] == "False [401, 401, 401] True"
 
