@@ -20,6 +20,7 @@ FLOWS = (
     "operations",
 )
 _OWN_PROCESS = "kills or restarts a process of its own"
+_ITS_SETTINGS = "starts a process of its own, with other limits"
 _TWO_GATEWAYS = "what one gateway remembers; the entry leads to either of two"
 _NETWORK_LAYER = "the network layer answers, before any function is asked"
 _NO_REGISTRY = "installs a package, and no registry can be reached from inside"
@@ -27,6 +28,10 @@ _NOT_AT_THE_ENTRY = "the page of one process, not of the public entry: a pod sho
 ONE_PROCESS: Mapping[str, str] = {
     "files::test_an_upload_that_the_server_was_killed_in_goes_on": _OWN_PROCESS,
     "realtime::test_a_killed_process_loses_nobody_a_message": _OWN_PROCESS,
+    "realtime::test_sockets_are_told_when_the_process_stops": _OWN_PROCESS,
+    "realtime::test_a_user_has_so_many_sockets_and_not_more": _TWO_GATEWAYS,
+    "rate_limits::test_who_proves_nobody_on_sockets_is_stopped_and_keeps_nobody_with_a_token_out": _ITS_SETTINGS,
+    "rate_limits::test_sockets_that_are_opened_and_say_nothing_are_counted_too": _ITS_SETTINGS,
     "realtime::test_who_comes_back_at_once_has_missed_nothing_that_is_kept_nowhere": _TWO_GATEWAYS,
     "bad_input::test_what_is_no_http_is_refused": _NETWORK_LAYER,
     "bad_input::test_no_path_query_or_header_whatever_breaks_a_route[knative-GET-/metrics]": _NOT_AT_THE_ENTRY,

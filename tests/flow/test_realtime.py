@@ -343,7 +343,7 @@ def test_a_slow_reader_is_cut_and_resumes(acme: Caller, talk: str, sockets: Sock
     small = plain.socket()
     small.setsockopt(plain.SOL_SOCKET, plain.SO_RCVBUF, 4096)
     address = httpx.URL(sockets.url)
-    small.connect((address.host, address.port))
+    small.connect((address.host, address.port or 80))
     bruno = acme.as_user("bruno")
     slow = sockets(bruno, sock=small, max_queue=1)
     payload = {"type": "text", "text": "x" * 30_000}

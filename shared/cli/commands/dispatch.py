@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.ready import say_ready
+
 
 def register(app: typer.Typer) -> None:
     app.command("dispatch")(dispatch)
@@ -46,9 +48,10 @@ def dispatch(
         raise typer.Exit(WIRING_WRONG) from None
     given = {"CHAT4ALL_MODE": SERVERS}
     cfg = {**os.environ, **given}  # noqa: TID251  the process's border
-    serve(dispatcher, cfg, host=host, port=port, announce=_announce)
-
-
-def _announce(url: str) -> None:
-    """For whoever started it by hand: stdout is the log's."""
-    print(f"dispatch is ready at {url}/health/readiness. Stop with Ctrl-C.", file=sys.stderr, flush=True)
+    serve(
+        dispatcher,
+        cfg,
+        host=host,
+        port=port,
+        announce=lambda url: say_ready("dispatch", f"{url}/health/readiness"),
+    )

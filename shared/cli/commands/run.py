@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.ready import say_ready
+
 _MODE = "CHAT4ALL_MODE"
 
 
@@ -69,7 +71,7 @@ def run(
                 port=port,
                 woken=events and settings.mode == SERVERS,
                 concurrency=concurrency or settings.concurrency,
-                announce=lambda url: _announce(name_of(service), url, settings.mode),
+                announce=lambda url: say_ready(name_of(service), url, f" (mode {settings.mode})"),
             )
     except StartError as error:
         print(f"chat4all: {error}", file=sys.stderr)
@@ -80,8 +82,3 @@ def run(
     except WiringError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(WIRING_WRONG) from None
-
-
-def _announce(service: str, url: str, mode: str) -> None:
-    """For whoever started it by hand: stdout is the log's."""
-    print(f"{service} is ready at {url} (mode {mode}). Stop with Ctrl-C.", file=sys.stderr, flush=True)
