@@ -116,7 +116,7 @@ def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, object, str]:
     if not told:
         return _NONE, _NONE, _NONE
     seconds = [one["seconds"] for one in told]
-    return median(seconds), max(seconds), f"{max(one['memory'] for one in told) / _MIB:.0f} MiB"
+    return round(median(seconds), 2), max(seconds), f"{max(one['memory'] for one in told) / _MIB:.0f} MiB"
 
 
 def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
