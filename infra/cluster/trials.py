@@ -46,7 +46,7 @@ class Trials:
         told = {**self._deployment.settings(), "CHAT4ALL_DEPLOYED_URL": f"http://{ENTRY_ADDRESS}"}
         with TemporaryDirectory(prefix="chat4all-flows-") as folder, self._ticking(), self._staying():
             result = Path(folder, "result.xml")
-            some = any(not one.startswith("-") for one in options)
+            some = any(Path(REPOSITORY, one.partition("::")[0]).exists() for one in options)
             chosen = options if some else (*flows.arguments(left_out, result), *options)
             ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
             if not some and ended.returncode in _CAME_TO_ITS_END:

@@ -2,8 +2,6 @@
 
 import sys
 
-from shared.observability.log import log
-
 
 def say_ready(service: str, url: str, more: str = "") -> None:
     """
@@ -12,4 +10,6 @@ def say_ready(service: str, url: str, more: str = "") -> None:
     if sys.stderr.isatty():
         print(f"{service} is ready at {url}{more}. Stop with Ctrl-C.", file=sys.stderr, flush=True)
     else:
+        from shared.observability.log import log
+
         log.info("ready", function=service, url=url)
