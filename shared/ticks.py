@@ -5,7 +5,7 @@ What all work of timers has in common: one tick at a time, of which none takes l
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from shared.domain.errors import Unavailable
@@ -21,6 +21,8 @@ UNDER_WAY = timedelta(seconds=15)
 What was begun last may take as much more: the longest until a store or the broker is given up. What makes several
 calls one after another is cut off then.
 """
+LONG = timedelta(hours=1)
+"""What fails in every tick for so long would hold up the walk: it is put off by as much."""
 HOUR, DAY = 60, 24 * 60
 """Minutes."""
 AT_ONCE = 50
@@ -88,10 +90,12 @@ class Tick:
     def goes_on(self) -> bool:
         return self._clock.now() < self._until and len(self._failures) < self._done + AT_ONCE
 
-    @property
-    def gets_ahead(self) -> bool:
-        """Something was done: what fails beside it is broken itself, and not all that it calls."""
-        return self._done > 0
+    def again_at(self, now: datetime) -> datetime:
+        """
+        When to try again what has failed for ``LONG``. If something was done beside it, it is itself what is broken.
+        When nothing is taken it is not: the first tick that can shall do it.
+        """
+        return now + LONG if self._done else now
 
     async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""

@@ -8,7 +8,6 @@ An entry goes only after its event was handed over, so a crash between the two w
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from typing import ClassVar
 
@@ -16,12 +15,11 @@ from events import Event, EventData, TimerTicked
 from shared.domain.errors import Unavailable
 from shared.observability.log import log
 from shared.ports import Clock, EventSink, Ports
-from shared.repositories.due import PUT_OFF, DueEntry, DueList
+from shared.repositories.due import DueEntry, DueList
 from shared.repositories.parked import Parked, ParkedEvent
-from shared.ticks import OneAtATime, Tick
+from shared.ticks import LONG, OneAtATime, Tick
 
 _ROUND = 1000  # entries that are read together: what several of them want is handed over once
-_LONG = timedelta(hours=1)  # overdue, with every tick trying: what stays longer would hold the cursor of the walk
 
 Want = tuple[str, str]
 """A tenant, and the id of an event."""
@@ -70,13 +68,12 @@ class Redrive:
             await self._wake(entries)
         except Unavailable:
             now = self.clock.now()
-            if min(entry.at for entry in entries) < now - _LONG:
-                # When nothing is taken it is not they that are broken: the first tick that can wake them shall do so.
-                await self.due.put_off(*entries, until=now + PUT_OFF if tick.gets_ahead else now)
+            if min(entry.at for entry in entries) < now - LONG:
+                await self.due.put_off(*entries, until=tick.again_at(now))
             raise
         except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
             log.error("what is due cannot be woken", due_ids=[entry.due_id for entry in entries], exc_info=error)
-            await self.due.put_off(*entries, until=self.clock.now() + PUT_OFF)
+            await self.due.put_off(*entries, until=self.clock.now() + LONG)
         return want
 
     async def _wake(self, entries: list[DueEntry]) -> None:

@@ -39,12 +39,11 @@ from shared.ports.outbox import Acceptance
 from shared.ports.tables import Put, Row, Table, Tables, Type, Value
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
-from shared.ticks import AT_ONCE, DAY, HOUR, LookBack, Tick
+from shared.ticks import AT_ONCE, DAY, HOUR, LONG, LookBack, Tick
 
 SHARDS = 4
 KEPT = timedelta(days=7)
 _LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
-_LONG = timedelta(hours=1)  # in one minute, with every sweep trying: what stays longer would hold the mark
 _MINUTES_AT_ONCE = 3000  # that one sweep of a shard goes through, a day back and a day ahead: the first has a week
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _PAGE = 100
@@ -203,9 +202,8 @@ class OutboxSweeper:
             await self._finish(entry)
         except Unavailable:
             now = self._clock.now()
-            if entry["minute"] < _minute(now - _LONG):
-                # When nothing is taken it is not the entry that is broken: the next sweep shall try it again.
-                await self._move(entry, now + _LONG if tick.gets_ahead else now)
+            if entry["minute"] < _minute(now - LONG):
+                await self._move(entry, tick.again_at(now))
             raise
         except Exception as error:  # noqa: BLE001  it would fail for ever, and hold up what comes after it
             log.error("an outbox entry cannot be settled", entry_id=entry["entry_id"], exc_info=error)

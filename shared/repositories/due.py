@@ -8,7 +8,7 @@ of a minute, so that nothing scans what is far off; redrive walks the buckets fr
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zlib import crc32
 
 from events import BadEvent, CloudEvent
@@ -17,7 +17,7 @@ from shared.observability.log import log
 from shared.ports.clock import Clock
 from shared.ports.tables import Put, Row, Tables, Value
 from shared.repositories.schema import CURSORS, DUE, PLATFORM
-from shared.ticks import DAY, HOUR, LookBack, Tick
+from shared.ticks import DAY, HOUR, LONG, LookBack, Tick
 
 SHARDS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,9 +26,6 @@ _LOOK_BACK = 30  # minutes that each walker goes back once a minute: clocks that
 _MINUTES_AT_ONCE = 3000  # that one round walks, a day back and a day of a stop: after a longer one it takes several
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _CURSOR = (PLATFORM, "due", "redrive")
-
-PUT_OFF = timedelta(hours=1)
-"""After which what would fail for ever, and hold up what comes after it, is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class DueList:
 
     async def _put_off(self, row: Row) -> None:
         """As it stands: nobody can read it now."""
-        at = self._clock.now() + PUT_OFF
+        at = self._clock.now() + LONG
         await self._tables.put(Put(DUE, {**row, "minute": _minute(at), "at": at}))
         await self._tables.delete(DUE, tuple(row[name] for name in DUE.key))
 
