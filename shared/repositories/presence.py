@@ -25,7 +25,6 @@ from shared.ticks import Tick
 
 SHARDS = 16
 SOURCE = "/functions/presence"
-_DEVICES = 50  # of one user that are looked at
 _GATEWAYS = 1000
 _PAGE = 1000  # devices in one look of ``expire``
 _FORGET_GATEWAY = 10 * OFFLINE_AFTER
@@ -171,7 +170,7 @@ class Presence:
 
     async def _tell(self, tenant: str, user_id: str, seen_at: datetime, traceparent: str | None = None) -> Standing:
         told = await self._tables.get(PRESENCE, (tenant, user_id))
-        before = PresenceStatus.OFFLINE if told is None else PresenceStatus(str(told["status"]))
+        before = PresenceStatus.OFFLINE if told is None else _status(told)
         last_seen = seen_at if told is None else max(seen_at, _time(told, "last_seen"))
         now = await self._standing(tenant, user_id, last_seen)
         assert now.last_seen is not None
@@ -195,9 +194,8 @@ class Presence:
         return now
 
     async def _standing(self, tenant: str, user_id: str, last_seen: datetime | None) -> Standing:
-        platform, shard, user = _partition(tenant, user_id)
-        rows = await self._tables.slice(PRESENT_DEVICES, (platform, shard), prefix=(user,), limit=_DEVICES)
-        devices = [_device(row) for row in rows]
+        _, shard, user = _partition(tenant, user_id)
+        devices = [_device(row) for row in await self._devices(shard, user)]
         gateways = await self._gateways() if _any_held(devices) else {}
         return standing(devices, gateways, last_seen, self._clock.now())
 
@@ -233,10 +231,18 @@ def _device(row: Row) -> Device:
     gateway = row["gateway"]
     return Device(
         name=str(row["device"]),
-        status=PresenceStatus(str(row["status"])),
+        status=_status(row),
         seen_at=_time(row, "seen_at"),
         gateway=None if gateway is None else str(gateway),
     )
+
+
+def _status(row: Row) -> PresenceStatus:
+    """Online where it is one that a later release wrote: they are there, whatever else it says."""
+    try:
+        return PresenceStatus(str(row["status"]))
+    except ValueError:
+        return PresenceStatus.ONLINE
 
 
 def _time(row: Row, column: str) -> datetime:

@@ -11,6 +11,7 @@ from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
 from shared.domain.errors import Unavailable
 from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
+from shared.ports.tables import Put
 from shared.repositories.presence import Presence, _partition
 from shared.repositories.schema import PRESENT_DEVICES
 from shared.ticks import BUDGET
@@ -251,6 +252,27 @@ async def test_the_devices_of_one_user_may_fill_several_pages(world, monkeypatch
     world.clock.advance(OFFLINE_AFTER)
     assert await world.presence.expire() == 1
     assert await world.told() == ["online", "offline"]
+
+
+async def test_fifty_silent_devices_hide_no_open_socket(world):
+    """Only a user's first fifty rows were looked at, and gateways come behind devices."""
+    for number in range(60):
+        await world.beat(device=f"phone-{number}", status=AWAY)
+    world.clock.advance(OFFLINE_AFTER)
+    await world.presence.beat("g1")
+    await world.presence.opened("acme", "ana", "g1")
+    assert await world.standing() == (ONLINE, world.clock.now())
+
+
+async def test_a_status_of_a_later_release_is_one_of_somebody_who_is_there(world):
+    """None could be told of, of the whole shard, as long as one had it: each tick failed on it."""
+    await world.beat()
+    for row in await world.tables.slice(PRESENT_DEVICES, _partition("acme", "ana")[:2], limit=1):
+        await world.tables.put(Put(PRESENT_DEVICES, {**row, "status": "busy"}))
+    assert await world.standing() == (ONLINE, world.clock.now())
+    world.clock.advance(OFFLINE_AFTER)
+    assert await world.presence.expire() == 1
+    assert (await world.standing())[0] is OFFLINE
 
 
 async def test_of_an_erased_user_with_many_devices_nothing_is_left(world, monkeypatch):
