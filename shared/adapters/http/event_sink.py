@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -12,7 +12,14 @@ from shared.ports.event_sink import LARGEST_EVENT
 
 Headers = list[tuple[bytes, bytes]]
 
-_REFUSALS: Mapping[str, type[Refused]] = {"status 400": Refused, "status 413": TooLarge}
+_REFUSALS: Mapping[int, type[Refused]] = {400: Refused, 413: TooLarge}
+
+
+class _Answer(NamedTuple):
+    """status: 0 when none came; why: for people, "" when the event was taken."""
+
+    status: int
+    why: str
 
 
 class HttpEventSink:
@@ -39,11 +46,11 @@ class HttpEventSink:
             raise TooLarge(f"an event is larger than {LARGEST_EVENT} bytes")
         async with asyncio.TaskGroup() as group:
             posts = [group.create_task(self._post(headers, body)) for headers, body in wires]
-        answers = [answer for answer in (post.result() for post in posts) if answer]
-        refusals = [_REFUSALS[answer] for answer in answers if answer in _REFUSALS]
-        away = [answer for answer in answers if answer not in _REFUSALS]
+        failed = [answer for answer in (post.result() for post in posts) if answer.why]
+        refusals = [_REFUSALS[answer.status] for answer in failed if answer.status in _REFUSALS]
+        away = [answer for answer in failed if answer.status not in _REFUSALS]
         if away:
-            raise Unavailable(f"the broker did not take {len(away)} of {len(events)} events: {away[0]}")
+            raise Unavailable(f"the broker did not take {len(away)} of {len(events)} events: {away[0].why}")
         if refusals:
             raise refusals[0](f"the broker takes {len(refusals)} of {len(events)} events never")
 
@@ -62,12 +69,12 @@ class HttpEventSink:
         if not answer.is_success and answer.status_code != httpx.codes.METHOD_NOT_ALLOWED:
             raise Unavailable(f"the broker answers {answer.status_code}")
 
-    async def _post(self, headers: Headers, body: bytes) -> str | None:
+    async def _post(self, headers: Headers, body: bytes) -> _Answer:
         try:
             answer = await self._client.post(self._address, headers=headers, content=body)
         except httpx.HTTPError as error:
-            return type(error).__name__
-        return None if answer.is_success else f"status {answer.status_code}"
+            return _Answer(0, type(error).__name__)
+        return _Answer(answer.status_code, "" if answer.is_success else f"status {answer.status_code}")
 
 
 def _size(headers: Headers, body: bytes) -> int:
