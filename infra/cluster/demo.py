@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 
 from infra.cluster import inside, pods
-from infra.cluster.figures import talk_of
 from infra.cluster.inside import say
 from infra.cluster.layout import NAMESPACE
-from infra.cluster.wakes import CHAIN, Talk, until_at_zero
+from infra.cluster.talk import Talk, talk_of
+from infra.cluster.wakes import CHAIN, until_at_zero
 from infra.deploy.__main__ import main as deploy
 from shared.testing import measure
 from shared.testing.live import Deployed, Providers, fresh_id

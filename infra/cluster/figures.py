@@ -11,9 +11,10 @@ from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
 
-from infra.cluster import inside, pods, scaling, wakes
+from infra.cluster import hops, inside, pods, scaling, wakes
 from infra.cluster.inside import say
 from infra.cluster.layout import ENTRY_ADDRESS
+from infra.cluster.talk import Talk, talk_of
 from shared.ports import Ports
 from shared.runtime.open_ports import open_ports
 from shared.runtime.wiring import read
@@ -22,10 +23,12 @@ from shared.testing.live import Caller, Deployed, Providers, fresh_id
 from shared.testing.tenant import Tenant
 
 _PARTS = ("wakes", "chain", "hops", "scale")
-_NUMBER = "+5511987650101"
 _LOAD, _SECONDS = 40, 40.0
 _ROLLOUT = 8
 _HOPS = 60
+_ALONE = 200
+_LONE = "record-status"
+"""Whose event wakes nobody else."""
 _FEW = 20
 
 
@@ -41,7 +44,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
             if "chain" in given.only:
                 told["chain"] = [await wakes.chain_from_zero(talk, ports.log) for _ in range(given.rounds)]
             if "hops" in given.only:
-                told["hops"] = summary(await wakes.warm_hops(talk, ports, read(), _HOPS))
+                told["hops"] = await _hops(talk, ports)
         if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
     return told
@@ -49,18 +52,29 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
 
 async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
     wired = read()
-    events = await wakes.real_events(ports.log, ports.clock, wired)
+    newest = await wakes.real_events(ports.log, ports.clock, wired)
     takers = {trigger.subscriber for trigger in wired.triggers} | {"dead-letter"}
-    if missing := takers - events.keys():
+    if missing := takers - newest.keys():
         raise LookupError(f"no event for {', '.join(sorted(missing))} yet: run the flow tests first")
     seen = []
     async with wakes.inside() as client:
+        events = {service: await wakes.handled_before(client, service, some) for service, some in newest.items()}
         for _ in range(rounds):
             for service in sorted(wired.services):
                 one = await wakes.wake(client, service, events.get(service))
                 say(f"{one.service:<20} {one.seconds:5.2f} s  {one.status}  {one.memory / 2**20:4.0f} MiB")
                 seen.append(asdict(one))
     return seen
+
+
+async def _hops(talk: Talk, ports: Ports) -> dict[str, Any]:
+    wired = read()
+    newest = await wakes.real_events(ports.log, ports.clock, wired)
+    async with wakes.inside() as client:
+        event = await wakes.handled_before(client, _LONE, newest[_LONE])
+    lone = await hops.alone(event, ports, wired, _ALONE)
+    say(f"alone: {summary(lone)}")
+    return {"alone": summary(lone), "messages": summary(await hops.of_messages(talk, ports, wired, _HOPS))}
 
 
 async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
@@ -80,23 +94,17 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
     return {"up and down": scaled, "rollout": rolled, "memory": memory}
 
 
-def talk_of(caller: Caller) -> wakes.Talk:
-    caller.users("agent", "customer")
-    caller.must("POST", "/v1/users/customer/channels", {"channel": "whatsapp", "identifier": _NUMBER})
-    return wakes.Talk(caller, caller.conversation("agent", "customer"))
-
-
-def summary(hops: wakes.Hops) -> dict[str, dict[str, float]]:
+def summary(seen: hops.Hops) -> dict[str, dict[str, float]]:
     """
     Milliseconds, by function and of all together; a timer's few events say nothing.
 
     A function that was done with so few events for whom many were meant has no times, but is there.
     """
-    every = [one for of_it in hops.taken.values() for one in of_it]
-    names = sorted({*hops.taken, *hops.missing})
-    found = {name: _figures(hops.taken.get(name, ()), hops.missing.get(name, 0)) for name in names}
+    every = [one for of_it in seen.taken.values() for one in of_it]
+    names = sorted({*seen.taken, *seen.missing})
+    found = {name: _figures(seen.taken.get(name, ()), seen.missing.get(name, 0)) for name in names}
     many = {name: one for name, one in found.items() if one["events"] + one["missing"] >= _FEW}
-    return {**many, "all": _figures(every, sum(hops.missing.values()))}
+    return {**many, "all": _figures(every, sum(seen.missing.values()))}
 
 
 def _figures(taken: Sequence[float], missing: int) -> dict[str, float]:

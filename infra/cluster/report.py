@@ -144,18 +144,19 @@ def _hops(result: Result) -> Iterator[str]:
     yield from _opening("Hops of events between functions that run", result)
     yield from _text(
         "Milliseconds from Kafka's having an event to the beginning of its handling: our dispatcher, the network layer,"
-        " queue-proxy. What a producer waits until Kafka has it comes before. One message a second. Only functions that"
-        " were awake already. Missing are events that a function should have had, and was not done with half a minute"
-        " after the last message: they have no time."
+        " queue-proxy. What a producer waits until Kafka has it comes before. Only functions that were awake already."
+        " Missing are events that a function should have had, and was not done with half a minute after the last: they"
+        " have no time."
     )
-    yield ""
-    yield from _table(
-        ("function", "events", "missing", "p50", "p95"),
-        (
-            (name, *(one.get(column, _NONE) for column in ("events", "missing", "p50", "p95")))
-            for name, one in result.told.items()
-        ),
-    )
+    for title, kind in (("One event at a time", "alone"), ("One message a second", "messages")):
+        yield from ("", f"{title}:", "")
+        yield from _table(
+            ("function", "events", "missing", "p50", "p95"),
+            (
+                (name, *(one.get(column, _NONE) for column in ("events", "missing", "p50", "p95")))
+                for name, one in result.told[kind].items()
+            ),
+        )
 
 
 def _scale(result: Result) -> Iterator[str]:

@@ -1,40 +1,31 @@
 """How long it takes until a function that is at zero has done what an event asks, alone and as a chain."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from events import CloudEvent
-from infra.cluster import pods
+from infra.cluster import logs, pods
 from infra.cluster.layout import NAMESPACE
 from infra.cluster.pods import Pod, Running
-from shared.adapters.kafka.event_log import appended_at
-from shared.ports import Clock, Ports
+from infra.cluster.talk import Talk
+from shared.ports import Clock
 from shared.ports.event_log import EventLog
 from shared.runtime.timers import ticked
-from shared.runtime.wiring import Trigger, Wiring
-from shared.testing.live import Caller, eventually
+from shared.runtime.wiring import Wiring
 
 _PATIENCE = 200.0
 _ENDING = 45.0
 """Seconds that a pod may take to end: queue-proxy waits half a minute for who may still call it."""
-_SETTLED = 30.0
-"""Seconds until what was still under way after the last message has been handled."""
 _LOOK_BACK = 20_000
-_WRITTEN = 1.0
-"""Seconds until what a pod said is in its log."""
-_PACE = 1.0
-"""Seconds between two messages: each is some fifteen events, and two cores that are full show how long they wait."""
-_AWAKE = 30
-"""Messages after which every function of their way is awake, and has done what waited for it."""
+_TRIED = 50
+"""Events of which a Service must handle one; the flow tests end with some that it is meant to refuse."""
 CHAIN = ("route", "deliver-whatsapp", "record-status")
 """What a message to WhatsApp wakes, one after the other."""
 _LOGGED_AS = ("route", "deliver", "record-status")
@@ -97,25 +88,34 @@ async def until_gone(services: Iterable[str], patience: float = _ENDING) -> bool
     return True
 
 
-async def real_events(log: EventLog, clock: Clock, wiring: Wiring) -> dict[str, CloudEvent]:
-    """The newest event that went to each Service of a Trigger; a tick for those that timers wake."""
-    found: dict[str, CloudEvent] = {}
+async def real_events(log: EventLog, clock: Clock, wiring: Wiring) -> dict[str, list[CloudEvent]]:
+    """The newest events that went to each Service of a Trigger, newest first; a tick for those that timers wake."""
+    found: dict[str, list[CloudEvent]] = {}
     seen = [one.event for one in await log.latest(_LOOK_BACK)]
     for trigger in wiring.triggers:
-        for event in reversed(seen):
-            if _wanted(trigger, event):
-                found.setdefault(trigger.subscriber, event)
-                break
-        timers = [one for one in wiring.timers if one.name == trigger.filter.get("timer")]
-        for timer in timers:
-            found[trigger.subscriber] = ticked(timer, int(clock.now().timestamp() / timer.every)).to_cloudevent()
+        wanted = [event for event in reversed(seen) if trigger.wants(event.attributes)]
+        if wanted:
+            found.setdefault(trigger.subscriber, wanted[:_TRIED])
+        for timer in wiring.timers:
+            if timer.name == trigger.filter.get("timer"):
+                tick = ticked(timer, int(clock.now().timestamp() / timer.every))
+                found[trigger.subscriber] = [tick.to_cloudevent()]
     some = seen[-1]
-    found["dead-letter"] = CloudEvent({**some.attributes, "knativeerrordest": "http://figures.invalid/"}, some.data)
+    found["dead-letter"] = [CloudEvent({**some.attributes, "knativeerrordest": "http://figures.invalid/"}, some.data)]
     return found
 
 
-def _wanted(trigger: Trigger, event: CloudEvent) -> bool:
-    return all(event.attributes.get(name) == value for name, value in trigger.filter.items())
+async def handled_before(client: httpx.AsyncClient, service: str, events: Sequence[CloudEvent]) -> CloudEvent:
+    """
+    The first of them that the Service handles: some it refuses, and that takes no time.
+
+    Raises:
+        LookupError: it handles none.
+    """
+    for event in events:
+        if (await client.send(_request(client, service, event))).is_success:
+            return event
+    raise LookupError(f"{service} handles none of the {len(events)} newest events for it")
 
 
 @asynccontextmanager
@@ -130,12 +130,7 @@ async def inside() -> AsyncIterator[httpx.AsyncClient]:
 async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> Wake:
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
     alone = await until_gone([service])
-    host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
-    if event is None:
-        request = client.build_request("GET", "/health/readiness", headers=[host])
-    else:
-        headers, body = event.to_binary()
-        request = client.build_request("POST", "/", headers=[*headers, host], content=body)
+    request = _request(client, service, event)
     started = time.perf_counter()
     try:
         answer = await client.send(request)
@@ -145,6 +140,14 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None
     # Whoever could not be woken may have no process.
     memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes()) if answer.is_success else 0
     return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory, alone)
+
+
+def _request(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> httpx.Request:
+    host = (b"host", f"{service}.{NAMESPACE}.svc.cluster.local".encode())
+    if event is None:
+        return client.build_request("GET", "/health/readiness", headers=[host])
+    headers, body = event.to_binary()
+    return client.build_request("POST", "/", headers=[*headers, host], content=body)
 
 
 def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> int:
@@ -161,21 +164,6 @@ def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> 
     return max(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """Somebody on WhatsApp, and the conversation with them."""
-
-    caller: Caller
-    conversation: str
-
-    def send(self) -> str:
-        sent: str = self.caller.send(self.conversation, "agent", channels=["whatsapp"])["message_id"]
-        return sent
-
-    def until_sent(self, message_id: str) -> None:
-        eventually(lambda: self.caller.status(message_id) in ("SENT", "DELIVERED", "READ"), within=30)
-
-
 async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
     """Seconds until the 202 of a send that was at zero, and from then on to the end of each function of the chain."""
     if not await until_gone(("send", *CHAIN), _PATIENCE):
@@ -184,10 +172,10 @@ async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
     message_id = await asyncio.to_thread(talk.send)
     answered = round(time.perf_counter() - started, 2)
     until = time.monotonic() + _PATIENCE
-    while len(done := handled(_said(), message_id)) < len(CHAIN):
+    while len(done := handled(logs.said(), message_id)) < len(CHAIN):
         if time.monotonic() > until:
             raise TimeoutError("the chain does not come to its end")
-        await asyncio.sleep(_WRITTEN)
+        await asyncio.sleep(logs.WRITTEN)
     (begin,) = (_made(one.event) for one in await log.about(message_id, limit=1))
     return {"send": answered, **{name: round(at - begin, 2) for name, at in done.items()}}
 
@@ -196,105 +184,11 @@ def handled(lines: Iterable[Mapping[str, Any]], message_id: str) -> dict[str, fl
     """When each function of the chain had first handled an event of the message, in seconds since 1970."""
     found: dict[str, float] = {}
     for line in lines:
-        if _done(line) and line.get("message_id") == message_id:
+        if logs.done(line) and line.get("message_id") == message_id:
             at = datetime.fromisoformat(line["timestamp"]).timestamp()
             found[line["function"]] = min(at, found.get(line["function"], at))
     return {name: found[name] for name in _LOGGED_AS if name in found}
 
 
-def _done(line: Mapping[str, Any]) -> bool:
-    """An attempt that failed has a line, too."""
-    return line.get("message") == "event handled" and line.get("outcome") == "done"
-
-
 def _made(event: CloudEvent) -> float:
     return datetime.fromisoformat(event.attributes["time"]).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Hops:
-    """
-    By function. taken: milliseconds from Kafka's having an event to the moment at which its handling began; missing:
-    how many events it should have had and was not done with, half a minute after the last message.
-    """
-
-    taken: Mapping[str, Sequence[float]]
-    missing: Mapping[str, int]
-
-
-async def warm_hops(talk: Talk, ports: Ports, wiring: Wiring, times: int) -> Hops:
-    await _said_often(talk, _AWAKE)
-    begin = ports.clock.now().timestamp()
-    await _said_often(talk, times)
-    logged = [one for one in await ports.log.latest(_LOOK_BACK) if appended_at(one.offset) > begin]
-    appended = {one.event.attributes["id"]: appended_at(one.offset) for one in logged}
-    wanted = awaited(wiring, [one.event for one in logged])
-    until = time.monotonic() + _SETTLED
-    while True:
-        found = hops(_said(), appended)
-        without = missing(wanted, found)
-        if not any(without.values()) or time.monotonic() > until:
-            return Hops({name: list(of_it.values()) for name, of_it in found.items()}, without)
-        await asyncio.sleep(_WRITTEN)
-
-
-async def _said_often(talk: Talk, times: int) -> None:
-    """Returns when the last message is sent; what else follows from it may still be under way."""
-    for _ in range(times):
-        message_id = await asyncio.to_thread(talk.send)
-        await asyncio.sleep(_PACE)
-    await asyncio.to_thread(talk.until_sent, message_id)
-
-
-def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """
-    Milliseconds by function and event; of an event that came more than once, the first that was done.
-
-    ``lines``: of the functions' logs. ``appended``: when the events were, in seconds since 1970, by id.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for line in lines:
-        if _done(line) and line.get("event_id") in appended:
-            event_id: str = line["event_id"]
-            began = datetime.fromisoformat(line["timestamp"]).timestamp() - line["ms"] / 1000
-            took = 1000 * (began - appended[event_id])
-            of_it = found.setdefault(line["function"], {})
-            of_it[event_id] = min(took, of_it.get(event_id, took))
-    return found
-
-
-def awaited(wiring: Wiring, events: Iterable[CloudEvent]) -> dict[str, set[str]]:
-    """Ids of those of the events that Triggers want, by function: logs say its name, not that of a Service."""
-    found: dict[str, set[str]] = {}
-    for event in events:
-        for trigger in wiring.triggers:
-            if _wanted(trigger, event):
-                function = wiring.services[trigger.subscriber].function
-                found.setdefault(function, set()).add(event.attributes["id"])
-    return found
-
-
-def missing(wanted: Mapping[str, Set[str]], found: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
-    """How many of the events each function has no line of; of one without any line, all."""
-    return {function: len(ids - found.get(function, {}).keys()) for function, ids in wanted.items()}
-
-
-def _said() -> Iterable[Mapping[str, Any]]:
-    for file in Path("/var/log/pods").glob(f"{NAMESPACE}_*/user-container/*.log"):
-        try:
-            text = file.read_text(encoding="utf-8", errors="replace")  # its last letter may be half written
-        except FileNotFoundError:  # its pod has gone, and the log with it
-            continue
-        yield from lines_of(text)
-
-
-def lines_of(log: str) -> Iterator[Mapping[str, Any]]:
-    """
-    What a function said, of a file that the kubelet keeps.
-
-    The last line is still being written until it ends; P is the kubelet's mark of one that it cut.
-    """
-    for line in log.split("\n")[:-1]:
-        _, _, part, text = line.split(" ", 3)
-        if part == "F" and text.startswith("{"):
-            yield json.loads(text)

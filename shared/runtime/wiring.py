@@ -56,6 +56,10 @@ class Trigger:
     subscriber: str
     delivery: Delivery
 
+    def wants(self, attributes: Mapping[str, str]) -> bool:
+        """An event with these attributes."""
+        return all(attributes.get(name) == value for name, value in self.filter.items())
+
     @property
     def group(self) -> str:
         """A consumer group of its own; it outlives the Trigger, so the name is all that holds its place in the log."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.cluster.figures import findings, parts, summary
-from infra.cluster.wakes import Hops
+from infra.cluster.hops import Hops
 
 WAKE = {"service": "route", "events": True, "seconds": 1.0, "status": 204, "memory": 1}
 SCALE: dict[str, Any] = {"up and down": {"lost": 0, "most": 2}, "rollout": {"lost": 0}, "memory": []}

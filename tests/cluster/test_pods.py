@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from events import CloudEvent
+from infra.cluster.hops import awaited, hops, missing
+from infra.cluster.logs import lines_of
 from infra.cluster.pods import Pod, Running, kill_in, knative, parse
-from infra.cluster.wakes import awaited, handled, hops, lines_of, memory_of, missing
+from infra.cluster.wakes import handled, handled_before, memory_of
 from shared.runtime.wiring import Delivery, Service, Trigger, Wiring
 
 
@@ -148,3 +151,17 @@ def test_a_line_that_is_still_being_written_is_left_for_later() -> None:
 def test_a_line_that_the_kubelet_cut_is_none() -> None:
     cut = '2026-11-28T20:00:01Z stdout P {"message": "event ha\n2026-11-28T20:00:01Z stdout F ndled"}\n'
     assert list(lines_of(cut)) == []
+
+
+async def test_an_event_that_a_service_refuses_is_passed_over() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.headers["host"], request.headers["ce-id"]))
+        return httpx.Response(204 if request.headers["ce-id"] == "good" else 422)
+
+    asked: list[tuple[str, str]] = []
+    events = [CloudEvent({"id": name, "type": "any"}, b"") for name in ("newest", "good", "oldest")]
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://inside") as client:
+        assert (await handled_before(client, "send", events)).attributes["id"] == "good"
+        assert asked == [("send.chat4all.svc.cluster.local", "newest"), ("send.chat4all.svc.cluster.local", "good")]
+        with pytest.raises(LookupError, match="send handles none of the 1 newest events"):
+            await handled_before(client, "send", events[:1])

@@ -44,7 +44,8 @@ def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
     assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | 61 MiB | 200 |" in wakes
     assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
     hops = {"route": {"events": 100, "missing": 2, "p50": 6.5, "p95": 12.0}, "push": {"events": 0, "missing": 60}}
-    shown = page(seen("figures-hops", hops))
+    shown = page(seen("figures-hops", {"alone": {"all": {"events": 200, "missing": 0, "p50": 4.5}}, "messages": hops}))
+    assert "| all | 200 | 0 | 4.5 | – |" in shown
     assert "| route | 100 | 2 | 6.5 | 12.0 |" in shown
     assert "| push | 0 | 60 | – | – |" in shown
     scaled = page(seen("figures-scale", SCALE))
