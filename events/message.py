@@ -107,6 +107,8 @@ class _StatusChanged(EventData, frozen=True, kw_only=True):
     status: Status
     at: Instant
     reason: str | None = None
+    webhooks: Literal["none", "wanted"] = "wanted"
+    """Whether a webhook of the tenant asks for this news: where none does, nobody is woken to look (ADR 0025)."""
 
     @property
     def partition_key(self) -> str:
@@ -122,7 +124,7 @@ class _StatusChanged(EventData, frozen=True, kw_only=True):
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        return {"channel": self.channel}
+        return {"channel": self.channel, "webhooks": self.webhooks}
 
 
 class MessageSent(_StatusChanged, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from events.vocabulary import IN_APP, ReceiptKind, Status
 from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State, sent
 from shared.domain.status import Report
+from shared.domain.webhook import name_of
 from shared.observability import metrics
 from shared.observability.log import log
 from shared.ports import Channels, Clock, EventSink, Ports
@@ -51,8 +52,8 @@ _PROOF = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 """Statuses that only a provider which has the message can report."""
 _MAY_BE_OURS = timedelta(seconds=30)
 """How long a report waits for its delivery; longer than any call lasts, shorter than redrive's first pause."""
-_SUBSCRIBED = {Status.DELIVERED: "message.delivered", Status.READ: "message.read"}
-"""What webhooks call the news that in-app receipts are made into."""
+_OF_RECEIPTS = (Status.DELIVERED, Status.READ)
+"""The news that in-app receipts are made into."""
 _EXPANDED = 1000
 """Messages of one receipt, the newest, that are told to webhooks: who comes back after a year has read many."""
 _PAGE = 200
@@ -174,8 +175,7 @@ class RecordStatus:
         )
         kept = await self.deliveries.report(event.tenant, reported.message_id, report)
         metrics.message_failed(event.tenant, reported.channel)
-        news = _news(reported.message_id, reported.conversation_id, kept)
-        await self.sink.emit(*(_told(event, one, kept) for one in news))
+        await self._emit(event, reported.message_id, reported.conversation_id, kept)
 
     async def _target(self, tenant: str, reported: StatusReported) -> Target | None:
         delivery_id, part = _correlated(reported.delivery_id)
@@ -251,7 +251,7 @@ class RecordStatus:
         """Said of single messages only to those who asked: their sender, or a webhook (design.md 4)."""
         receipt = event.data
         status = Status.READ if receipt.kind is ReceiptKind.READ else Status.DELIVERED
-        wanted = frozenset([one for one, name in _SUBSCRIBED.items() if await self.interest.wanted(event.tenant, name)])
+        wanted = frozenset([one for one in _OF_RECEIPTS if await self._wanted(event.tenant, one)])
         since = receipt.from_seq - 1
         while since < receipt.to_seq:
             limit = min(_PAGE, receipt.to_seq - since)
@@ -270,8 +270,17 @@ class RecordStatus:
     async def _tell(self, event: Event[StatusReported], record: DeliveryRecord, report: Report) -> None:
         if report.status is Status.FAILED:
             metrics.message_failed(event.tenant, report.channel)
-        news = _news(record.message_id, record.conversation_id, report)
+        await self._emit(event, record.message_id, record.conversation_id, report)
+
+    async def _emit(self, event: Event[StatusReported], message_id: str, conversation_id: str, report: Report) -> None:
+        wanted = await self._wanted(event.tenant, report.status)
+        news = _news(message_id, conversation_id, report, wanted)
         await self.sink.emit(*(_told(event, one, report) for one in news))
+
+    async def _wanted(self, tenant: str, status: Status) -> bool:
+        """Whether a webhook asks for the news of this status."""
+        model = _NEWS.get(status)
+        return model is not None and await self.interest.wanted(tenant, name_of(model.TYPE))
 
     async def _wake(self, event: Event[Any], record: DeliveryRecord, wake: str) -> None:
         requested = DeliveryRequested(
@@ -307,7 +316,8 @@ def _asked_for(
     ):
         reached = status is Status.DELIVERED or report.status is Status.READ
         if reached and (asked or status in wanted):
-            for one in _news(message.message_id, message.conversation_id, replace(report, status=status)):
+            news = _news(message.message_id, message.conversation_id, replace(report, status=status), status in wanted)
+            for one in news:
                 assert isinstance(one, MessageDelivered | MessageRead)
                 yield one
 
@@ -323,7 +333,7 @@ def _told(
 
 
 def _news(
-    message_id: str, conversation_id: str, report: Report
+    message_id: str, conversation_id: str, report: Report, wanted: bool
 ) -> Iterator[MessageSent | MessageDelivered | MessageRead | MessageFailed]:
     model = _NEWS.get(report.status)
     if model is not None:
@@ -335,6 +345,7 @@ def _news(
             status=report.status,
             at=report.at,
             reason=report.reason,
+            webhooks="wanted" if wanted else "none",
         )
 
 

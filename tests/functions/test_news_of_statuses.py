@@ -1,0 +1,111 @@
+"""News of a status says whether a webhook of the tenant asks for it, so that nobody else is woken to look (D2)."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from events import MessageFailed, ReceiptReported, StatusReported
+from events.vocabulary import ReceiptKind, Status
+from functions.record_status import func as record_status
+from shared.adapters.memory.cache import MemoryCache
+from shared.adapters.memory.clock import SettableClock
+from shared.adapters.memory.record_log import MemoryRecordLog
+from shared.adapters.memory.tables import MemoryTables
+from shared.domain.message import Draft
+from shared.domain.webhook import Key, Webhook
+from shared.repositories.timeline import Timeline
+from shared.repositories.webhooks import Webhooks
+from shared.runtime.wiring import read
+from shared.testing.atomic_outbox import AtomicOutbox
+from shared.testing.build import a_text, an_event, an_id
+
+TENANT = "acme"
+
+
+class Vault:
+    def seal(self, secret):
+        return secret
+
+    def open(self, sealed):
+        return sealed
+
+
+class House:
+    def __init__(self):
+        self.clock, self.log = SettableClock(), MemoryRecordLog()
+        tables = MemoryTables(self.clock)
+        outbox = AtomicOutbox(tables, self.log)
+        self.ports = SimpleNamespace(
+            clock=self.clock, sink=self.log, tables=tables, outbox=outbox, cache=MemoryCache(), channels=None
+        )
+        self.webhooks = Webhooks(tables, Vault(), self.clock)
+        self.timeline = Timeline(tables, outbox, MemoryCache(), self.clock)
+
+    async def subscribe(self, *events):
+        now = self.clock.now()
+        webhook = Webhook(
+            webhook_id="w",
+            url="https://example.com/",
+            events=frozenset(events),
+            description=None,
+            enabled=True,
+            created_at=now,
+            updated_at=now,
+            keys=(Key("whsec_" + "A" * 32),),
+        )
+        await self.webhooks.add(TENANT, webhook)
+
+    async def hears(self, data):
+        """Who is woken by what becomes of it, and with which events."""
+        before = len(self.log.records)
+        await record_status.new(self.ports).handle(an_event(data, tenant=TENANT))
+        return [record.event for record in self.log.records[before:]]
+
+
+def woken(event):
+    return {trigger.subscriber for trigger in read().triggers if trigger.wants(event.attributes)}
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+def a_failure(at):
+    return StatusReported(
+        channel="whatsapp",
+        status=Status.FAILED,
+        at=at,
+        source="route",
+        conversation_id="c1",
+        message_id=an_id("m1"),
+        recipient="bia",
+        reason="no address",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [((), {"push"}), (("message.sent",), {"push"}), (("message.failed",), {"push", "webhook-dispatch"})],
+)
+async def test_only_what_a_webhook_asks_for_wakes_its_dispatch(house, asked, expected):
+    if asked:
+        await house.subscribe(*asked)
+    (event,) = await house.hears(a_failure(house.clock.now()))
+    assert event.attributes["type"] == MessageFailed.TYPE
+    assert woken(event) == expected
+
+
+async def test_a_receipt_that_its_sender_asked_for_wakes_no_dispatch(house):
+    draft = Draft(
+        message_id=an_id("m1"), conversation_id="c1", sender="ana", payload=a_text(), request_read_receipt=True
+    )
+    await house.timeline.accept(TENANT, draft, source="/functions/send", traceparent=None)
+    receipt = ReceiptReported(
+        conversation_id="c1", user_id="bia", kind=ReceiptKind.READ, from_seq=1, to_seq=1, at=house.clock.now()
+    )
+    (event,) = await house.hears(receipt)
+    assert woken(event) == {"push"}
+    await house.subscribe("message.read")
+    (event,) = await house.hears(receipt)
+    assert woken(event) == {"push", "webhook-dispatch"}
