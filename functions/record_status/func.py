@@ -262,7 +262,7 @@ class RecordStatus:
             news = [
                 one
                 for message in messages
-                for one in _asked_for(message, report, wanted if _recent(message, receipt) else frozenset())
+                for one in _asked_for(message, report, wanted, recent=_recent(message, receipt))
             ]
             await self.sink.emit(*(_told(event, one, report) for one in news))
             since = messages[-1].seq
@@ -306,7 +306,7 @@ def _recent(message: MessageAccepted, receipt: ReceiptReported) -> bool:
 
 
 def _asked_for(
-    message: MessageAccepted, report: Report, wanted: Collection[Status]
+    message: MessageAccepted, report: Report, wanted: Collection[Status], recent: bool
 ) -> Iterator[MessageDelivered | MessageRead]:
     if message.sender == report.recipient:
         return
@@ -315,7 +315,7 @@ def _asked_for(
         (Status.READ, message.request_read_receipt),
     ):
         reached = status is Status.DELIVERED or report.status is Status.READ
-        if reached and (asked or status in wanted):
+        if reached and (asked or (recent and status in wanted)):
             news = _news(message.message_id, message.conversation_id, replace(report, status=status), status in wanted)
             for one in news:
                 assert isinstance(one, MessageDelivered | MessageRead)

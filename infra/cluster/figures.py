@@ -28,7 +28,7 @@ _ROLLOUT = 8
 _HOPS = 60
 _ALONE = 200
 _LONE = "record-status"
-"""Whose event wakes nobody else."""
+"""Takes what nobody else takes; the news that it makes of it, again, goes to push."""
 _FEW = 20
 
 
@@ -69,9 +69,9 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
 
 async def _hops(talk: Talk, ports: Ports) -> dict[str, Any]:
     wired = read()
-    newest = await wakes.real_events(ports.log, ports.clock, wired)
+    events = await hops.only_for(_LONE, ports, wired)
     async with wakes.inside() as client:
-        event = await wakes.handled_before(client, _LONE, newest[_LONE])
+        event = await wakes.handled_before(client, _LONE, events)
     lone = await hops.alone(event, ports, wired, _ALONE)
     say(f"alone: {summary(lone)}")
     return {"alone": summary(lone), "messages": summary(await hops.of_messages(talk, ports, wired, _HOPS))}

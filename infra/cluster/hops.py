@@ -16,6 +16,7 @@ from shared.ports.event_log import LoggedEvent
 from shared.runtime.wiring import Wiring
 
 _LOOK_BACK = 20_000
+_TRIED = 50
 _SETTLED = 30.0
 """Seconds until what was still under way after the last message has been handled."""
 _PACE = 1.0
@@ -46,9 +47,16 @@ async def of_messages(talk: Talk, ports: Ports, wiring: Wiring, times: int) -> H
     return await _seen(logged, wiring)
 
 
+async def only_for(service: str, ports: Ports, wiring: Wiring) -> list[CloudEvent]:
+    """The newest events that this Service takes and no other, newest first."""
+    seen = [one.event for one in reversed(await ports.log.latest(_LOOK_BACK))]
+    takers = ({one.subscriber for one in wiring.triggers if one.wants(event.attributes)} for event in seen)
+    return [event for event, taken_by in zip(seen, takers, strict=True) if taken_by == {service}][:_TRIED]
+
+
 async def alone(event: CloudEvent, ports: Ports, wiring: Wiring, times: int) -> Hops:
     """
-    Of one event at a time, and nothing else that anybody asked for.
+    Of one event at a time.
 
     ``event``: one that was handled before, so that little follows from it; it is told again under other ids.
     """

@@ -7,8 +7,10 @@ open, and the end of the loop closes them. Our own server awaits ``started`` and
 """
 
 import asyncio
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from shared.observability.log import LEVELS, SERVICE, log
@@ -45,8 +47,10 @@ def _log_from(level: str | None) -> None:
 class FunctionService:
     """Which function is said by CHAT4ALL_FUNCTION in the environment that ``start`` is given."""
 
-    def __init__(self, open_by: Open) -> None:
+    def __init__(self, open_by: Open, end: Callable[[], None] = partial(signal.raise_signal, signal.SIGTERM)) -> None:
+        """``end``: tells the process to end, after what it does."""
         self._open = open_by
+        self._end = end
         self._name = ""
         self._host: FunctionHost | None = None
         self._face: Any | None = None
@@ -110,6 +114,8 @@ class FunctionService:
         elif self._face is not None and scope["type"] == "http":
             request = WholeRequest(scope, receive, send)
             await self._face(scope, request.receive, request.send)
+            if self._faceless:  # a probe of whether it lives may be minutes away
+                self._end()
         elif self._face is not None:
             await self._face(scope, receive, send)
         else:
@@ -118,7 +124,7 @@ class FunctionService:
 
     @property
     def _faceless(self) -> bool:
-        """Events go on, but who asks by HTTP can only be helped by another process."""
+        """Who asks by HTTP can only be helped by another process."""
         return getattr(self._face, "broken", None) is not None
 
     async def _live(self, cfg: Mapping[str, str]) -> None:

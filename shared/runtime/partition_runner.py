@@ -119,7 +119,7 @@ class _Calls:
         self._room: asyncio.Future[None] | None = None
 
     def wants(self, attributes: Mapping[str, str]) -> bool:
-        return self.trigger.filter.items() <= attributes.items()
+        return self.trigger.wants(attributes)
 
     async def take_room(self) -> None:
         while self.unfinished >= self._most:

@@ -58,7 +58,7 @@ class Trigger:
 
     def wants(self, attributes: Mapping[str, str]) -> bool:
         """An event with these attributes."""
-        return all(attributes.get(name) == value for name, value in self.filter.items())
+        return self.filter.items() <= attributes.items()
 
     @property
     def group(self) -> str:

@@ -46,6 +46,7 @@ def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
     hops = {"route": {"events": 100, "missing": 2, "p50": 6.5, "p95": 12.0}, "push": {"events": 0, "missing": 60}}
     shown = page(seen("figures-hops", {"alone": {"all": {"events": 200, "missing": 0, "p50": 4.5}}, "messages": hops}))
     assert "| all | 200 | 0 | 4.5 | – |" in shown
+    assert "| route | 100 | 2 | 6.5 | 12.0 |" in page(seen("figures-hops", hops)), "kept before events were sent alone"
     assert "| route | 100 | 2 | 6.5 | 12.0 |" in shown
     assert "| push | 0 | 60 | – | – |" in shown
     scaled = page(seen("figures-scale", SCALE))

@@ -96,6 +96,26 @@ async def test_only_what_a_webhook_asks_for_wakes_its_dispatch(house, asked, exp
     assert woken(event) == expected
 
 
+async def test_a_webhook_hears_what_a_sender_asked_for_however_much_was_read_at_once(house, monkeypatch):
+    monkeypatch.setattr(record_status, "_EXPANDED", 2)
+    for number, asking in enumerate((True, False, True, False, False), 1):
+        draft = Draft(
+            message_id=an_id(f"m{number}"),
+            conversation_id="c1",
+            sender="ana",
+            payload=a_text(),
+            request_read_receipt=asking,
+        )
+        await house.timeline.accept(TENANT, draft, source="/functions/send", traceparent=None)
+    await house.subscribe("message.read")
+    receipt = ReceiptReported(
+        conversation_id="c1", user_id="bia", kind=ReceiptKind.READ, from_seq=1, to_seq=5, at=house.clock.now()
+    )
+    told = await house.hears(receipt)
+    assert [event.attributes["subject"] for event in told] == [an_id(f"m{number}") for number in (1, 3, 4, 5)]
+    assert all("webhook-dispatch" in woken(event) for event in told)
+
+
 async def test_a_receipt_that_its_sender_asked_for_wakes_no_dispatch(house):
     draft = Draft(
         message_id=an_id("m1"), conversation_id="c1", sender="ana", payload=a_text(), request_read_receipt=True

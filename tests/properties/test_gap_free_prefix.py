@@ -101,7 +101,7 @@ def wanted(records: Iterable[LoggedEvent]) -> set[tuple[str, str]]:
         (trigger.name, record.event.attributes["id"])
         for record in records
         for trigger in TRIGGERS.values()
-        if trigger.filter.items() <= record.event.attributes.items()
+        if trigger.wants(record.event.attributes)
     }
 
 

@@ -45,9 +45,10 @@ async def test_the_gateway_says_what_all_of_them_stand_on() -> None:
     assert "detail" not in said, "the paths are public there"
 
 
-async def test_a_face_that_cannot_be_built_is_said_once_and_its_process_is_given_up(monkeypatch, caplog) -> None:
+async def test_a_face_that_cannot_be_built_is_said_once_and_its_process_ends(monkeypatch, caplog) -> None:
     """It was a process that was ready, answered a bare 500 for ever, and built anew for each request."""
-    service = FunctionService(opened_memory)
+    told: list[str] = []
+    service = FunctionService(opened_memory, lambda: told.append("to end"))
     service.start({FUNCTION: "presence"})
     await service.started()
     monkeypatch.setitem(sys.modules, "functions.presence.http", None)  # cannot be imported from now on
@@ -61,6 +62,7 @@ async def test_a_face_that_cannot_be_built_is_said_once_and_its_process_is_given
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert answer.json()["instance"] == "/v1/presence/ana"
         assert (service.alive()[0], service.ready()[0]) == (False, False)
+        assert told, "until it is asked whether it lives it would get no events either"
     finally:
         service.stop()
         await service.close()
