@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.cluster.cluster import Cluster, ClusterError
-from infra.cluster.layout import CONFIGURATION, NAMESPACE, NODE_ADDRESS, REPOSITORY
+from infra.cluster.layout import CONFIGURATION, NAMESPACE, NODE_ADDRESS, POD_NETWORK, REPOSITORY
 from infra.cluster.programs import Say
 from infra.deploy.plan import IMAGE
 from shared import settings as product
@@ -35,8 +35,12 @@ _ONE_NODE = {
     "CHAT4ALL_WEBHOOK_TIMEOUT": "5",
     "CHAT4ALL_RATE_LIMIT_PER_MINUTE": "0",
     "CHAT4ALL_MESSAGE_RATE_LIMIT_PER_MINUTE": "0",
+    "CHAT4ALL_TRUSTED_PROXIES": f"127.0.0.1,::1,{POD_NETWORK}",
 }
-"""Providers and receivers of webhooks are on the node, nobody waits for days, and one address sends all the load."""
+"""
+Providers and receivers of webhooks are on the node, nobody waits for days, and one address sends all the load; who that
+is say the network layer, Knative's activator and its proxy in the pod.
+"""
 _MAKE_TABLES = """
 import asyncio, os
 from shared.runtime.open_ports import open_ports

@@ -32,6 +32,7 @@ ONE_PROCESS: Mapping[str, str] = {
     "realtime::test_a_user_has_so_many_sockets_and_not_more": _TWO_GATEWAYS,
     "rate_limits::test_who_proves_nobody_on_sockets_is_stopped_and_keeps_nobody_with_a_token_out": _ITS_SETTINGS,
     "rate_limits::test_sockets_that_are_opened_and_say_nothing_are_counted_too": _ITS_SETTINGS,
+    "realtime::test_a_slow_reader_is_cut_and_resumes": _NOT_AT_THE_ENTRY,
     "realtime::test_who_comes_back_at_once_has_missed_nothing_that_is_kept_nowhere": _TWO_GATEWAYS,
     "bad_input::test_what_is_no_http_is_refused": _NETWORK_LAYER,
     "bad_input::test_no_path_query_or_header_whatever_breaks_a_route[knative-GET-/metrics]": _NOT_AT_THE_ENTRY,

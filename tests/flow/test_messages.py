@@ -121,7 +121,7 @@ def test_a_batch_has_1_to_500_items(acme: Caller) -> None:
     problem(acme("POST", "/v1/messages/batch", {"messages": []}), 422, "invalid", "/messages")
     problem(acme("POST", "/v1/messages/batch", {"messages": [body(talk)] * 501}), 422, "invalid", "/messages")
     many = acme.must("POST", "/v1/messages/batch", {"messages": [body(talk)] * 500})["results"]
-    assert [one["seq"] for one in many] == list(range(1, 501))
+    assert [one.get("seq", one) for one in many] == list(range(1, 501))
 
 
 def test_history_pages_forwards_and_backwards(acme: Caller) -> None:
