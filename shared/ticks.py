@@ -84,6 +84,7 @@ class Tick:
         self._until = clock.now() + BUDGET
         self._cut_off = asyncio.get_running_loop().time() + (BUDGET + UNDER_WAY).total_seconds()
         self._done = 0
+        self._broker_takes = False
         self._failures: list[Exception] = []
 
     @property
@@ -92,10 +93,14 @@ class Tick:
 
     def again_at(self, now: datetime) -> datetime:
         """
-        When to try again what has failed for ``LONG``. If something was done beside it, it is itself what is broken.
-        When nothing is taken it is not: the first tick that can shall do it.
+        When to try again what has failed for ``LONG``. If something else was handed over, it is itself what is broken.
+        When the broker takes nothing it is not: the first tick that can shall do it.
         """
-        return now + LONG if self._done else now
+        return now + LONG if self._broker_takes else now
+
+    def handed_over(self) -> None:
+        """The broker took something. That something has merely ended says nothing of it: it may not have been asked."""
+        self._broker_takes = True
 
     async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""

@@ -65,7 +65,7 @@ class Redrive:
     async def _wake_or_put_off(self, tick: Tick, wanted: tuple[Want, list[DueEntry]]) -> Want:
         want, entries = wanted
         try:
-            await self._wake(entries)
+            await self._wake(tick, entries)
         except Unavailable:
             now = self.clock.now()
             if min(entry.at for entry in entries) < now - LONG:
@@ -76,12 +76,13 @@ class Redrive:
             await self.due.put_off(*entries, until=self.clock.now() + LONG)
         return want
 
-    async def _wake(self, entries: list[DueEntry]) -> None:
+    async def _wake(self, tick: Tick, entries: list[DueEntry]) -> None:
         """Hand over what they all want."""
         looked_up = [(entry, await self._parked(entry)) for entry in entries]
         awake = [(entry, parked) for entry, parked in looked_up if decide(entry, parked)]
         if awake:
             await self.sink.append(awake[-1][0].wake)
+            tick.handed_over()
         for entry, parked in awake:
             if parked is not None:  # as it was before: by now it may have failed and been parked anew
                 await self.parked.replayed(entry.tenant, parked, self.clock.now())
