@@ -19,7 +19,7 @@ BUDGET = timedelta(seconds=12)
 UNDER_WAY = timedelta(seconds=15)
 """
 What was begun last may take as much more: the longest until a store or the broker is given up. What makes several
-calls one after another is cut off then.
+calls one after another is cut off then, and so is a walk with what it reads before and marks after.
 """
 LONG = timedelta(hours=1)
 """What fails in every tick for so long would hold up the walk: it is put off by as much."""
@@ -102,6 +102,19 @@ class Tick:
         """The broker took something. That something has merely ended says nothing of it: it may not have been asked."""
         self._broker_takes = True
 
+    async def in_time(self, work: Awaitable[R]) -> R:
+        """
+        Raises:
+            Unavailable: it took so long that the Trigger would soon wait no more.
+        """
+        try:
+            async with asyncio.timeout_at(self._cut_off) as limit:
+                return await work
+        except TimeoutError as slow:
+            if limit.expired():
+                raise Unavailable("what a tick had begun took too long") from slow
+            raise
+
     async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""
         waiting = iter(items)
@@ -112,22 +125,13 @@ class Tick:
                 if not self.goes_on:
                     break
                 try:
-                    given.append(await self._in_time(do(item)))
+                    given.append(await self.in_time(do(item)))
                     self._done += 1
                 except Exception as error:  # noqa: BLE001  raised at the end
                     self._failures.append(error)
 
         await asyncio.gather(*(work() for _ in range(min(at_once, len(items)))))
         return given
-
-    async def _in_time(self, work: Awaitable[R]) -> R:
-        try:
-            async with asyncio.timeout_at(self._cut_off) as limit:
-                return await work
-        except TimeoutError as slow:
-            if limit.expired():
-                raise Unavailable("what a tick had begun took too long") from slow
-            raise
 
     def end(self) -> None:
         """

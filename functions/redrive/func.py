@@ -50,17 +50,21 @@ class Redrive:
     async def _walk(self) -> None:
         tick, more = Tick(self.clock), True
         while more and tick.goes_on:
-            found = await self.due.due(_ROUND, tick)
-            wanted: dict[Want, list[DueEntry]] = defaultdict(list)
-            for entry in found.entries:
-                wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
-            # Not by age: what failed before is the oldest, and 50 of those would look like a broker that is away.
-            in_no_order = random.sample(list(wanted.items()), len(wanted))
-            gone = set(await tick.each(in_no_order, partial(self._wake_or_put_off, tick)))
-            left = (entry for want, entries in wanted.items() if want not in gone for entry in entries)
-            await self.due.passed(found, left)
-            more = found.more
+            more = await tick.in_time(self._round(tick))
         tick.end()
+
+    async def _round(self, tick: Tick) -> bool:
+        """Whether there may be more."""
+        found = await self.due.due(_ROUND, tick)
+        wanted: dict[Want, list[DueEntry]] = defaultdict(list)
+        for entry in found.entries:
+            wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
+        # Not by age: what failed before is the oldest, and 50 of those would look like a broker that is away.
+        in_no_order = random.sample(list(wanted.items()), len(wanted))
+        gone = set(await tick.each(in_no_order, partial(self._wake_or_put_off, tick)))
+        left = (entry for want, entries in wanted.items() if want not in gone for entry in entries)
+        await self.due.passed(found, left)
+        return found.more
 
     async def _wake_or_put_off(self, tick: Tick, wanted: tuple[Want, list[DueEntry]]) -> Want:
         want, entries = wanted

@@ -16,7 +16,7 @@ from shared.adapters.memory.tables import MemoryTables
 from shared.domain.errors import TooLarge, Unavailable
 from shared.repositories.due import DueList
 from shared.repositories.parked import Parked
-from shared.repositories.schema import DUE
+from shared.repositories.schema import CURSORS, DUE
 from shared.testing.build import a_message_accepted, an_event
 from shared.ticks import AT_ONCE, BUDGET
 
@@ -298,6 +298,30 @@ async def test_no_more_than_a_few_are_under_way_at_once(house, monkeypatch):
     assert house.waiting == 0
     assert 1 < house.most["appends"] <= AT_ONCE
     assert 1 < house.most["deletes"] <= AT_ONCE
+
+
+@pytest.mark.parametrize("slow", [("slice", DUE), ("delete", DUE), ("get", CURSORS), ("put", CURSORS)])
+async def test_a_walk_of_many_slow_calls_is_given_up_before_the_trigger_is_out_of_patience(house, monkeypatch, slow):
+    """Its reads before it wakes and its mark after are calls as well."""
+    ids = await house.promise(5)
+    method, table = slow
+    quick = getattr(house.tables, method)
+
+    async def slowly(first, *arguments, **options):
+        if table in (first, getattr(first, "table", None)):
+            await asyncio.sleep(10)
+        return await quick(first, *arguments, **options)
+
+    with monkeypatch.context() as away:
+        away.setattr("shared.ticks.BUDGET", timedelta(milliseconds=200))
+        away.setattr("shared.ticks.UNDER_WAY", timedelta(milliseconds=300))
+        away.setattr(house.tables, method, slowly)
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await house.redrive.handle(TICK)
+    await house.redrive.handle(TICK)
+    assert set(house.woken) == set(ids)
+    assert house.waiting == 0
 
 
 async def test_a_tick_that_is_cut_loses_nothing(house):
