@@ -19,7 +19,7 @@ BUDGET = timedelta(seconds=12)
 UNDER_WAY = timedelta(seconds=15)
 """
 What was begun last may take as much more: the longest until a store or the broker is given up. What makes several
-calls one after another is cut off then.
+calls one after another is cut off then, and so is a walk with what it reads before and marks after.
 """
 LONG = timedelta(hours=1)
 """What fails in every tick for so long would hold up the walk: it is put off by as much."""
@@ -84,6 +84,7 @@ class Tick:
         self._until = clock.now() + BUDGET
         self._cut_off = asyncio.get_running_loop().time() + (BUDGET + UNDER_WAY).total_seconds()
         self._done = 0
+        self._broker_takes = False
         self._failures: list[Exception] = []
 
     @property
@@ -92,10 +93,27 @@ class Tick:
 
     def again_at(self, now: datetime) -> datetime:
         """
-        When to try again what has failed for ``LONG``. If something was done beside it, it is itself what is broken.
-        When nothing is taken it is not: the first tick that can shall do it.
+        When to try again what has failed for ``LONG``. If something else was handed over, it is itself what is broken.
+        When the broker takes nothing it is not: the first tick that can shall do it.
         """
-        return now + LONG if self._done else now
+        return now + LONG if self._broker_takes else now
+
+    def handed_over(self) -> None:
+        """The broker took something. That something has merely ended says nothing of it: it may not have been asked."""
+        self._broker_takes = True
+
+    async def in_time(self, work: Awaitable[R]) -> R:
+        """
+        Raises:
+            Unavailable: it took so long that the Trigger would soon wait no more.
+        """
+        try:
+            async with asyncio.timeout_at(self._cut_off) as limit:
+                return await work
+        except TimeoutError as slow:
+            if limit.expired():
+                raise Unavailable("what a tick had begun took too long") from slow
+            raise
 
     async def each(self, items: Collection[T], do: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
         """What ``do`` gave, for as many as were done; they are begun in their order."""
@@ -107,22 +125,13 @@ class Tick:
                 if not self.goes_on:
                     break
                 try:
-                    given.append(await self._in_time(do(item)))
+                    given.append(await self.in_time(do(item)))
                     self._done += 1
                 except Exception as error:  # noqa: BLE001  raised at the end
                     self._failures.append(error)
 
         await asyncio.gather(*(work() for _ in range(min(at_once, len(items)))))
         return given
-
-    async def _in_time(self, work: Awaitable[R]) -> R:
-        try:
-            async with asyncio.timeout_at(self._cut_off) as limit:
-                return await work
-        except TimeoutError as slow:
-            if limit.expired():
-                raise Unavailable("what a tick had begun took too long") from slow
-            raise
 
     def end(self) -> None:
         """

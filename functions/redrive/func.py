@@ -50,22 +50,26 @@ class Redrive:
     async def _walk(self) -> None:
         tick, more = Tick(self.clock), True
         while more and tick.goes_on:
-            found = await self.due.due(_ROUND, tick)
-            wanted: dict[Want, list[DueEntry]] = defaultdict(list)
-            for entry in found.entries:
-                wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
-            # Not by age: what failed before is the oldest, and 50 of those would look like a broker that is away.
-            in_no_order = random.sample(list(wanted.items()), len(wanted))
-            gone = set(await tick.each(in_no_order, partial(self._wake_or_put_off, tick)))
-            left = (entry for want, entries in wanted.items() if want not in gone for entry in entries)
-            await self.due.passed(found, left)
-            more = found.more
+            more = await tick.in_time(self._round(tick))
         tick.end()
+
+    async def _round(self, tick: Tick) -> bool:
+        """Whether there may be more."""
+        found = await self.due.due(_ROUND, tick)
+        wanted: dict[Want, list[DueEntry]] = defaultdict(list)
+        for entry in found.entries:
+            wanted[entry.tenant, entry.wake.attributes["id"]].append(entry)
+        # Not by age: what failed before is the oldest, and 50 of those would look like a broker that is away.
+        in_no_order = random.sample(list(wanted.items()), len(wanted))
+        gone = set(await tick.each(in_no_order, partial(self._wake_or_put_off, tick)))
+        left = (entry for want, entries in wanted.items() if want not in gone for entry in entries)
+        await self.due.passed(found, left)
+        return found.more
 
     async def _wake_or_put_off(self, tick: Tick, wanted: tuple[Want, list[DueEntry]]) -> Want:
         want, entries = wanted
         try:
-            await self._wake(entries)
+            await self._wake(tick, entries)
         except Unavailable:
             now = self.clock.now()
             if min(entry.at for entry in entries) < now - LONG:
@@ -76,12 +80,13 @@ class Redrive:
             await self.due.put_off(*entries, until=self.clock.now() + LONG)
         return want
 
-    async def _wake(self, entries: list[DueEntry]) -> None:
+    async def _wake(self, tick: Tick, entries: list[DueEntry]) -> None:
         """Hand over what they all want."""
         looked_up = [(entry, await self._parked(entry)) for entry in entries]
         awake = [(entry, parked) for entry, parked in looked_up if decide(entry, parked)]
         if awake:
             await self.sink.append(awake[-1][0].wake)
+            tick.handed_over()
         for entry, parked in awake:
             if parked is not None:  # as it was before: by now it may have failed and been parked anew
                 await self.parked.replayed(entry.tenant, parked, self.clock.now())

@@ -199,7 +199,7 @@ class OutboxSweeper:
 
     async def _settle(self, tick: Tick, entry: Mapping[str, Any]) -> None:
         try:
-            await self._finish(entry)
+            await self._finish(tick, entry)
         except Unavailable:
             now = self._clock.now()
             if entry["minute"] < _minute(now - LONG):
@@ -209,7 +209,7 @@ class OutboxSweeper:
             log.error("an outbox entry cannot be settled", entry_id=entry["entry_id"], exc_info=error)
             await self._put_off(entry)
 
-    async def _finish(self, entry: Mapping[str, Any]) -> None:
+    async def _finish(self, tick: Tick, entry: Mapping[str, Any]) -> None:
         promise = self._read(entry)
         if promise is None:
             await self._put_off(entry)
@@ -217,7 +217,9 @@ class OutboxSweeper:
         found = await _standing(self._tables, promise.table, promise.claims)
         if _are_ours(promise.table, promise.claims, found):
             await self._tables.put(*promise.puts)
-            await self._sink.emit(*promise.events)
+            if promise.events:
+                await self._sink.emit(*promise.events)
+                tick.handed_over()
         elif all(row is None for row in found):
             await self._put_off(entry)
             return

@@ -95,6 +95,8 @@ class DueList:
             if not tick.goes_on:
                 return Round(found, start, more=False)
             async for minute, shard in self._not_empty(range(start, min(start + _MINUTES_TOGETHER, after_last)), now):
+                if not tick.goes_on:  # there may be something in each bucket, and they are read one by one
+                    return Round(found, minute, more=False)
                 room = limit - len(found)
                 rows = await self._tables.slice(DUE, (PLATFORM, minute, shard), until=now, limit=room)
                 for row in rows:

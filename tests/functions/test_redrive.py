@@ -13,10 +13,10 @@ from functions.dead_letter.func import DeadLetter
 from functions.redrive import func as redrive
 from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.tables import MemoryTables
-from shared.domain.errors import Unavailable
+from shared.domain.errors import TooLarge, Unavailable
 from shared.repositories.due import DueList
 from shared.repositories.parked import Parked
-from shared.repositories.schema import DUE
+from shared.repositories.schema import CURSORS, DUE
 from shared.testing.build import a_message_accepted, an_event
 from shared.ticks import AT_ONCE, BUDGET
 
@@ -31,7 +31,7 @@ class House:
         self.tables = MemoryTables(self.clock)
         self.due, self.parked = DueList(self.tables, self.clock), Parked(self.tables)
         self.redrive = redrive.Redrive(self.clock, self, self.due, self.parked)
-        self.woken, self.tried, self.refused, self.seconds = [], 0, set(), 0
+        self.woken, self.tried, self.refused, self.too_large, self.seconds = [], 0, set(), set(), 0
         self.refusal: Exception = Unavailable("the broker does not take it")
         self.under_way, self.most = Counter(), Counter()
 
@@ -40,6 +40,8 @@ class House:
             self.clock.advance(self.seconds)
             for event in events:
                 self.tried += 1
+                if event.attributes["id"] in self.too_large:
+                    raise TooLarge("above 1 MiB")
                 if event.attributes["id"] in self.refused:
                     raise self.refusal
                 self.woken.append(event.attributes["id"])
@@ -256,6 +258,28 @@ async def test_a_broker_that_was_away_for_hours_is_given_everything_by_the_first
     assert house.waiting == 0
 
 
+@pytest.mark.parametrize("beside", ["discarded", "too large"])
+async def test_what_ends_without_the_broker_is_no_sign_that_it_is_there(house, monkeypatch, beside):
+    """What was discarded is not handed over, and what is too large is refused before the broker is asked."""
+    (good,) = await house.promise(1)
+    # What ends without the broker has ended before the good one fails.
+    monkeypatch.setattr(redrive.random, "sample", lambda items, _: sorted(items, key=lambda one: good in one[0]))
+    house.refused = {good}
+    for number in range(4):
+        name = f"{beside} {number}"
+        event = an_event(a_message_accepted("m"), id=name).to_cloudevent()
+        house.too_large |= {name}
+        kind = "parked" if beside == "discarded" else "mailbox"
+        await house.due.add("acme", name, house.clock.now(), event, kind=kind)
+        house.clock.advance(timedelta(minutes=20))
+        await tick(house)
+    assert house.woken == []
+    house.refused = set()
+    house.clock.advance(timedelta(minutes=1))
+    await tick(house)
+    assert house.woken == [good]
+
+
 async def test_tenants_whose_events_have_the_same_id_are_both_woken(house):
     await house.redrive.handle(TICK)
     for tenant in ("acme", "rival"):
@@ -274,6 +298,30 @@ async def test_no_more_than_a_few_are_under_way_at_once(house, monkeypatch):
     assert house.waiting == 0
     assert 1 < house.most["appends"] <= AT_ONCE
     assert 1 < house.most["deletes"] <= AT_ONCE
+
+
+@pytest.mark.parametrize("slow", [("slice", DUE), ("delete", DUE), ("get", CURSORS), ("put", CURSORS)])
+async def test_a_walk_of_many_slow_calls_is_given_up_before_the_trigger_is_out_of_patience(house, monkeypatch, slow):
+    """Its reads before it wakes and its mark after are calls as well."""
+    ids = await house.promise(5)
+    method, table = slow
+    quick = getattr(house.tables, method)
+
+    async def slowly(first, *arguments, **options):
+        if table in (first, getattr(first, "table", None)):
+            await asyncio.sleep(10)
+        return await quick(first, *arguments, **options)
+
+    with monkeypatch.context() as away:
+        away.setattr("shared.ticks.BUDGET", timedelta(milliseconds=200))
+        away.setattr("shared.ticks.UNDER_WAY", timedelta(milliseconds=300))
+        away.setattr(house.tables, method, slowly)
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await house.redrive.handle(TICK)
+    await house.redrive.handle(TICK)
+    assert set(house.woken) == set(ids)
+    assert house.waiting == 0
 
 
 async def test_a_tick_that_is_cut_loses_nothing(house):

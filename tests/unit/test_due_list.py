@@ -10,7 +10,7 @@ from shared.ports.tables import Put
 from shared.repositories.due import SHARDS, DueList
 from shared.repositories.schema import DUE, PLATFORM
 from shared.testing.build import a_message_accepted, an_event
-from shared.ticks import Tick
+from shared.ticks import BUDGET, Tick
 
 
 class CountingTables(MemoryTables):
@@ -182,6 +182,30 @@ async def test_a_round_looks_no_further_when_its_time_is_up_and_the_next_goes_on
     assert not tick.goes_on
     await due.passed(first)
     assert (await due.due(100, Tick(clock))).next_minute > first.next_minute
+
+
+async def test_a_store_that_is_slow_with_buckets_that_hold_something_is_not_asked_for_all_of_them(clock, monkeypatch):
+    """The minutes that are looked at together are read one after another where something is due."""
+    tables = MemoryTables(clock)
+    due = DueList(tables, clock)
+    assert await woken(due) == []
+    names = [f"{number}" for number in range(60)]
+    for name in names:
+        await due.add("acme", name, clock.now(), wake(name), kind="mailbox")
+        clock.advance(15)
+    read = tables.slice
+
+    async def slowly(table, partition, **options):
+        clock.advance(5.5 if options["limit"] > 1 else 0)
+        return await read(table, partition, **options)
+
+    monkeypatch.setattr(tables, "slice", slowly)
+    began, found = clock.now(), await woken(due)
+    assert clock.now() - began < BUDGET + timedelta(seconds=5.5)
+    assert 0 < len(found) < len(names)
+    while some := await woken(due):
+        found += some
+    assert sorted(found) == sorted(names), "each once"
 
 
 async def test_it_looks_far_back_once_a_minute_only(clock):

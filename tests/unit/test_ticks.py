@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.adapters.memory.clock import SettableClock
 from shared.domain.errors import Unavailable
-from shared.ticks import AT_ONCE, BUDGET, LookBack, OneAtATime, Tick
+from shared.ticks import AT_ONCE, BUDGET, LONG, LookBack, OneAtATime, Tick
 
 
 class Work:
@@ -75,6 +75,15 @@ async def test_what_is_still_under_way_is_given_up_before_the_trigger_is_out_of_
     assert ["quick"] in done
     with pytest.raises(Unavailable):
         tick.end()
+
+
+async def test_what_fails_for_long_is_broken_itself_only_when_the_broker_took_something():
+    work = Work()
+    tick, now = Tick(work.clock), work.clock.now()
+    await tick.each([0, -0.001], work.do)
+    assert tick.again_at(now) == now, "what was done may have asked no broker"
+    tick.handed_over()
+    assert tick.again_at(now) == now + LONG
 
 
 async def test_nothing_is_begun_when_its_time_is_up():
