@@ -1,5 +1,6 @@
 """scripts/deploy from its arguments to what kubectl and kn are told, and what people read (G1, G4, issue 7)."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import yaml
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import plan
+from infra.deploy.unsaid import unsaid
+from infra.manifests.kustomize import manifests
 from tests.deploy.conftest import FakeCluster
 
 DIGEST = "ghcr.io/chat4all/chat4all@sha256:" + "a" * 64
@@ -329,6 +332,79 @@ def test_the_network_of_the_pods_must_be_named(
 def test_a_network_of_pods_that_is_named_is_taken(ready: FakeCluster, dry: tuple[str, ...]) -> None:
     _with_proxies(ready, "127.0.0.1, ::1,10.244.0.0/16,")
     assert run("production", "--image", DIGEST, *dry) == 0
+
+
+def _telling(cluster: FakeCluster, *more: dict[str, Any]) -> None:
+    cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, *more])])
+
+
+def _filled(example: str) -> dict[str, Any]:
+    """A Secret as secretGenerator makes it of an example that nobody touched."""
+    lines = (Path(deploy.__file__).parents[1] / "overlays" / example).read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "chat4all"}, "data": data}
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_examples_that_nobody_filled_in_are_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], dry: tuple[str, ...]
+) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_PUBLIC_URL": "https://chat4all.example.org"}}
+    gateway = manifest(
+        "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"hostname": "files.chat4all.example.org"}]
+    )
+    _telling(ready, told, gateway, _filled("production/secret.env.example"), _filled("production/kafka.env.example"))
+    assert run("production", "--image", DIGEST, *dry) == 1
+    said = capsys.readouterr().err
+    lines = {line.split()[0]: line for line in said.splitlines()[1:]}
+    assert set(lines) == {
+        "CHAT4ALL_PUBLIC_URL",
+        "/spec/listeners/0/hostname",
+        "CHAT4ALL_SECRET_KEY",
+        "CHAT4ALL_CASSANDRA_PASSWORD",
+        "CHAT4ALL_S3_ACCESS_KEY",
+        "CHAT4ALL_S3_SECRET_KEY",
+        "CHAT4ALL_REDIS_URL",
+        "CHAT4ALL_NATS_URL",
+        "CHAT4ALL_KAFKA_PROPERTIES",
+        "password",
+    }
+    assert "configMapGenerator" in lines["CHAT4ALL_PUBLIC_URL"]
+    assert "patches" in lines["/spec/listeners/0/hostname"]
+    assert "Fernet.generate_key()" in lines["CHAT4ALL_SECRET_KEY"]
+    assert "still says PASSWORD and USER" in lines["CHAT4ALL_NATS_URL"]
+    assert "docs/guides/production.md" in said
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_a_secret_in_clear_is_looked_at_too(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
+    _telling(ready, secret | {"stringData": {"CHAT4ALL_SECRET_KEY": ""}})
+    assert run("production", "--image", DIGEST, "--dry-run") == 1
+    assert "CHAT4ALL_SECRET_KEY" in capsys.readouterr().err
+
+
+def test_what_is_filled_in_is_deployed_and_not_shown(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_PUBLIC_URL": "https://my-example.org.acme.de"}}
+    secret = _filled("production/kafka.env.example")
+    secret["data"]["password"] = base64.b64encode(b"PASSWORDS-are-long").decode()
+    _telling(ready, told, secret)
+    assert run("production", "--image", DIGEST, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert "PASSWORDS" not in said.out + said.err
+
+
+def test_an_overlay_with_nothing_on_top_is_told_what_to_say() -> None:
+    """The real rendering of infra/overlays/production."""
+    lines = unsaid(manifests(Path(deploy.__file__).parents[1] / "overlays/production"))
+    assert sorted(line.split()[0] for line in lines) == [
+        "/spec/listeners/1/hostname",
+        "/spec/listeners/2/hostname",
+        "CHAT4ALL_PUBLIC_URL",
+        "CHAT4ALL_S3_PUBLIC_ENDPOINT",
+        "CHAT4ALL_TRUSTED_PROXIES",
+    ]
 
 
 def test_rollback_sends_all_requests_to_a_revision(cluster: FakeCluster) -> None:
