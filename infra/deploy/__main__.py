@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from infra.deploy import plan
-from infra.deploy.plan import LATEST, Image, Refused, Seen, State, Traffic
+from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
 from infra.deploy.tools import Tools
 from infra.deploy.unsaid import refusal, unsaid
 from infra.manifests.kustomize import Manifest, RenderError, render
@@ -75,7 +75,10 @@ def _deploy(given: argparse.Namespace) -> None:
     manifests = list(yaml.load_all(text, yaml.CSafeLoader))
     namespace = plan.namespace_of(manifests)
     if loose := plan.unversioned(manifests):
-        raise Refused(f"which image? {len(loose)} objects say :latest; --image NAME@sha256:DIGEST, or NAME:TAG")
+        raise Refused(
+            f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
+            "NAME:TAG (docs/guides/production.md, the image)"
+        )
     if given.dry_run:
         _tell(manifests, namespace)
     if lines := unsaid(manifests):
@@ -151,9 +154,16 @@ def _rendered(overlay: Path, image: Image | None) -> str:
     if image is None:
         return render(overlay)
     with TemporaryDirectory(prefix="chat4all-deploy-") as folder:
-        on_top = {"resources": [relpath(overlay, Path(folder).resolve())], "images": [image.kustomization]}
+        images = [image.kustomization | {"name": name} for name in _names_of_image(overlay)]
+        on_top = {"resources": [relpath(overlay, Path(folder).resolve())], "images": images}
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
         return render(Path(folder))
+
+
+def _names_of_image(overlay: Path) -> list[str]:
+    """What the image is called below: the manifests' name for it, and the one that the overlay gives it instead."""
+    own = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
+    return [IMAGE, *(one["newName"] for one in own.get("images") or [] if one["name"] == IMAGE and "newName" in one)]
 
 
 def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:

@@ -146,8 +146,13 @@ def unversioned(manifests: Iterable[Manifest]) -> list[str]:
         for spec in [one.get("spec", {})]
         for pod in [spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})]
         for container in pod.get("containers", [])
-        if container.get("image", "").endswith(":latest") or ":" not in container.get("image", ":")
+        if _is_loose(container.get("image", ":"))
     ]
+
+
+def _is_loose(image: str) -> bool:
+    name, at, digest = image.partition("@")
+    return not _DIGEST.fullmatch(digest) if at else name.endswith(":latest") or ":" not in name.rpartition("/")[2]
 
 
 def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:

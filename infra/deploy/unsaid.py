@@ -10,7 +10,7 @@ from infra.manifests.kustomize import Manifest
 _EXAMPLE_HOST = re.compile(r"(?<![\w-])(?:[\w-]+\.)*example\.(?:org|com|net)(?!\.?[\w-])")
 _PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
 _GUIDE = "docs/guides/production.md"
-_NEW_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+_NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
 
 
 def unsaid(manifests: Iterable[Manifest]) -> list[str]:

@@ -1,6 +1,7 @@
 """scripts/deploy from its arguments to what kubectl and kn are told, and what people read (G1, G4, issue 7)."""
 
 import base64
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,30 @@ def test_the_image_goes_on_top_of_the_overlay(ready: FakeCluster) -> None:
     assert on_top["resources"][0].endswith("infra/overlays/production")
 
 
+def test_it_goes_before_an_image_that_the_overlay_names_otherwise(tmp_path: Path) -> None:
+    """By the real kustomize: what is in one's own registry has another name there."""
+    on_top = {
+        "resources": [relpath(Path(deploy.__file__).parents[1] / "overlays/first-tenant", tmp_path)],
+        "images": [{"name": plan.IMAGE, "newName": "registry.acme.example/chat4all", "digest": "sha256:" + "b" * 64}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
+    (made,) = yaml.safe_load_all(deploy._rendered(tmp_path, plan.Image.read(DIGEST)))
+    (container,) = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == DIGEST
+
+
 def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
     assert run("production", "--image", DIGEST, "--context", "east") == 0
     assert all(one["told"][:2] == ["--context", "east"] for one in ready.told if "kustomize" not in one["told"])
 
 
-def test_an_image_without_a_version_is_not_deployed(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
-    ready.answers("kustomize", by=[yaml.safe_dump_all([function("ghcr.io/chat4all/chat4all:latest")])])
+@pytest.mark.parametrize(
+    "image", ["ghcr.io/chat4all/chat4all:latest", "registry:5000/chat4all", "registry.acme.example/chat4all@sha256:…"]
+)
+def test_an_image_without_a_version_is_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], image: str
+) -> None:
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(image)])])
     assert run("production") == 1
     assert "--image" in capsys.readouterr().err
     assert len(ready.told) == 1, "nothing was asked of the cluster"
@@ -372,7 +390,7 @@ def test_examples_that_nobody_filled_in_are_not_deployed(
     }
     assert "configMapGenerator" in lines["CHAT4ALL_PUBLIC_URL"]
     assert "patches" in lines["/spec/listeners/0/hostname"]
-    assert "Fernet.generate_key()" in lines["CHAT4ALL_SECRET_KEY"]
+    assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
     assert "still says PASSWORD and USER" in lines["CHAT4ALL_NATS_URL"]
     assert "docs/guides/production.md" in said
     assert not [one for one in ready.told if "apply" in one["told"]]
