@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from infra.deploy import plan
-from infra.deploy.plan import LATEST, Image, Refused, Seen, State, Traffic
+from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
 from infra.deploy.tools import Tools
+from infra.deploy.unsaid import refusal, unsaid
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
@@ -25,8 +26,8 @@ _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
 _FIRST_WHAT_IS_NEW = "; of the next ones what is new goes before that, what runs already after it"
 _EXAMPLES = """\
-scripts/deploy ../acme --image ghcr.io/chat4all/chat4all@sha256:…
-scripts/deploy ../acme --image ghcr.io/chat4all/chat4all:1.4 --dry-run
+scripts/deploy ../acme --image registry.acme.example/chat4all@sha256:…
+scripts/deploy ../acme --image registry.acme.example/chat4all:0.1.0 --dry-run
 scripts/deploy --rollback send-00004                  all requests of send to that revision
 scripts/deploy --traffic send-00004=90 @latest=10     some of them to the newest
 scripts/deploy --latest send                          all of them to the newest, whichever that is
@@ -74,14 +75,14 @@ def _deploy(given: argparse.Namespace) -> None:
     manifests = list(yaml.load_all(text, yaml.CSafeLoader))
     namespace = plan.namespace_of(manifests)
     if loose := plan.unversioned(manifests):
-        raise Refused(f"which image? {len(loose)} objects say :latest; --image NAME@sha256:DIGEST, or NAME:TAG")
+        raise Refused(
+            f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
+            "NAME:TAG (docs/guides/production.md, the image)"
+        )
     if given.dry_run:
         _tell(manifests, namespace)
-    if unknown := plan.unknown_proxies(manifests):
-        raise Refused(
-            f"CHAT4ALL_TRUSTED_PROXIES has {', '.join(unknown)}: set it to the network of your pods in an overlay of "
-            "your own, or no function with an HTTP face starts; docs/guides/production.md shows how"
-        )
+    if lines := unsaid(manifests):
+        raise Refused(refusal(lines))
     if given.dry_run:
         return
     tools = Tools(given.context)
@@ -153,9 +154,16 @@ def _rendered(overlay: Path, image: Image | None) -> str:
     if image is None:
         return render(overlay)
     with TemporaryDirectory(prefix="chat4all-deploy-") as folder:
-        on_top = {"resources": [relpath(overlay, Path(folder).resolve())], "images": [image.kustomization]}
+        images = [image.kustomization | {"name": name} for name in _names_of_image(overlay)]
+        on_top = {"resources": [relpath(overlay, Path(folder).resolve())], "images": images}
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
         return render(Path(folder))
+
+
+def _names_of_image(overlay: Path) -> list[str]:
+    """What the image is called below: the manifests' name for it, and the one that the overlay gives it instead."""
+    own = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
+    return [IMAGE, *(one["newName"] for one in own.get("images") or [] if one["name"] == IMAGE and "newName" in one)]
 
 
 def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
@@ -166,8 +174,8 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
         raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
         raise Refused(
-            f"there is no Secret {', '.join(absent)} in {namespace}: infra/overlays/production/secret.env.example, "
-            "and kafka.env.example beside it for Knative's own way to Kafka"
+            f"there is no Secret {', '.join(absent)} in {namespace}: secret.env.example beside the overlay, "
+            "in infra/overlays/production also kafka.env.example for Knative's own way to Kafka"
         )
 
 

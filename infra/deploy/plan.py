@@ -4,7 +4,6 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_network
 
 from infra.manifests.kustomize import Manifest
 
@@ -147,8 +146,13 @@ def unversioned(manifests: Iterable[Manifest]) -> list[str]:
         for spec in [one.get("spec", {})]
         for pod in [spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})]
         for container in pod.get("containers", [])
-        if container.get("image", "").endswith(":latest") or ":" not in container.get("image", ":")
+        if _is_loose(container.get("image", ":"))
     ]
+
+
+def _is_loose(image: str) -> bool:
+    name, at, digest = image.partition("@")
+    return not _DIGEST.fullmatch(digest) if at else name.endswith(":latest") or ":" not in name.rpartition("/")[2]
 
 
 def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
@@ -176,20 +180,6 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
         secret for one in manifests if one["kind"] == "ConfigMap" if (secret := one.get("data", {}).get(_OF_KAFKA))
     }
     return (told | kafka) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
-
-
-def unknown_proxies(manifests: Iterable[Manifest]) -> list[str]:
-    """What is no address and no network among the proxies that functions are told to trust: they would not start."""
-    told = [one.get("data", {}).get("CHAT4ALL_TRUSTED_PROXIES", "") for one in manifests if one["kind"] == "ConfigMap"]
-    return [part for proxies in told for part in map(str.strip, proxies.split(",")) if part and not _is_network(part)]
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text)
-    except ValueError:
-        return False
-    return True
 
 
 def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:

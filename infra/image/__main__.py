@@ -1,21 +1,54 @@
-"""``python -m infra.image FOLDER``: the root file system, into a new folder; ``--bill``: what is in the product."""
+"""The image from the command line: ``python -m infra.image --help``."""
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.image.bill_of_materials import bill_of_materials
-from infra.image.rootfs import ImageError, make, uv
+from infra.image.rootfs import ENTRYPOINT, ENVIRONMENT, ImageError, make, uv
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m infra.image FOLDER | --bill")
-    if sys.argv[1] == "--bill":
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if bool(given.folder) == given.bill or bool(given.archive) != bool(given.name) or (given.bill and given.archive):
+        parser.error("name a FOLDER, or --bill; --archive and --name go together, with a FOLDER")
+    if given.bill:
         sys.stdout.write(json.dumps(bill_of_materials(_REPOSITORY, uv(_REPOSITORY)), indent=1) + "\n")
-        sys.exit()
+        return 0
     try:
-        make(Path(sys.argv[1]).absolute(), _REPOSITORY)
+        make(given.folder.absolute(), _REPOSITORY)
     except ImageError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if given.archive:
+        write(given.folder, given.archive, given.name)
+    return 0
+
+
+def write(root: Path, archive: Path, name: str) -> None:
+    """The image of a root file system, as an archive in Docker's format; scripts/cluster imports such a one."""
+    from infra.cluster.image import Image, folder_layer, write_archive  # not in the Dockerfile's context
+
+    environment = [f"{key}={value}" for key, value in ENVIRONMENT.items()]
+    write_archive([Image(name, [folder_layer(root)], ENTRYPOINT, environment)], archive)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.image",
+        description="Makes the root file system of the functions' image, without a container engine; on Debian 12.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="a new one, or an empty one; 260 MB")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help="the image of it too, in Docker's format")
+    parser.add_argument("--name", metavar="NAME:TAG", help="of the image in the archive")
+    parser.add_argument("--bill", action="store_true", help="print what is in the product (CycloneDX), make nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,11 +88,13 @@ class ImageError(Exception):
 def make(target: Path, repository: Path) -> None:
     """
     Arguments:
-        target: a folder that does not exist yet.
+        target: a folder that does not exist yet, or is empty.
 
     Raises:
-        ImageError: a tool is missing or failed.
+        ImageError: there is something in it; a tool is missing or failed.
     """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ImageError(f"{target} is there and not an empty folder: name a new one, or remove it first")
     _merge_usr(target)
     with TemporaryDirectory(prefix="chat4all-image-") as folder:
         debian = _unpack_debian(target, Path(folder))

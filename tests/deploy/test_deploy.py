@@ -1,5 +1,7 @@
 """scripts/deploy from its arguments to what kubectl and kn are told, and what people read (G1, G4, issue 7)."""
 
+import base64
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import yaml
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import plan
+from infra.deploy.unsaid import unsaid
+from infra.manifests.kustomize import manifests
 from tests.deploy.conftest import FakeCluster
 
 DIGEST = "ghcr.io/chat4all/chat4all@sha256:" + "a" * 64
@@ -97,13 +101,30 @@ def test_the_image_goes_on_top_of_the_overlay(ready: FakeCluster) -> None:
     assert on_top["resources"][0].endswith("infra/overlays/production")
 
 
+def test_it_goes_before_an_image_that_the_overlay_names_otherwise(tmp_path: Path) -> None:
+    """By the real kustomize: what is in one's own registry has another name there."""
+    on_top = {
+        "resources": [relpath(Path(deploy.__file__).parents[1] / "overlays/first-tenant", tmp_path)],
+        "images": [{"name": plan.IMAGE, "newName": "registry.acme.example/chat4all", "digest": "sha256:" + "b" * 64}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
+    (made,) = yaml.safe_load_all(deploy._rendered(tmp_path, plan.Image.read(DIGEST)))
+    (container,) = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == DIGEST
+
+
 def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
     assert run("production", "--image", DIGEST, "--context", "east") == 0
     assert all(one["told"][:2] == ["--context", "east"] for one in ready.told if "kustomize" not in one["told"])
 
 
-def test_an_image_without_a_version_is_not_deployed(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
-    ready.answers("kustomize", by=[yaml.safe_dump_all([function("ghcr.io/chat4all/chat4all:latest")])])
+@pytest.mark.parametrize(
+    "image", ["ghcr.io/chat4all/chat4all:latest", "registry:5000/chat4all", "registry.acme.example/chat4all@sha256:…"]
+)
+def test_an_image_without_a_version_is_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], image: str
+) -> None:
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(image)])])
     assert run("production") == 1
     assert "--image" in capsys.readouterr().err
     assert len(ready.told) == 1, "nothing was asked of the cluster"
@@ -329,6 +350,79 @@ def test_the_network_of_the_pods_must_be_named(
 def test_a_network_of_pods_that_is_named_is_taken(ready: FakeCluster, dry: tuple[str, ...]) -> None:
     _with_proxies(ready, "127.0.0.1, ::1,10.244.0.0/16,")
     assert run("production", "--image", DIGEST, *dry) == 0
+
+
+def _telling(cluster: FakeCluster, *more: dict[str, Any]) -> None:
+    cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, *more])])
+
+
+def _filled(example: str) -> dict[str, Any]:
+    """A Secret as secretGenerator makes it of an example that nobody touched."""
+    lines = (Path(deploy.__file__).parents[1] / "overlays" / example).read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "chat4all"}, "data": data}
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_examples_that_nobody_filled_in_are_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], dry: tuple[str, ...]
+) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_PUBLIC_URL": "https://chat4all.example.org"}}
+    gateway = manifest(
+        "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"hostname": "files.chat4all.example.org"}]
+    )
+    _telling(ready, told, gateway, _filled("production/secret.env.example"), _filled("production/kafka.env.example"))
+    assert run("production", "--image", DIGEST, *dry) == 1
+    said = capsys.readouterr().err
+    lines = {line.split()[0]: line for line in said.splitlines()[1:]}
+    assert set(lines) == {
+        "CHAT4ALL_PUBLIC_URL",
+        "/spec/listeners/0/hostname",
+        "CHAT4ALL_SECRET_KEY",
+        "CHAT4ALL_CASSANDRA_PASSWORD",
+        "CHAT4ALL_S3_ACCESS_KEY",
+        "CHAT4ALL_S3_SECRET_KEY",
+        "CHAT4ALL_REDIS_URL",
+        "CHAT4ALL_NATS_URL",
+        "CHAT4ALL_KAFKA_PROPERTIES",
+        "password",
+    }
+    assert "configMapGenerator" in lines["CHAT4ALL_PUBLIC_URL"]
+    assert "patches" in lines["/spec/listeners/0/hostname"]
+    assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
+    assert "still says PASSWORD and USER" in lines["CHAT4ALL_NATS_URL"]
+    assert "docs/guides/production.md" in said
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_a_secret_in_clear_is_looked_at_too(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
+    _telling(ready, secret | {"stringData": {"CHAT4ALL_SECRET_KEY": ""}})
+    assert run("production", "--image", DIGEST, "--dry-run") == 1
+    assert "CHAT4ALL_SECRET_KEY" in capsys.readouterr().err
+
+
+def test_what_is_filled_in_is_deployed_and_not_shown(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_PUBLIC_URL": "https://my-example.org.acme.de"}}
+    secret = _filled("production/kafka.env.example")
+    secret["data"]["password"] = base64.b64encode(b"PASSWORDS-are-long").decode()
+    _telling(ready, told, secret)
+    assert run("production", "--image", DIGEST, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert "PASSWORDS" not in said.out + said.err
+
+
+def test_an_overlay_with_nothing_on_top_is_told_what_to_say() -> None:
+    """The real rendering of infra/overlays/production."""
+    lines = unsaid(manifests(Path(deploy.__file__).parents[1] / "overlays/production"))
+    assert sorted(line.split()[0] for line in lines) == [
+        "/spec/listeners/1/hostname",
+        "/spec/listeners/2/hostname",
+        "CHAT4ALL_PUBLIC_URL",
+        "CHAT4ALL_S3_PUBLIC_ENDPOINT",
+        "CHAT4ALL_TRUSTED_PROXIES",
+    ]
 
 
 def test_rollback_sends_all_requests_to_a_revision(cluster: FakeCluster) -> None:

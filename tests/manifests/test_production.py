@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import functions
+from infra.deploy import plan
+from infra.deploy.unsaid import unsaid
 from infra.manifests.kustomize import Manifest, manifests
 from shared import settings
 from shared.domain import outbound_address
@@ -696,7 +698,14 @@ def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
                 {"configMapRef": {"name": told["metadata"]["name"]}},
                 {"secretRef": {"name": secret["metadata"]["name"]}},
             ]
-            assert container["image"].endswith(":1.4")
+            assert container["image"] == "registry.acme.example/chat4all@sha256:…"
+    (account,) = (one for one in made if one["kind"] == "ServiceAccount")
+    assert account["imagePullSecrets"] == [{"name": "registry"}]
+    assert len(plan.unversioned(made)) == len(RUN) + 1, "a digest that nobody filled in is none; the Job's is one more"
+    left = " ".join(unsaid(made))
+    assert "password in the Secret chat4all-kafka still says PASSWORD" in left
+    assert "example.org" not in left
+    assert "NETWORK-OF-PODS" not in left
 
 
 def test_the_guide_counts_right() -> None:

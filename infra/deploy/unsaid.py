@@ -1,0 +1,86 @@
+"""What an overlay leaves as the examples have it: host names that nobody owns, passwords that nobody chose."""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+
+from infra.manifests.kustomize import Manifest
+
+_EXAMPLE_HOST = re.compile(r"(?<![\w-])(?:[\w-]+\.)*example\.(?:org|com|net)(?!\.?[\w-])")
+_PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
+_GUIDE = "docs/guides/production.md"
+_NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+
+
+def unsaid(manifests: Iterable[Manifest]) -> list[str]:
+    """A line for each thing that is to be said yet: what it is, and where to say it."""
+    return [line for one in manifests for line in (*_of_secret(one), *_of_proxies(one), *_of_hosts(one))]
+
+
+def _of_secret(manifest: Manifest) -> Iterator[str]:
+    """Only of a Secret that the overlay makes: what one in the cluster holds is nobody's to read."""
+    if manifest["kind"] != "Secret":
+        return
+    values = {name: base64.b64decode(value or "").decode(errors="replace") for name, value in _map(manifest, "data")}
+    for name, value in (values | dict(_map(manifest, "stringData"))).items():
+        at = f"{name} in the Secret {manifest['metadata']['name']}"
+        if not value.strip():
+            how = f"make one by: {_NEW_KEY}" if name == "CHAT4ALL_SECRET_KEY" else "fill it in, or leave its line out"
+            yield f"{at} is empty: {how} (the file that secretGenerator reads)"
+        elif found := sorted(set(_PLACEHOLDER.findall(value))):
+            yield f"{at} still says {' and '.join(found)}: fill it in (the file that secretGenerator reads)"
+
+
+def _of_proxies(manifest: Manifest) -> Iterator[str]:
+    """What is no address and no network among the proxies that functions are told to trust: they would not start."""
+    told = dict(_map(manifest, "data")).get("CHAT4ALL_TRUSTED_PROXIES", "") if manifest["kind"] == "ConfigMap" else ""
+    if unknown := [part for part in map(str.strip, told.split(",")) if part and not _is_network(part)]:
+        yield (
+            f"CHAT4ALL_TRUSTED_PROXIES has {', '.join(unknown)}: set it to the network of your pods "
+            "(configMapGenerator), or no function with an HTTP face starts"
+        )
+
+
+def _of_hosts(manifest: Manifest) -> Iterator[str]:
+    if manifest["kind"] == "Secret":
+        return
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    for path, text in _texts(manifest):
+        if found := _EXAMPLE_HOST.search(text):
+            where = (
+                f"{path.removeprefix('/data/')} has {found[0]}: set it (configMapGenerator)"
+                if kind == "ConfigMap"
+                else f"{path} of the {kind} {name} has {found[0]}: replace it (patches)"
+            )
+            yield f"{where} by a host of your own"
+
+
+def _map(manifest: Manifest, field: str) -> Iterable[tuple[str, str]]:
+    return (manifest.get(field) or {}).items()
+
+
+def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text below, with the path that a patch names it by."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _texts(inner, f"{path}/{at}")
+    elif isinstance(value, str):
+        yield path, value
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refusal(lines: Iterable[str]) -> str:
+    """For people: all of them, and where it is explained."""
+    listed = "".join(f"  {line}\n" for line in lines)
+    return f"the overlay leaves unsaid what is yours; say it in an overlay of your own ({_GUIDE}):\n{listed.rstrip()}"

@@ -1,0 +1,73 @@
+"""python -m infra.image from its arguments to what is on the disk; the root file system itself is not made here."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from infra.image import __main__ as image
+from infra.image import rootfs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--help",), 0),
+        ((), 2),
+        (("root", "--bill"), 2),
+        (("--nonsense",), 2),
+        (("root", "--archive", "image.tar"), 2),
+        (("root", "--name", "chat4all:1"), 2),
+    ],
+)
+def test_it_says_how_it_is_used_and_makes_nothing(
+    arguments: tuple[str, ...],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        image.main(arguments)
+    assert ended.value.code == code
+    said = capsys.readouterr()
+    assert "usage: python -m infra.image" in said.out + said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").write_text("kept")
+    assert image.main([str(tmp_path)]) == 1
+    assert "not an empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(rootfs.ImageError):
+        rootfs.make(tmp_path / "mine", tmp_path)
+
+
+def test_the_archive_is_the_image_that_the_dockerfile_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def make(target: Path, _: Path) -> None:
+        (target / "opt").mkdir(parents=True)
+        (target / "opt/product").write_text("here")
+
+    monkeypatch.setattr(image, "make", make)
+    archive = tmp_path / "image.tar"
+    assert image.main([str(tmp_path / "root"), "--archive", str(archive), "--name", "registry/chat4all:0.1.0"]) == 0
+    with tarfile.open(archive) as opened:
+
+        def read(name: str) -> bytes:
+            file = opened.extractfile(name)
+            assert file
+            return file.read()
+
+        (told,) = json.loads(read("manifest.json"))
+        config = json.loads(read(told["Config"]))["config"]
+    assert told["RepoTags"] == ["registry/chat4all:0.1.0"]
+    assert tuple(config["Entrypoint"]) == rootfs.ENTRYPOINT
+    assert dict(one.split("=", 1) for one in config["Env"]) == rootfs.ENVIRONMENT
+    assert config["User"] == f"{rootfs.USER}:{rootfs.USER}"
