@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.cluster.components import components
-from infra.cluster.image import Image, folder_layer, write_archive
 from infra.cluster.layout import ADMIN, HERE, REPOSITORY, Layout
 from infra.cluster.node import NODE_CGROUP, READY
 from infra.cluster.programs import Programs, Say
 from infra.image import rootfs
+from infra.image.archive import of_functions, write_archive
 from infra.stack import processes
 from infra.stack.install import locked
 from infra.stack.processes import Process
@@ -144,9 +144,7 @@ class Cluster:
         with TemporaryDirectory(prefix="chat4all-image-") as folder:
             root, archive = Path(folder, "root"), Path(folder, "image.tar")
             rootfs.make(root, REPOSITORY)
-            layer = folder_layer(root)
-            environment = [f"{key}={value}" for key, value in rootfs.ENVIRONMENT.items()]
-            write_archive([Image(name, [layer], rootfs.ENTRYPOINT, environment)], archive)
+            write_archive([of_functions(root, name)], archive)
             command = ("ctr", "-n", "k8s.io", "images", "import", str(archive))
             ended = self.run(command, capture_output=True)
         if ended.returncode != 0:

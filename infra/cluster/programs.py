@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.cluster import image, knative
+from infra.cluster import knative
 from infra.cluster.layout import HERE
+from infra.image import archive
 from infra.stack.install import InstallError, found, locked
 
 _POLITE = ("nice", "-n", "19", "ionice", "-c3")
@@ -132,13 +133,13 @@ def _build(target: Programs, log: Path, say: Say) -> None:
         say(program.name, f"building, {number} of {len(_PROGRAMS)}")
         _go_build(program, in_pods if program.in_image else target.bin, log)
     say("images", "packing")
-    image.write_archive(map(_image, sorted(in_pods.iterdir())), target.images)
+    archive.write_archive(map(_image, sorted(in_pods.iterdir())), target.images)
     shutil.rmtree(in_pods)
 
 
-def _image(program: Path) -> image.Image:
+def _image(program: Path) -> archive.Image:
     path = f"/{program.name}"
-    return image.Image(f"dev.local/{program.name}:1", [image.file_layer(program, path)], [path])
+    return archive.Image(f"dev.local/{program.name}:1", [archive.file_layer(program, path)], [path])
 
 
 def _go_build(program: GoProgram, folder: Path, log: Path) -> None:

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.image.archive import of_functions, write_archive
 from infra.image.bill_of_materials import bill_of_materials
-from infra.image.rootfs import ENTRYPOINT, ENVIRONMENT, ImageError, make, uv
+from infra.image.rootfs import ImageError, make, uv
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -26,16 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     if given.archive:
-        write(given.folder, given.archive, given.name)
+        write_archive([of_functions(given.folder, given.name)], given.archive)
     return 0
-
-
-def write(root: Path, archive: Path, name: str) -> None:
-    """The image of a root file system, as an archive in Docker's format; scripts/cluster imports such a one."""
-    from infra.cluster.image import Image, folder_layer, write_archive  # not in the Dockerfile's context
-
-    environment = [f"{key}={value}" for key, value in ENVIRONMENT.items()]
-    write_archive([Image(name, [folder_layer(root)], ENTRYPOINT, environment)], archive)
 
 
 def _parser() -> argparse.ArgumentParser:

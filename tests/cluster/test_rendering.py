@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cluster.image import Image, file_layer, folder_layer, write_archive
 from infra.cluster.knative import INGRESS_CLASS, render
+from infra.image.archive import Image, file_layer, folder_layer, write_archive
 
 CONTAINER = {
     "name": "controller",

@@ -52,7 +52,7 @@ def test_both_ways_start_the_same_program_as_the_same_user(dockerfile: Dockerfil
     assert dockerfile.envs == rootfs.ENVIRONMENT
     assert stage["USER"] == f"{rootfs.USER}:{rootfs.USER}"
     assert rootfs.USER > 0
-    from infra.cluster.image import USER
+    from infra.image.archive import USER
 
     assert stage["USER"] == USER
 

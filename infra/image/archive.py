@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.image.rootfs import ENTRYPOINT, ENVIRONMENT
+
 USER = "65532:65532"  # a number: the kubelet cannot tell whether a name is root
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -71,6 +73,11 @@ def folder_layer(source: Path) -> bytes:
         for path in sorted(source.rglob("*")):
             layer.add(path, str(path.relative_to(source)), recursive=False, filter=plain)
     return buffer.getvalue()
+
+
+def of_functions(root: Path, name: str) -> Image:
+    """The functions' image, of their root file system."""
+    return Image(name, [folder_layer(root)], ENTRYPOINT, [f"{key}={value}" for key, value in ENVIRONMENT.items()])
 
 
 def write_archive(images: Iterable[Image], target: Path) -> None:
