@@ -2,8 +2,8 @@
 The whole platform in one process: the HTTP application, the trigger runner with every function, the timers.
 
 The embedded mode has nothing else; in the mode ``servers`` any number of such processes stand on the same servers,
-each with all functions or a group of them. Told in order by ``_start``: wiring, ports, first client, functions,
-broker, application. What prevents the start is a StartError: one line, and an exit code of its own.
+each with all functions or a group of them. Told in order by ``_start``: wiring, ports, functions, broker,
+application, first client. What prevents the start is a StartError: one line, and an exit code of its own.
 """
 
 import asyncio
@@ -265,7 +265,6 @@ async def _start(
     _check_channels(ports)
     await check_key(ports)
     mode_before = _credentials(settings).mode
-    new_client = await _first_client(settings, ports, url)
     made = {name: functions.new(name, ports) for name in functions.names()}
     triggers = triggers_of(wired, settings.triggers)
     runner = opened.runner(triggers, subscribers(wired, triggers, made, ports), Pace(calls=settings.concurrency))
@@ -287,6 +286,7 @@ async def _start(
     stack.push_async_callback(timers.stop)
     await api.gateway.start()
     stack.push_async_callback(api.gateway.stop)
+    new_client = await _first_client(settings, ports, url)  # last: its secret is shown once, by a start that succeeds
     log.info("started", url=url, mode=settings.mode, triggers=len(triggers))
     gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
     gc.set_threshold(10_000, 10, 100)  # requests leave few cycles: the default, 700, costs 8 % of the CPU
