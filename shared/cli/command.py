@@ -27,10 +27,11 @@ START_IT = "start the platform with scripts/up (or `chat4all up`), or name it wi
 
 
 class Failed(Exception):
-    """What was asked for did not come true; exit code 1. ``facts`` are for programs: fields beside the title."""
+    """What was asked for did not come true. ``facts`` are for programs: fields beside the title."""
 
-    def __init__(self, why: str, **facts: Any) -> None:
+    def __init__(self, why: str, *, exit_code: int = REFUSED, **facts: Any) -> None:
         super().__init__(why)
+        self.exit_code = exit_code
         self.facts = facts
 
 
@@ -227,7 +228,7 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
         return REFUSED
     except Failed as failed:
         output.error(str(failed), **failed.facts)
-        return REFUSED
+        return failed.exit_code
     except PlatformUnreachable as unreachable:
         output.error(str(unreachable), START_IT)
         return UNREACHABLE
