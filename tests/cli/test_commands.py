@@ -336,6 +336,25 @@ def test_people_get_an_answer_without_a_secret_in_it(arguments: tuple[str, ...])
     assert "s3cr3t" not in result.output
 
 
+def test_a_step_whose_time_was_told_is_shown_with_that_time_instead_of_a_duration() -> None:
+    """The report of the chain is followed by its news, which is dated before it."""
+    *_, reported = chain = _chain()
+    news = json.loads(json.dumps(reported))
+    news["offset"] = reported["offset"] + 1
+    news["event"] |= {"id": "news", "type": "chat4all.message.sent.v1", "time": "2026-11-21T03:14:08Z"}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/events":
+            return healthy(request)
+        return httpx.Response(200, json={"items": [*chain, news], "next_cursor": None})
+
+    lines = invoke("events", "show", MESSAGE, handler=handler).stdout.splitlines()
+    assert "+42 ms" in next(line for line in lines if "status.reported" in line)
+    shown = next(line for line in lines if "message.sent" in line)
+    assert "dated 2026-11-21T03:14:08Z" in shown
+    assert " ms" not in shown
+
+
 def test_what_a_user_wrote_is_no_markup() -> None:
     assert "Olá [bold]!" in invoke("messages", "list", "c1", "--as", "ana").stdout
 
