@@ -68,13 +68,15 @@ class Started:
     """
     What somebody who just started the platform wants to know.
 
-    new_client: made now, shown once. mode_before: of the last start on the same data directory, if there was one.
+    reachable_at: the host where others than this machine reach it. new_client: made now, shown once.
+    mode_before: of the last start on the same data directory, if there was one.
     """
 
     url: str
     data_dir: Path
     simulators: bool
     private_webhooks: bool
+    reachable_at: str | None
     credentials: Path
     new_client: Credentials | None
     mode: str
@@ -296,6 +298,7 @@ async def _start(
         settings.data_dir,
         simulators,
         _private_webhooks(settings),
+        None if _is_loopback(settings.host) else settings.host,
         _credentials(settings).path,
         new_client,
         settings.mode,
