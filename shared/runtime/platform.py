@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -57,6 +57,8 @@ from shared.runtime.timers import Timers
 from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring_error import WiringError
 from shared.settings import Settings
+
+T = TypeVar("T")
 
 LOG_BYTES = 64 * 1024 * 1024
 DRAIN = 10
@@ -108,15 +110,12 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
         Unavailable: a server is away.
     """
 
-    async def create() -> Credentials:
-        with _refusals(settings):
-            async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                credentials = await bootstrap.create_tenant(opened.ports, name)
-                await opened.sync()
-                return credentials
+    async def create(opened: Opened) -> Credentials:
+        credentials = await bootstrap.create_tenant(opened.ports, name)
+        await opened.sync()
+        return credentials
 
-    _prepare_command(settings)
-    credentials = asyncio.run(create())
+    credentials = _beside(settings, create)
     CredentialsFile(settings.data_dir).keep(credentials)
     return credentials
 
@@ -131,16 +130,40 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
         Unavailable: a server is away.
     """
 
-    async def limit() -> Tenant:
+    async def limit(opened: Opened) -> Tenant:
+        tenants = Tenants(opened.ports.tables, opened.ports.clock)
+        tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
+        await opened.sync()
+        return tenant
+
+    return _beside(settings, limit)
+
+
+def all_tenants(settings: Settings) -> list[Tenant]:
+    """
+    In the order of their names.
+
+    Raises:
+        StartError: the data directory cannot be used, or its platform was started in another mode.
+        Unavailable: a server is away.
+    """
+
+    async def look(opened: Opened) -> list[Tenant]:
+        return await Tenants(opened.ports.tables, opened.ports.clock).all()
+
+    return _beside(settings, look)
+
+
+def _beside(settings: Settings, work: Callable[[Opened], Awaitable[T]]) -> T:
+    """Work of a command on the platform's stores, whether it runs or not."""
+
+    async def opened_for_it() -> T:
         with _refusals(settings):
             async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                tenants = Tenants(opened.ports.tables, opened.ports.clock)
-                tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
-                await opened.sync()
-                return tenant
+                return await work(opened)
 
     _prepare_command(settings)
-    return asyncio.run(limit())
+    return asyncio.run(opened_for_it())
 
 
 def _prepare_command(settings: Settings) -> None:
