@@ -336,6 +336,20 @@ def test_people_get_an_answer_without_a_secret_in_it(arguments: tuple[str, ...])
     assert "s3cr3t" not in result.output
 
 
+@pytest.mark.parametrize(("user", "code"), [("ana", 0), ("nobody", 1)])
+def test_an_empty_inbox_is_that_of_a_user(user: str, code: int) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/conversations":
+            return httpx.Response(200, json={"items": [], "next_cursor": None})
+        if request.url.path == "/v1/users/nobody":
+            return httpx.Response(404, json={"title": "There is no such thing", "detail": "there is no user 'nobody'"})
+        return healthy(request)
+
+    result = invoke("conversations", "list", "--as", user, handler=handler)
+    assert (result.exit_code, "there is no user 'nobody'" in result.stderr) == (code, code == 1)
+    assert result.stdout == ("" if code else "none\n")
+
+
 def test_a_step_whose_time_was_told_is_shown_with_that_time_instead_of_a_duration() -> None:
     """The report of the chain is followed by its news, which is dated before it."""
     *_, reported = chain = _chain()
