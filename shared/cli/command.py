@@ -220,11 +220,7 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
     try:
         run()
     except PlatformRefused as refused:
-        problem = dict(refused.problem)
-        title = str(problem.pop("title", "") or f"HTTP {refused.status}")
-        detail = str(problem.pop("detail", "") or "")
-        errors = problem.pop("errors", None) or ()
-        output.error(title, detail, errors, **problem)
+        _tell(output, refused)
         return REFUSED
     except Failed as failed:
         output.error(str(failed), **failed.facts)
@@ -238,3 +234,20 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
     finally:
         close()
     return DONE
+
+
+def _tell(output: Output, refused: PlatformRefused) -> None:
+    """What the platform said, and which command of ours does what it advises."""
+    from shared.cli.advice import command_for, in_words
+
+    problem = dict(refused.problem)
+    title = str(problem.pop("title", "") or f"HTTP {refused.status}")
+    detail = str(problem.pop("detail", "") or "")
+    errors = problem.pop("errors", None) or ()
+    command = command_for(" ".join((detail, *(str(error.get("detail", "")) for error in errors))))
+    if command is not None:
+        problem["command"] = command
+    if not output.as_json:
+        detail = in_words(detail)
+        errors = [{**error, "detail": in_words(str(error.get("detail", "")))} for error in errors]
+    output.error(title, detail, errors, **problem)

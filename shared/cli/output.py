@@ -92,6 +92,8 @@ class Output:
         print(f"{title}: {detail}" if detail and detail != title else title, file=sys.stderr)
         for error in errors:
             print(f"  {': '.join(filter(None, (error.get('pointer'), error.get('detail'))))}", file=sys.stderr)
+        if more.get("command"):
+            print(f"  here: {more['command']}", file=sys.stderr)
         if more.get("trace_id"):
             print(f"  trace_id {more['trace_id']}", file=sys.stderr)
 

@@ -123,6 +123,7 @@ ANSWERS: dict[str, Any] = {
     "POST /v1/users": {"user_id": "ana", "display_name": "Ana"},
     "GET /v1/users": {"items": [{"user_id": "ana", "display_name": "Ana"}], "next_cursor": None},
     "GET /v1/users/ana": {"user_id": "ana", "display_name": "Ana"},
+    "PATCH /v1/users/ana": {"user_id": "ana", "display_name": "Ana Lima"},
     "GET /v1/users/ana/channels": {
         "items": [{"channel": "whatsapp", "identifier": "+5511987650001", "is_active": True}],
         "next_cursor": None,
@@ -282,6 +283,7 @@ EVERY_QUESTION = [
     ("token",),
     ("token", "--user", "ana"),
     ("users", "create", "ana", "--name", "Ana"),
+    ("users", "update", "ana", "--name", "Ana Lima"),
     ("users", "list"),
     ("users", "show", "ana"),
     ("users", "link", "ana", "whatsapp", "+5511987650001"),
