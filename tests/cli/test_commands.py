@@ -352,6 +352,17 @@ def test_an_empty_inbox_is_that_of_a_user(user: str, code: int) -> None:
     assert result.stdout == ("" if code else "none\n")
 
 
+def test_a_file_is_shown_with_the_id_that_downloads_it() -> None:
+    item = {**_item(1), "payload": {"type": "file", "file_id": "f1", "filename": "cat.jpg", "size": 3}}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/conversations/c1/messages":
+            return httpx.Response(200, json={"items": [item], "next_cursor": None})
+        return healthy(request)
+
+    assert "[file] cat.jpg (f1)" in invoke("messages", "list", "c1", handler=handler).stdout
+
+
 def test_a_step_whose_time_was_told_is_shown_with_that_time_instead_of_a_duration() -> None:
     """The report of the chain is followed by its news, which is dated before it."""
     *_, reported = chain = _chain()
