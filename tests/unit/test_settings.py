@@ -44,5 +44,5 @@ def test_a_tenant_that_cannot_be_stops_the_start_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("CHAT4ALL_BOOTSTRAP_TENANT", name)
-    with pytest.raises(SettingsError, match="CHAT4ALL_BOOTSTRAP_TENANT.*lower case letters"):
+    with pytest.raises(SettingsError, match=r"CHAT4ALL_BOOTSTRAP_TENANT.*lower case letters"):
         load_settings()
