@@ -15,6 +15,8 @@ import platformdirs
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.domain.errors import Invalid
+from shared.domain.identity import check_tenant_name
 from shared.domain.webhook import schedule_of
 
 PREFIX = "CHAT4ALL_"
@@ -85,6 +87,13 @@ def _schedule(text: str) -> str:
     return text
 
 
+def _tenant(name: str) -> str:
+    try:
+        return check_tenant_name(name)
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
@@ -107,7 +116,9 @@ class Settings(BaseSettings):
         description="Where everything is kept (default: the data directory of XDG)",
     )
     public_url: str | None = Field(None, description="How providers and clients reach it (default: host and port)")
-    bootstrap_tenant: str = Field("demo", description="Tenant that the first start creates")
+    bootstrap_tenant: Annotated[str, AfterValidator(_tenant)] = Field(
+        "demo", description="Tenant that the first start creates"
+    )
     bootstrap_client_id: str | None = Field(None, description="Its client; set together with the secret")
     bootstrap_client_secret: SecretStr | None = Field(None, description="Applied at every start, also when changed")
     secret_key: SecretStr | None = Field(

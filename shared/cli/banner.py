@@ -10,6 +10,7 @@ from shared.runtime.engine_addresses import START_THEM
 if TYPE_CHECKING:
     from shared.runtime.platform import Started
 
+_ALL = ("0.0.0.0", "::", "")
 _LONGEST = 500  # characters of why a server is waited for
 
 
@@ -38,9 +39,17 @@ def announce(started: "Started") -> None:
         )
     for name, value in lines:
         print(f"  {name:<14}{value}")
+    if started.reachable_at is not None:
+        where = "on all addresses" if started.reachable_at in _ALL else f"at {started.reachable_at}"
+        print(f"Warning: this is plain HTTP {where}: tokens and messages can be read on the way; put TLS before it.")
     elsewhere = "" if started.data_dir == default_data_dir() else f" --data-dir {started.data_dir}"
-    print(f"Next, in another terminal: scripts/chat4all demo{elsewhere}     Stop with Ctrl-C.")
+    print(f"Next, in another terminal: scripts/chat4all {_next(started, elsewhere)}     Stop with Ctrl-C.")
     sys.stdout.flush()
+
+
+def _next(started: "Started", elsewhere: str) -> str:
+    """The demo plays on simulators."""
+    return f"demo{elsewhere}" if started.simulators else f"doctor{elsewhere}, then part 3 of docs/guides/first-steps.md"
 
 
 def tell(server: str, why: str | None) -> None:

@@ -39,10 +39,13 @@ Entry = dict[str, Any]
 
 @dataclass
 class Link:
-    """``pause`` is the time since the cause in milliseconds; since the first event of all where it is unknown."""
+    """
+    ``pause``: milliseconds since the newest time in the chain of its causes; since the first event of all where no
+    cause is known. None where the event's own time does not say when it was emitted: it was told, as a provider's.
+    """
 
     entry: Entry
-    pause: float
+    pause: float | None = None
     effects: list["Link"] = field(default_factory=list)
 
 
@@ -51,13 +54,26 @@ def linked(entries: Sequence[Entry]) -> list[Link]:
     ordered = sorted(entries, key=lambda entry: int(entry["offset"]))
     if not ordered:
         return []
-    first = _time(ordered[0])
     repeats = Repeats()
-    links = [Link(repeats.marked(entry), _milliseconds(first, _time(entry))) for entry in ordered]
+    links = [Link(repeats.marked(entry)) for entry in ordered]
     firsts = {str(link.entry["event"]["id"]): link for link in links if "repeat_of" not in link.entry}
     roots = _joined(links, lambda link: _derived_from(link, firsts))
     roots = _joined(roots, lambda link: _news_of(link, firsts))
-    return _joined(roots, lambda link: _told_of(link, firsts))
+    roots = _joined(roots, lambda link: _told_of(link, firsts))
+    _pace(roots, _time(ordered[0]))
+    return roots
+
+
+def _pace(links: list[Link], newest: datetime) -> None:
+    """
+    News is dated as its report tells, and a provider's clock has whole seconds: such a time measures no step, but what
+    follows is counted from it where it is the newest.
+    """
+    for link in links:
+        at = _time(link.entry)
+        if link.entry["event"]["type"] not in NEWS and at >= newest:
+            link.pause = _milliseconds(newest, at)
+        _pace(link.effects, max(newest, at))
 
 
 def _joined(links: list[Link], cause_of: Callable[[Link], Link | None]) -> list[Link]:
@@ -68,8 +84,6 @@ def _joined(links: list[Link], cause_of: Callable[[Link], Link | None]) -> list[
         if cause is None:
             roots.append(link)
         else:
-            # A provider's clock has whole seconds and may be behind: what it brought about did not come before it.
-            link.pause = max(_milliseconds(_time(cause.entry), _time(link.entry)), 0.0)
             cause.effects.append(link)
     return roots
 

@@ -27,10 +27,11 @@ START_IT = "start the platform with scripts/up (or `chat4all up`), or name it wi
 
 
 class Failed(Exception):
-    """What was asked for did not come true; exit code 1. ``facts`` are for programs: fields beside the title."""
+    """What was asked for did not come true. ``facts`` are for programs: fields beside the title."""
 
-    def __init__(self, why: str, **facts: Any) -> None:
+    def __init__(self, why: str, *, exit_code: int = REFUSED, **facts: Any) -> None:
         super().__init__(why)
+        self.exit_code = exit_code
         self.facts = facts
 
 
@@ -219,15 +220,11 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
     try:
         run()
     except PlatformRefused as refused:
-        problem = dict(refused.problem)
-        title = str(problem.pop("title", "") or f"HTTP {refused.status}")
-        detail = str(problem.pop("detail", "") or "")
-        errors = problem.pop("errors", None) or ()
-        output.error(title, detail, errors, **problem)
+        _tell(output, refused)
         return REFUSED
     except Failed as failed:
         output.error(str(failed), **failed.facts)
-        return REFUSED
+        return failed.exit_code
     except PlatformUnreachable as unreachable:
         output.error(str(unreachable), START_IT)
         return UNREACHABLE
@@ -237,3 +234,20 @@ def guarded(output: Output, run: Callable[[], None], close: Callable[[], None]) 
     finally:
         close()
     return DONE
+
+
+def _tell(output: Output, refused: PlatformRefused) -> None:
+    """What the platform said, and which command of ours does what it advises."""
+    from shared.cli.advice import command_for, in_words
+
+    problem = dict(refused.problem)
+    title = str(problem.pop("title", "") or f"HTTP {refused.status}")
+    detail = str(problem.pop("detail", "") or "")
+    errors = problem.pop("errors", None) or ()
+    command = command_for(" ".join((detail, *(str(error.get("detail", "")) for error in errors))))
+    if command is not None:
+        problem["command"] = command
+    if not output.as_json:
+        detail = in_words(detail)
+        errors = [{**error, "detail": in_words(str(error.get("detail", "")))} for error in errors]
+    output.error(title, detail, errors, **problem)

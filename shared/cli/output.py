@@ -92,6 +92,8 @@ class Output:
         print(f"{title}: {detail}" if detail and detail != title else title, file=sys.stderr)
         for error in errors:
             print(f"  {': '.join(filter(None, (error.get('pointer'), error.get('detail'))))}", file=sys.stderr)
+        if more.get("command"):
+            print(f"  here: {more['command']}", file=sys.stderr)
         if more.get("trace_id"):
             print(f"  trace_id {more['trace_id']}", file=sys.stderr)
 
@@ -106,6 +108,8 @@ def shown(value: Any) -> str:
 
     >>> shown(None), shown(True), shown(["a", "b"]), shown({"type": "text", "text": "Olá"})
     ('', 'yes', 'a, b', 'Olá')
+    >>> shown({"type": "file", "file_id": "f1", "filename": "cat.jpg"})
+    '[file] cat.jpg (f1)'
     """
     match value:
         case None:
@@ -117,7 +121,9 @@ def shown(value: Any) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case {"type": str(kind), **rest}:
-            return f"[{kind}] {rest.get('caption') or rest.get('filename') or rest.get('action') or ''}".strip()
+            what = rest.get("caption") or rest.get("filename") or rest.get("action")
+            file_id = f"({rest['file_id']})" if "file_id" in rest else None
+            return " ".join(str(part) for part in (f"[{kind}]", what, file_id) if part)
         case dict():
             return ", ".join(f"{name}={shown(item)}" for name, item in value.items())
         case float():

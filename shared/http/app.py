@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -93,7 +93,7 @@ def build_app(
 
 
 async def _nothing_here(request: Request, error: HTTPException) -> Response:
-    """Whoever opens the bare address, or mistypes one, is led on; one function alone has other health pages."""
+    """Whoever mistypes an address is led on; one function alone has other health pages."""
     lives = any(route.path == _LIVE for route in request.app.state.routes)
     where = f"/docs shows what there is, {_LIVE} whether the platform lives" if lives else "/docs shows what there is"
     return await _problem(request, HTTPException(error.status_code, f"nothing is at this path; {where}", error.headers))
@@ -111,8 +111,12 @@ async def _method_not_allowed(request: Request, error: HTTPException) -> Respons
 
 
 def _serve_docs(app: FastAPI) -> None:
-    """/docs with Swagger UI's files from here: FastAPI's own page loads them from the internet."""
+    """/docs, and the way to it. Swagger UI's files are from here: FastAPI's own page loads them from the internet."""
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/", include_in_schema=False)
+    async def bare_address() -> RedirectResponse:
+        return RedirectResponse("/docs", 307)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

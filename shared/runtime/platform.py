@@ -2,8 +2,8 @@
 The whole platform in one process: the HTTP application, the trigger runner with every function, the timers.
 
 The embedded mode has nothing else; in the mode ``servers`` any number of such processes stand on the same servers,
-each with all functions or a group of them. Told in order by ``_start``: wiring, ports, first client, functions,
-broker, application. What prevents the start is a StartError: one line, and an exit code of its own.
+each with all functions or a group of them. Told in order by ``_start``: wiring, ports, functions, broker,
+application, first client. What prevents the start is a StartError: one line, and an exit code of its own.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -58,6 +58,8 @@ from shared.runtime.trigger_runner import Pace, Runner
 from shared.runtime.wiring_error import WiringError
 from shared.settings import Settings
 
+T = TypeVar("T")
+
 LOG_BYTES = 64 * 1024 * 1024
 DRAIN = 10
 """Seconds that requests and events under way are given at the end."""
@@ -68,13 +70,15 @@ class Started:
     """
     What somebody who just started the platform wants to know.
 
-    new_client: made now, shown once. mode_before: of the last start on the same data directory, if there was one.
+    reachable_at: the host where others than this machine reach it. new_client: made now, shown once.
+    mode_before: of the last start on the same data directory, if there was one.
     """
 
     url: str
     data_dir: Path
     simulators: bool
     private_webhooks: bool
+    reachable_at: str | None
     credentials: Path
     new_client: Credentials | None
     mode: str
@@ -106,15 +110,12 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
         Unavailable: a server is away.
     """
 
-    async def create() -> Credentials:
-        with _refusals(settings):
-            async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                credentials = await bootstrap.create_tenant(opened.ports, name)
-                await opened.sync()
-                return credentials
+    async def create(opened: Opened) -> Credentials:
+        credentials = await bootstrap.create_tenant(opened.ports, name)
+        await opened.sync()
+        return credentials
 
-    _prepare_command(settings)
-    credentials = asyncio.run(create())
+    credentials = _beside(settings, create)
     CredentialsFile(settings.data_dir).keep(credentials)
     return credentials
 
@@ -129,16 +130,40 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
         Unavailable: a server is away.
     """
 
-    async def limit() -> Tenant:
+    async def limit(opened: Opened) -> Tenant:
+        tenants = Tenants(opened.ports.tables, opened.ports.clock)
+        tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
+        await opened.sync()
+        return tenant
+
+    return _beside(settings, limit)
+
+
+def all_tenants(settings: Settings) -> list[Tenant]:
+    """
+    In the order of their names.
+
+    Raises:
+        StartError: the data directory cannot be used, or its platform was started in another mode.
+        Unavailable: a server is away.
+    """
+
+    async def look(opened: Opened) -> list[Tenant]:
+        return await Tenants(opened.ports.tables, opened.ports.clock).all()
+
+    return _beside(settings, look)
+
+
+def _beside(settings: Settings, work: Callable[[Opened], Awaitable[T]]) -> T:
+    """Work of a command on the platform's stores, whether it runs or not."""
+
+    async def opened_for_it() -> T:
         with _refusals(settings):
             async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                tenants = Tenants(opened.ports.tables, opened.ports.clock)
-                tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
-                await opened.sync()
-                return tenant
+                return await work(opened)
 
     _prepare_command(settings)
-    return asyncio.run(limit())
+    return asyncio.run(opened_for_it())
 
 
 def _prepare_command(settings: Settings) -> None:
@@ -265,7 +290,6 @@ async def _start(
     _check_channels(ports)
     await check_key(ports)
     mode_before = _credentials(settings).mode
-    new_client = await _first_client(settings, ports, url)
     made = {name: functions.new(name, ports) for name in functions.names()}
     triggers = triggers_of(wired, settings.triggers)
     runner = opened.runner(triggers, subscribers(wired, triggers, made, ports), Pace(calls=settings.concurrency))
@@ -287,6 +311,7 @@ async def _start(
     stack.push_async_callback(timers.stop)
     await api.gateway.start()
     stack.push_async_callback(api.gateway.stop)
+    new_client = await _first_client(settings, ports, url)  # last: its secret is shown once, by a start that succeeds
     log.info("started", url=url, mode=settings.mode, triggers=len(triggers))
     gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
     gc.set_threshold(10_000, 10, 100)  # requests leave few cycles: the default, 700, costs 8 % of the CPU
@@ -296,6 +321,7 @@ async def _start(
         settings.data_dir,
         simulators,
         _private_webhooks(settings),
+        None if _is_loopback(settings.host) else settings.host,
         _credentials(settings).path,
         new_client,
         settings.mode,

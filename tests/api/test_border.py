@@ -61,15 +61,24 @@ async def test_no_route_and_no_method_are_problems_too(acme: Member) -> None:
     assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/docs/assets/nothing"])
+async def test_the_bare_address_leads_to_the_docs(api: Api) -> None:
+    answer = await api.http.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert "/" not in (await api.http.get("/openapi.json")).json()["paths"]
+    refused = await api.http.post("/")
+    problem(refused, 405, "method-not-allowed")
+    assert refused.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/docs/assets/nothing"])
 async def test_whoever_opens_a_path_at_which_nothing_is_is_led_on(api: Api, path: str) -> None:
     assert "/docs" in problem(await api.http.get(path), 404, "not-found")["detail"]
 
 
-async def test_the_bare_address_of_the_whole_platform_leads_to_its_health_too(api: Api) -> None:
-    assert "/health/live" not in problem(await api.http.get("/"), 404, "not-found")["detail"]
+async def test_a_path_of_the_whole_platform_leads_to_its_health_too(api: Api) -> None:
+    assert "/health/live" not in problem(await api.http.get("/nothing"), 404, "not-found")["detail"]
     api.app.state.routes += health.router({}).routes
-    assert "/health/live" in problem(await api.http.get("/"), 404, "not-found")["detail"]
+    assert "/health/live" in problem(await api.http.get("/nothing"), 404, "not-found")["detail"]
 
 
 async def test_a_trace_goes_on(api: Api, acme: Member) -> None:

@@ -9,15 +9,51 @@ from shared.cli.command import default_data_dir
 from shared.runtime.platform import Started
 
 
-def started(data_dir: Path, before: str | None = None) -> Started:
-    url, credentials = "http://127.0.0.1:8080", data_dir / "credentials.json"
-    return Started(url, data_dir, True, True, credentials, None, mode="embedded", mode_before=before)
+def started(
+    data_dir: Path, before: str | None = None, *, simulators: bool = True, reachable_at: str | None = None
+) -> Started:
+    return Started(
+        "http://127.0.0.1:8080",
+        data_dir,
+        simulators=simulators,
+        private_webhooks=True,
+        reachable_at=reachable_at,
+        credentials=data_dir / "credentials.json",
+        new_client=None,
+        mode="embedded",
+        mode_before=before,
+    )
 
 
 @pytest.mark.parametrize(("data_dir", "said"), [(default_data_dir(), ""), (Path("/srv/chat"), " --data-dir /srv/chat")])
 def test_the_next_command_leads_to_this_platform(data_dir: Path, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     announce(started(data_dir))
     assert f"scripts/chat4all demo{said}     Stop with Ctrl-C." in capsys.readouterr().out
+
+
+def test_without_simulators_the_next_command_is_one_that_works_there(capsys: pytest.CaptureFixture[str]) -> None:
+    announce(started(Path("/srv/chat"), simulators=False))
+    said = capsys.readouterr().out
+    assert "scripts/chat4all doctor --data-dir /srv/chat" in said
+    assert "docs/guides/first-steps.md" in said
+    assert "demo" not in said
+
+
+@pytest.mark.parametrize(
+    ("reachable_at", "where"),
+    [("0.0.0.0", "on all addresses"), ("::", "on all addresses"), ("10.0.0.9", "at 10.0.0.9")],
+)
+def test_who_can_be_reached_from_elsewhere_is_warned_of_plain_http(
+    reachable_at: str, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(started(default_data_dir(), simulators=False, reachable_at=reachable_at))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "plain HTTP" in line]
+    assert where in line
+
+
+def test_who_is_reached_from_this_machine_only_is_not_warned(capsys: pytest.CaptureFixture[str]) -> None:
+    announce(started(default_data_dir()))
+    assert "plain HTTP" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("before", "told"), [(None, False), ("embedded", False), ("servers", True)])

@@ -10,10 +10,12 @@ from events import (
     Event,
     EventData,
     MessageAccepted,
+    MessageDelivered,
     MessageRead,
     MessageSent,
     ReceiptReported,
     StatusReported,
+    WebhookRequested,
 )
 from events.vocabulary import ReceiptKind, Status, Text
 from shared.cli.chain import Link, linked
@@ -100,6 +102,32 @@ def test_an_event_that_is_emitted_again_keeps_its_effects_below_the_first() -> N
         at=AT,
     )
     assert _tree(ACCEPTED, REQUESTED, REQUESTED, reported) == [{1: [{2: [{4: []}]}, {3: []}]}]
+
+
+def test_a_step_is_counted_from_the_newest_time_before_it_and_never_from_what_a_provider_told() -> None:
+    """A provider's time has whole seconds: its DELIVERED seems older than the callback that brought it."""
+    told = {"channel": "whatsapp", "status": Status.DELIVERED, "at": AT, "message_id": MESSAGE}
+    callback = _from_outside(StatusReported(source="provider", **told), 307)
+    delivered = callback.caused(
+        MessageDelivered(conversation_id="c1", recipient="bruno", **told), source="/functions/record-status", at=AT
+    )
+    woken = delivered.caused(
+        WebhookRequested(webhook_id="w1", delivery_id="d1"),
+        source="/functions/webhook-dispatch",
+        at=AT + timedelta(milliseconds=325),
+    )
+    (root,) = linked(_entries(ACCEPTED, REQUESTED, callback, delivered, woken))
+    (requested,) = root.effects
+    (reported,) = requested.effects
+    (news,) = reported.effects
+    (webhook,) = news.effects
+    assert [link.pause for link in (root, requested, reported, news, webhook)] == [0, 0, 307, None, 18]
+
+
+def test_an_event_that_is_dated_before_its_cause_has_no_duration() -> None:
+    early = replace(REQUESTED, time=AT - timedelta(seconds=1))
+    (root,) = linked(_entries(ACCEPTED, early))
+    assert root.effects[0].pause is None
 
 
 def test_a_receipt_hangs_below_the_message_that_it_covers() -> None:

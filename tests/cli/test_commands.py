@@ -123,6 +123,7 @@ ANSWERS: dict[str, Any] = {
     "POST /v1/users": {"user_id": "ana", "display_name": "Ana"},
     "GET /v1/users": {"items": [{"user_id": "ana", "display_name": "Ana"}], "next_cursor": None},
     "GET /v1/users/ana": {"user_id": "ana", "display_name": "Ana"},
+    "PATCH /v1/users/ana": {"user_id": "ana", "display_name": "Ana Lima"},
     "GET /v1/users/ana/channels": {
         "items": [{"channel": "whatsapp", "identifier": "+5511987650001", "is_active": True}],
         "next_cursor": None,
@@ -282,6 +283,7 @@ EVERY_QUESTION = [
     ("token",),
     ("token", "--user", "ana"),
     ("users", "create", "ana", "--name", "Ana"),
+    ("users", "update", "ana", "--name", "Ana Lima"),
     ("users", "list"),
     ("users", "show", "ana"),
     ("users", "link", "ana", "whatsapp", "+5511987650001"),
@@ -334,6 +336,50 @@ def test_people_get_an_answer_without_a_secret_in_it(arguments: tuple[str, ...])
     assert result.exit_code == 0, result.output
     assert result.stdout.strip()
     assert "s3cr3t" not in result.output
+
+
+@pytest.mark.parametrize(("user", "code"), [("ana", 0), ("nobody", 1)])
+def test_an_empty_inbox_is_that_of_a_user(user: str, code: int) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/conversations":
+            return httpx.Response(200, json={"items": [], "next_cursor": None})
+        if request.url.path == "/v1/users/nobody":
+            return httpx.Response(404, json={"title": "There is no such thing", "detail": "there is no user 'nobody'"})
+        return healthy(request)
+
+    result = invoke("conversations", "list", "--as", user, handler=handler)
+    assert (result.exit_code, "there is no user 'nobody'" in result.stderr) == (code, code == 1)
+    assert result.stdout == ("" if code else "none\n")
+
+
+def test_a_file_is_shown_with_the_id_that_downloads_it() -> None:
+    item = {**_item(1), "payload": {"type": "file", "file_id": "f1", "filename": "cat.jpg", "size": 3}}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/conversations/c1/messages":
+            return httpx.Response(200, json={"items": [item], "next_cursor": None})
+        return healthy(request)
+
+    assert "[file] cat.jpg (f1)" in invoke("messages", "list", "c1", handler=handler).stdout
+
+
+def test_a_step_whose_time_was_told_is_shown_with_that_time_instead_of_a_duration() -> None:
+    """The report of the chain is followed by its news, which is dated before it."""
+    *_, reported = chain = _chain()
+    news = json.loads(json.dumps(reported))
+    news["offset"] = reported["offset"] + 1
+    news["event"] |= {"id": "news", "type": "chat4all.message.sent.v1", "time": "2026-11-21T03:14:08Z"}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/events":
+            return healthy(request)
+        return httpx.Response(200, json={"items": [*chain, news], "next_cursor": None})
+
+    lines = invoke("events", "show", MESSAGE, handler=handler).stdout.splitlines()
+    assert "+42 ms" in next(line for line in lines if "status.reported" in line)
+    shown = next(line for line in lines if "message.sent" in line)
+    assert "dated 2026-11-21T03:14:08Z" in shown
+    assert " ms" not in shown
 
 
 def test_what_a_user_wrote_is_no_markup() -> None:

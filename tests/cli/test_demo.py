@@ -58,3 +58,14 @@ def test_a_tenant_that_the_simulators_do_not_serve_is_told_whom_they_serve_befor
     assert result.exit_code == 1
     assert "--tenant demo" in result.stderr
     assert asked == ["GET /simulators/whatsapp/_sim/account"]
+
+
+def test_a_platform_that_still_starts_is_not_said_to_have_no_simulator() -> None:
+    def starting(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, json={"title": "Not now", "detail": "the platform starts"})
+
+    client = ["--client-id", "c", "--client-secret", "s", "--tenant", "demo"]
+    result = CliRunner().invoke(app, ["demo", *client], obj=httpx.MockTransport(starting))
+    assert result.exit_code == 1
+    assert "the platform starts" in result.stderr
+    assert "simulator" not in result.stderr

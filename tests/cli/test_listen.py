@@ -3,6 +3,7 @@
 import base64
 import json
 import queue
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from shared.cli.main import app
 from shared.cli.output import Output
 from shared.cli.platform import PlatformRefused
 from shared.cli.webhook_receiver import Received, WebhookReceiver, shown_webhook
+from shared.runtime import start_error
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 BODY = json.dumps({"type": "message.read", "data": {"message_id": "m1", "recipient": "ana", "status": "READ"}})
@@ -166,6 +168,19 @@ def test_a_secret_that_verifies_nothing_is_refused(secret: str) -> None:
     result = CliRunner().invoke(app, ["listen", "--secret", secret])
     assert result.exit_code == 2
     assert "whsec_" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
+def test_where_it_cannot_listen_it_says_so_in_one_line(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(app, ["listen", "--secret", SECRET, "--host", host, "--port", port])
+    assert result.exit_code == start_error.PORT_IN_USE
+    (line,) = result.stderr.splitlines()
+    assert f"{host}:{port}" in line
+    assert "--port" in line
 
 
 def test_a_body_that_is_too_large_is_not_read(inbox: Inbox) -> None:

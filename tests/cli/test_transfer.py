@@ -293,6 +293,17 @@ def test_a_file_is_downloaded_into_the_folder_whatever_its_name(store: Store, tm
     assert [each.name for each in tmp_path.iterdir()] == ["relatório.pdf"]
 
 
+def test_what_is_refused_is_said_without_an_empty_line(store: Store, tmp_path: Path) -> None:
+    store.breaks = lambda request: (
+        httpx.Response(404, json={"title": "no", "detail": "there is no file 'f1' here"})
+        if request.url.path == "/v1/files/f1"
+        else None
+    )
+    result = invoke(store, "download", "f1", "-o", str(tmp_path / "x"))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == ["no: there is no file 'f1' here"]
+
+
 def test_a_download_goes_on_where_it_was_cut(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "x"
     (tmp_path / ".x.f1.part").write_bytes(CONTENT[:1234])

@@ -112,6 +112,24 @@ def test_the_first_start_shows_a_generated_secret_once_and_keeps_it_for_its_owne
     process.login(kept["client_id"], kept["client_secret"], tenant="demo")
 
 
+def test_a_start_that_fails_keeps_the_secret_for_the_first_that_succeeds(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    up = [sys.executable, "-m", "shared.cli.main", "up", "--port", "0", "--data-dir", str(data)]
+    for wrong, expected in (
+        (("--triggers", "nosuch"), start_error.WIRING_WRONG),
+        (("--mode", "foo"), start_error.SETTINGS_WRONG),
+    ):
+        failed = subprocess.run(
+            [*up, *wrong], env=plain_environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert failed.returncode == expected, failed.stderr
+        assert not (data / "credentials.json").exists()
+    with Process(data, settings=of_nobody({})) as process:
+        process.start()
+        kept = json.loads((data / "credentials.json").read_text())["tenants"]["demo"]
+        assert process.said.count(kept["client_secret"]) == 1
+
+
 def test_the_secret_of_the_environment_holds_and_changes_when_it_is_changed(process: Process) -> None:
     named = {
         **of_nobody(process.settings),

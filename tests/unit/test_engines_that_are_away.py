@@ -10,7 +10,7 @@ import pytest
 
 from shared.domain.errors import Unavailable
 from shared.runtime.engine_addresses import engine_addresses
-from shared.runtime.platform import create_tenant, limit_tenant
+from shared.runtime.platform import all_tenants, create_tenant, limit_tenant
 from shared.runtime.wiring_error import WiringError
 from shared.settings import Settings, load_settings
 
@@ -40,6 +40,7 @@ def test_a_tenant_is_not_made_and_it_is_said_what_to_start(tmp_path: Path, close
     for change in (
         lambda: create_tenant(settings, "acme"),
         lambda: limit_tenant(settings, "acme", requests=1, messages=None),
+        lambda: all_tenants(settings),
     ):
         with pytest.raises(Unavailable, match=rf"kafka is not there .*127\.0\.0\.1:{closed}.*scripts/stack up"):
             change()

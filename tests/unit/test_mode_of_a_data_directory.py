@@ -13,7 +13,7 @@ from shared.cli.main import app
 from shared.runtime import start_error
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.only_one import only_one
-from shared.runtime.platform import create_tenant, limit_tenant
+from shared.runtime.platform import all_tenants, create_tenant, limit_tenant
 from shared.runtime.start_error import StartError
 from shared.settings import load_settings
 
@@ -31,6 +31,7 @@ def test_nothing_is_written_in_another_mode_than_that_of_the_platform(tmp_path: 
     for change in (
         lambda: create_tenant(settings, "acme"),
         lambda: limit_tenant(settings, "acme", requests=1, messages=None),
+        lambda: all_tenants(settings),
     ):
         with pytest.raises(StartError, match=f"CHAT4ALL_MODE={theirs}") as refused:
             change()

@@ -37,3 +37,12 @@ def test_an_address_that_cannot_be_stops_the_start(monkeypatch: pytest.MonkeyPat
 def test_an_address_that_may_be_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"CHAT4ALL_{name}", value)
     assert getattr(load_settings(), name.lower()) == value
+
+
+@pytest.mark.parametrize("name", ["Bad One", "", "-a", "a" * 64])
+def test_a_tenant_that_cannot_be_stops_the_start_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("CHAT4ALL_BOOTSTRAP_TENANT", name)
+    with pytest.raises(SettingsError, match=r"CHAT4ALL_BOOTSTRAP_TENANT.*lower case letters"):
+        load_settings()

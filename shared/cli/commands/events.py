@@ -104,7 +104,12 @@ def show(
     session: Session,
     any_id: Annotated[str, typer.Argument(metavar="ID", help="An event's id, a message's id or a trace id.")],
 ) -> None:
-    """The whole chain that an event belongs to: what brought about what, and how long each step took."""
+    """
+    The whole chain that an event belongs to: what brought about what, and how long each step took.
+
+    A step is counted from the newest time before it. What is dated by what somebody told, such as a provider of a
+    delivery, shows that date instead (with --json `after_ms` is null).
+    """
     from shared.cli.chain import linked
 
     entries = chain_of(session, any_id)
@@ -195,7 +200,7 @@ def _print(session: Session, entry: Json) -> None:
 def _document(link: "Link") -> Json:
     return {
         **link.entry,
-        "after_ms": round(link.pause, 3),
+        "after_ms": None if link.pause is None else round(link.pause, 3),
         "effects": [_document(effect) for effect in link.effects],
     }
 
@@ -209,6 +214,14 @@ def _tree(link: "Link", below: bool = False) -> "Tree":
     return tree
 
 
+def _when(link: "Link") -> str:
+    from rich.markup import escape
+
+    if link.pause is None:
+        return f"[yellow]dated {escape(str(link.entry['event'].get('time', '')))}[/yellow]"
+    return f"[green]{link.pause:+.0f} ms[/green]"
+
+
 def _label(link: "Link", below: bool) -> str:
     from rich.markup import escape
 
@@ -216,7 +229,7 @@ def _label(link: "Link", below: bool) -> str:
     data = event.get("data") or {}
     parts = [
         f"[bold cyan]{escape(_short(event['type']))}[/bold cyan][yellow]{_repeat(link.entry)}[/yellow]",
-        f"[green]{link.pause:+.0f} ms[/green]" if below else escape(str(event.get("time", ""))),
+        _when(link) if below else escape(str(event.get("time", ""))),
         escape(str(event.get("channel") or "")),
         escape(str(data.get("status") or "")),
         f"[dim]{escape(str(event.get('source', '')))} {escape(str(event['id']))}[/dim]",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli.command import Session, command
+from shared.cli.command import Failed, Session, command
 from shared.cli.platform import segment
 from shared.cli.repeats import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.cli.webhook_receiver import Received, WebhookReceiver
 
@@ -49,16 +49,14 @@ def listen(
     Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
     as refused. What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). An address
     of this machine or of a private network is called only if CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a
-    loopback host does.
+    loopback host does. Where it cannot listen the exit code is 10, as of `up`.
     """
-    from shared.cli.webhook_receiver import WebhookReceiver
-
     if registers == (secret is not None):
         raise typer.BadParameter("say --register, or --secret of a webhook that is registered already")
     if secret is not None:
         _check_secret(secret)
     received: queue.SimpleQueue[Received] = queue.SimpleQueue()
-    with WebhookReceiver(received.put, host=host, port=port) as receiver:
+    with _receiver(received.put, host, port) as receiver:
         receiver.secret = secret
         try:
             if registers:
@@ -68,6 +66,19 @@ def listen(
                 follow(session, receiver, received, count)
         except KeyboardInterrupt:
             return
+
+
+def _receiver(take: "Callable[[Received], None]", host: str, port: int) -> "WebhookReceiver":
+    from shared.cli.webhook_receiver import WebhookReceiver
+    from shared.runtime.start_error import PORT_IN_USE
+
+    try:
+        return WebhookReceiver(take, host=host, port=port)
+    except OSError as error:
+        raise Failed(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another port with --port, or 0 for a free one",
+            exit_code=PORT_IN_USE,
+        ) from None
 
 
 def _check_secret(secret: str) -> None:

@@ -1,10 +1,15 @@
-"""Tenants: made on the machine that holds the data, never over the network."""
+"""Tenants: made and seen on the machine that holds the data, never over the network."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.cli.command import Failed, Session, command
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 app = typer.Typer(help="Tenants of this platform.", no_args_is_help=True)
 
@@ -17,17 +22,39 @@ def tenants() -> None:
 @command(app, "create")
 def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")]) -> None:
     """Create a tenant and print a client for it; the secret is shown once and kept in credentials.json."""
-    from shared.domain.errors import Chat4AllError
     from shared.runtime.platform import create_tenant
-    from shared.runtime.start_error import StartError
-    from shared.settings import SettingsError, load_settings
 
-    try:
-        client = create_tenant(load_settings(data_dir=session.connection.data_dir), name)
-    except (Chat4AllError, StartError, SettingsError) as error:
-        raise Failed(str(error)) from None
+    with _settings(session) as settings:
+        client = create_tenant(settings, name)
     document = {"tenant": client.tenant, "client_id": client.client_id, "client_secret": client.client_secret}
     session.output.document(document, lambda: session.output.facts(document))
+
+
+@command(app, "list")
+def list_tenants(session: Session) -> None:
+    """List all tenants, with limits of their own and the client that credentials.json keeps of each."""
+    from events.vocabulary import rfc3339
+    from shared.runtime.credentials_file import CredentialsFile
+    from shared.runtime.platform import all_tenants
+
+    with _settings(session) as settings:
+        found = all_tenants(settings)
+        kept = {tenant.name: CredentialsFile(settings.data_dir).of(tenant.name) for tenant in found}
+    items = [
+        {
+            "tenant": tenant.name,
+            "created_at": rfc3339(tenant.created_at),
+            "requests_per_minute": tenant.requests_per_minute,
+            "messages_per_minute": tenant.messages_per_minute,
+            "client_id": client.client_id if (client := kept[tenant.name]) else None,
+        }
+        for tenant in found
+    ]
+    columns = ("tenant", "created", "requests a minute", "messages a minute", "client")
+    session.output.document(
+        {"items": items, "next_cursor": None},
+        lambda: session.output.table(columns, [tuple(item.values()) for item in items]),
+    )
 
 
 @command(app, "limit")
@@ -38,19 +65,31 @@ def limit(
     messages: Annotated[int | None, typer.Option(help="The same for messages, history and files.", min=0)] = None,
 ) -> None:
     """Give a tenant rate limits of its own, in place of those of the settings; what is left out is the settings'."""
-    from shared.domain.errors import Chat4AllError
     from shared.runtime.platform import limit_tenant
-    from shared.runtime.start_error import StartError
-    from shared.settings import SettingsError, load_settings
 
-    try:
-        settings = load_settings(data_dir=session.connection.data_dir)
+    with _settings(session) as settings:
         tenant = limit_tenant(settings, name, requests=requests, messages=messages)
-    except (Chat4AllError, StartError, SettingsError) as error:
-        raise Failed(str(error)) from None
     document = {
         "tenant": tenant.name,
         "requests_per_minute": tenant.requests_per_minute,
         "messages_per_minute": tenant.messages_per_minute,
     }
     session.output.document(document, lambda: session.output.facts(document))
+
+
+@contextmanager
+def _settings(session: Session) -> "Iterator[Settings]":
+    """
+    The platform's, as the environment has them.
+
+    Raises:
+        Failed: they are wrong, or what is done with them is refused.
+    """
+    from shared.domain.errors import Chat4AllError
+    from shared.runtime.start_error import StartError
+    from shared.settings import SettingsError, load_settings
+
+    try:
+        yield load_settings(data_dir=session.connection.data_dir)
+    except (Chat4AllError, StartError, SettingsError) as error:
+        raise Failed(str(error)) from None

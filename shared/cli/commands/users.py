@@ -24,6 +24,17 @@ def create(
     session.output.document(user, lambda: session.output.facts(user))
 
 
+@command(app, "update")
+def update(
+    session: Session,
+    user_id: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Option("--name", help="What people see.", show_default=False)],
+) -> None:
+    """Change the name of a user."""
+    user = session.platform.call("PATCH", f"/v1/users/{segment(user_id)}", {"display_name": name}).body
+    session.output.document(user, lambda: session.output.facts(user))
+
+
 @command(app, "list")
 def list_users(session: Session, limit: Limit = 50) -> None:
     """List users."""

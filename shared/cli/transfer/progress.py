@@ -31,7 +31,7 @@ class Silent:
 
 
 class Drawn:
-    """A bar for each stage, on stderr; without a terminal one line when a stage has ended."""
+    """A bar for each stage, on stderr, from the first one on; without a terminal one line when a stage has ended."""
 
     def __init__(self, bar: "Bar") -> None:
         self._bar = bar
@@ -41,6 +41,7 @@ class Drawn:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
+        self._bar.start()  # not before: a bar without a stage ends with an empty line
         self._task = self._bar.add_task(name, total=total, completed=done)
 
     def advance(self, size: int) -> None:
@@ -64,5 +65,9 @@ def progress(silent: bool) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    bar = Bar(*columns, console=Console(stderr=True))
+    try:
         yield Drawn(bar)
+    finally:
+        if bar.tasks:
+            bar.stop()
