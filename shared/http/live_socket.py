@@ -101,6 +101,26 @@ class LiveSocket(WebSocketsSansIOProtocol):
         except InvalidState:
             self.transport.close()
             return
+        self._await_end()
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.parser_exc is None:
+            super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        """
+        End a socket whose client broke the protocol, as by a frame that is too long.
+
+        What the client still sends is read and thrown away: unread it would reset the connection, and take the close
+        frame with it before a proxy has passed that on (RFC 9112 9.6).
+        """
+        told = self.conn.close_sent
+        assert told is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
+        self._await_end()
+        self.transport.write_eof()  # its answer to the close frame would not be understood
+
+    def _await_end(self) -> None:
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         if self.read_paused:
