@@ -59,21 +59,11 @@ SETTINGS = {
     },
     "config-deployment": {
         "registries-skipping-tag-resolving": "dev.local",  # there is no registry to ask for a digest
-        "queue-sidecar-cpu-request": "10m",
+        "queue-sidecar-cpu-request": "5m",
         "queue-sidecar-memory-request": "20Mi",
         "progress-deadline": "120s",
     },
 }
-_LITTLE = "10m"
-_CPU = {
-    "activator": "200m",
-    **dict.fromkeys(("autoscaler", "controller", "webhook"), "100m"),
-    **dict.fromkeys(("mt-broker-ingress", "mt-broker-filter", "imc-dispatcher"), "100m"),
-}
-"""
-What each request, each start or each event goes through. A request for CPU is what its pod weighs when two cores are full: with
-as little as a function that starts they wait for it, and with them everybody else.
-"""
 _ORDER = {
     "Namespace": 0,
     "ServiceAccount": 1,
@@ -128,14 +118,14 @@ def _adapted(manifest: Manifest) -> Manifest:
         manifest["metadata"].get("annotations", {}).pop("knative.dev/example-checksum", None)
     if manifest["kind"] == "Deployment":
         for container in manifest["spec"]["template"]["spec"]["containers"]:
-            _slim(container, _CPU.get(name, _LITTLE))
+            _slim(container)
     return manifest
 
 
-def _slim(container: Manifest, cpu: str) -> None:
+def _slim(container: Manifest) -> None:
     container["imagePullPolicy"] = "Never"
     container.setdefault("resources", {}).pop("limits", None)
-    container["resources"].setdefault("requests", {})["cpu"] = cpu
+    container["resources"].setdefault("requests", {})["cpu"] = "10m"
     container.pop("livenessProbe", None)  # on a busy machine it kills what is only slow
     if probe := container.get("readinessProbe"):
         probe |= {"initialDelaySeconds": 0, "periodSeconds": 2}

@@ -65,7 +65,7 @@ def test_images_are_those_that_were_built_and_nobody_is_killed_for_being_slow(re
     assert (container["image"], container["imagePullPolicy"]) == ("dev.local/serving-controller:1", "Never")
     assert "livenessProbe" not in container
     assert container["readinessProbe"] == {"initialDelaySeconds": 0, "periodSeconds": 2}
-    assert container["resources"] == {"requests": {"cpu": "100m", "memory": "100Mi"}}, "each start goes through it"
+    assert container["resources"] == {"requests": {"cpu": "10m", "memory": "100Mi"}}
 
 
 def test_settings_are_ours_and_the_examples_are_gone(rendered: dict[str, Any]) -> None:
