@@ -73,7 +73,7 @@ class WebhookSenderContract:
     async def test_many_at_once_do_not_wait_for_one(self, sender: WebhookSender, receiver: Receiver) -> None:
         receiver.answer = lambda taken: Reply(hang=30 if taken.path == "/slow" else 0)
         slow = [asyncio.ensure_future(sender.post(receiver.url("/slow"), {}, b"", within=PATIENT)) for _ in range(10)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             answers = await asyncio.gather(*(sender.post(receiver.url(), {}, b"", within=PATIENT) for _ in range(100)))
         assert {answer.status_code for answer in answers} == {204}
         assert not any(one.done() for one in slow)
