@@ -69,7 +69,7 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
 
 async def _hops(talk: Talk, ports: Ports) -> dict[str, Any]:
     wired = read()
-    events = await hops.only_for(_LONE, ports, wired)
+    events = await wakes.only_for(_LONE, ports.log, wired)
     async with wakes.inside() as client:
         event = await wakes.handled_before(client, _LONE, events)
     lone = await hops.alone(event, ports, wired, _ALONE)

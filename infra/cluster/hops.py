@@ -16,7 +16,6 @@ from shared.ports.event_log import LoggedEvent
 from shared.runtime.wiring import Wiring
 
 _LOOK_BACK = 20_000
-_TRIED = 50
 _SETTLED = 30.0
 """Seconds until what was still under way after the last message has been handled."""
 _PACE = 1.0
@@ -31,7 +30,7 @@ _AWAKE = 30
 class Hops:
     """
     By function. taken: milliseconds from Kafka's having an event to the moment at which its handling began; missing:
-    how many events it should have had and was not done with, half a minute after the last message.
+    how many events it should have had and was not done with, half a minute after the last.
     """
 
     taken: Mapping[str, Sequence[float]]
@@ -45,13 +44,6 @@ async def of_messages(talk: Talk, ports: Ports, wiring: Wiring, times: int) -> H
     await _said_often(talk, times)
     logged = [one for one in await ports.log.latest(_LOOK_BACK) if appended_at(one.offset) > begin]
     return await _seen(logged, wiring)
-
-
-async def only_for(service: str, ports: Ports, wiring: Wiring) -> list[CloudEvent]:
-    """The newest events that this Service takes and no other, newest first."""
-    seen = [one.event for one in reversed(await ports.log.latest(_LOOK_BACK))]
-    takers = ({one.subscriber for one in wiring.triggers if one.wants(event.attributes)} for event in seen)
-    return [event for event, taken_by in zip(seen, takers, strict=True) if taken_by == {service}][:_TRIED]
 
 
 async def alone(event: CloudEvent, ports: Ports, wiring: Wiring, times: int) -> Hops:

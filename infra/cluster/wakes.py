@@ -105,6 +105,13 @@ async def real_events(log: EventLog, clock: Clock, wiring: Wiring) -> dict[str, 
     return found
 
 
+async def only_for(service: str, log: EventLog, wiring: Wiring) -> list[CloudEvent]:
+    """The newest events that this Service takes and no other, newest first."""
+    seen = [one.event for one in reversed(await log.latest(_LOOK_BACK))]
+    takers = ({one.subscriber for one in wiring.triggers if one.wants(event.attributes)} for event in seen)
+    return [event for event, taken_by in zip(seen, takers, strict=True) if taken_by == {service}][:_TRIED]
+
+
 async def handled_before(client: httpx.AsyncClient, service: str, events: Sequence[CloudEvent]) -> CloudEvent:
     """
     The first of them that the Service handles: some it refuses, and that takes no time.

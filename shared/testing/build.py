@@ -6,6 +6,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from events import Event, EventData, MessageAccepted
 from events.vocabulary import Payload, Text
+from shared.domain.webhook import Key, Webhook
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -38,6 +39,22 @@ def a_message_accepted(
         payload=payload or a_text(),
         created_at=at,
         **others,
+    )
+
+
+def a_webhook(
+    *events: str, webhook_id: str = "w", url: str = "https://example.org/hooks", at: datetime = NOON
+) -> Webhook:
+    """One that is switched on and asks for these events."""
+    return Webhook(
+        webhook_id=webhook_id,
+        url=url,
+        events=frozenset(events),
+        description=None,
+        enabled=True,
+        created_at=at,
+        updated_at=at,
+        keys=(Key("whsec_" + "A" * 32),),
     )
 
 

@@ -45,7 +45,6 @@ from shared.domain.errors import Unavailable
 from shared.domain.mailbox import Item, State
 from shared.domain.message import Draft
 from shared.domain.text import split
-from shared.domain.webhook import Key, Webhook
 from shared.ports import Ports
 from shared.ports.channel import InboundEcho, InboundMessage, InboundStatus, WebhookRequest
 from shared.repositories import schema
@@ -59,7 +58,8 @@ from shared.repositories.parked import Parked, parked_id
 from shared.repositories.timeline import Timeline
 from shared.repositories.webhooks import Webhooks
 from shared.testing.atomic_outbox import AtomicOutbox
-from shared.testing.build import NOON, an_event, an_id
+from shared.testing.build import NOON, a_webhook, an_event, an_id
+from shared.testing.plain_vault import PlainVault
 from shared.testing.scripted_provider import PARTS_OF, OneChannel, Outcome, Provider, channel_to
 from shared.testing.trouble import Died, Trouble
 from shared.ticks import Tick
@@ -88,14 +88,6 @@ class Sink:
             raise Unavailable("the broker gave no answer")
 
 
-class Vault:
-    def seal(self, secret):
-        return secret
-
-    def open(self, sealed):
-        return sealed
-
-
 @dataclass
 class House:
     told: list = field(default_factory=list)  # what the provider's webhook says
@@ -121,7 +113,7 @@ class House:
             log=self.log,
             cache=MemoryCache(),
             fan_out=None,
-            vault=Vault(),
+            vault=PlainVault(),
             hasher=None,
             channels=OneChannel(channel),
             sweeper=None,
@@ -155,7 +147,7 @@ class House:
             conversation_id=CONVERSATION, type="group", created_at=self.clock.now(), created_by="ana", metadata={}
         )
         await Conversations(self.quiet, self.clock).create(TENANT, conversation, ("ana", "bia"))
-        await ChannelAccounts(self.quiet, Vault(), self.clock).put(
+        await ChannelAccounts(self.quiet, PlainVault(), self.clock).put(
             TENANT, "fake", "us", settings={}, secrets={}, enabled=True, over=None
         )
         messages = []
@@ -283,18 +275,8 @@ async def tell_two_webhooks(house):
 
 
 async def subscribe(house, webhook_id, *events):
-    now = house.clock.now()
-    webhook = Webhook(
-        webhook_id=webhook_id,
-        url="https://example.org/hooks",
-        events=frozenset(events),
-        description=None,
-        enabled=True,
-        created_at=now,
-        updated_at=now,
-        keys=(Key("whsec_" + "A" * 32),),
-    )
-    await Webhooks(house.quiet, Vault(), house.clock).add(TENANT, webhook)
+    webhook = a_webhook(*events, webhook_id=webhook_id, at=house.clock.now())
+    await Webhooks(house.quiet, PlainVault(), house.clock).add(TENANT, webhook)
 
 
 async def tell_of_a_range_that_a_webhook_asks_for(house):
@@ -577,7 +559,7 @@ async def test_an_account_that_goes_during_a_call_fails_what_comes_after_it_only
     async def remove():
         if not states:
             states.append(None)
-            await ChannelAccounts(house.quiet, Vault(), house.clock).remove(TENANT, "fake", "us")
+            await ChannelAccounts(house.quiet, PlainVault(), house.clock).remove(TENANT, "fake", "us")
             await deliver.new(house.ports).handle(an_event(wake_up()))
             states.extend(row["state"] for row in house.quiet.rows(schema.MAILBOX))
 

@@ -12,22 +12,14 @@ from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
 from shared.domain.message import Draft
-from shared.domain.webhook import Key, Webhook
 from shared.repositories.timeline import Timeline
 from shared.repositories.webhooks import Webhooks
 from shared.runtime.wiring import read
 from shared.testing.atomic_outbox import AtomicOutbox
-from shared.testing.build import a_text, an_event, an_id
+from shared.testing.build import a_text, a_webhook, an_event, an_id
+from shared.testing.plain_vault import PlainVault
 
 TENANT = "acme"
-
-
-class Vault:
-    def seal(self, secret):
-        return secret
-
-    def open(self, sealed):
-        return sealed
 
 
 class House:
@@ -38,22 +30,11 @@ class House:
         self.ports = SimpleNamespace(
             clock=self.clock, sink=self.log, tables=tables, outbox=outbox, cache=MemoryCache(), channels=None
         )
-        self.webhooks = Webhooks(tables, Vault(), self.clock)
+        self.webhooks = Webhooks(tables, PlainVault(), self.clock)
         self.timeline = Timeline(tables, outbox, MemoryCache(), self.clock)
 
     async def subscribe(self, *events):
-        now = self.clock.now()
-        webhook = Webhook(
-            webhook_id="w",
-            url="https://example.com/",
-            events=frozenset(events),
-            description=None,
-            enabled=True,
-            created_at=now,
-            updated_at=now,
-            keys=(Key("whsec_" + "A" * 32),),
-        )
-        await self.webhooks.add(TENANT, webhook)
+        await self.webhooks.add(TENANT, a_webhook(*events, at=self.clock.now()))
 
     async def hears(self, data):
         """Who is woken by what becomes of it, and with which events."""

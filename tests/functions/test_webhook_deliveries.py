@@ -25,29 +25,22 @@ from shared.adapters.memory.ids import CountedIds
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
 from shared.domain.errors import Unavailable
-from shared.domain.webhook import Answer, Key, State, Webhook, WebhookPolicy
+from shared.domain.webhook import Answer, State, WebhookPolicy
 from shared.ports import Ports
 from shared.ports.tables import Put
 from shared.repositories import schema
 from shared.repositories.due import DueList
 from shared.repositories.webhook_deliveries import WebhookDeliveries
 from shared.repositories.webhooks import Webhooks
-from shared.testing.build import a_message_accepted, an_event
+from shared.testing.build import a_message_accepted, a_webhook, an_event
 from shared.testing.live import eventually
+from shared.testing.plain_vault import PlainVault
 from shared.testing.receiver import Receiver, Reply
 from shared.testing.trouble import Died, Trouble
 from shared.ticks import Tick
 
 TENANT = "acme"
 TICK = "chat4all.timer.ticked.v1"
-
-
-class Vault:
-    def seal(self, secret):
-        return secret
-
-    def open(self, sealed):
-        return sealed
 
 
 class House:
@@ -66,7 +59,7 @@ class House:
             log=self.log,
             cache=MemoryCache(monotonic=lambda: self.clock.now().timestamp()),
             fan_out=None,
-            vault=Vault(),
+            vault=PlainVault(),
             hasher=None,
             channels=None,
             sweeper=None,
@@ -112,20 +105,11 @@ class House:
         minute = int(now.timestamp() // 60) - 5  # where redrive begins to look, instead of a day ago
         cursor = {"tenant": "-", "conversation_id": "due", "reader": "redrive", "seq": minute}
         await self.quiet.put(Put(schema.CURSORS, cursor))
-        webhook = Webhook(
-            webhook_id=webhook_id,
-            url=url,
-            events=frozenset({"message.accepted"}),
-            description=None,
-            enabled=True,
-            created_at=now,
-            updated_at=now,
-            keys=(Key("whsec_" + "A" * 32),),
-        )
-        await Webhooks(self.quiet, Vault(), self.clock).add(tenant, webhook)
+        webhook = a_webhook("message.accepted", webhook_id=webhook_id, url=url, at=now)
+        await Webhooks(self.quiet, PlainVault(), self.clock).add(tenant, webhook)
 
     async def webhook(self, webhook_id="w"):
-        return await Webhooks(self.quiet, Vault(), self.clock).get(TENANT, webhook_id)
+        return await Webhooks(self.quiet, PlainVault(), self.clock).get(TENANT, webhook_id)
 
     async def happens(self, name="m1", tenant=TENANT):
         now = self.clock.now()
@@ -308,7 +292,7 @@ async def test_what_is_removed_or_switched_off_is_given_up(sender):
         await house.subscribe(receiver.url())
         await house.happens()
         await house.dispatch.handle(from_cloudevent(house.log.records[0].event, CATALOGUE))
-        await Webhooks(house.quiet, Vault(), house.clock).remove(TENANT, "w")
+        await Webhooks(house.quiet, PlainVault(), house.clock).remove(TENANT, "w")
         await house.until_quiet(rounds=2)
         assert house.states() == [State.FAILED]
         assert not receiver.taken and not house.quiet.rows(schema.DUE)

@@ -43,6 +43,7 @@ from shared.repositories.deliveries import Deliveries
 from shared.repositories.schema import DUE, MAILBOX, PLATFORM
 from shared.repositories.timeline import Timeline
 from shared.testing.atomic_outbox import AtomicOutbox
+from shared.testing.plain_vault import PlainVault
 from shared.testing.schedule import Crashed, Cut, Schedule, play, this_process
 from shared.testing.scripted_provider import PARTS_OF, UNCERTAIN_WAIT, OneChannel, Outcome, Provider, channel_to
 from shared.testing.stepped import SteppedCache, SteppedSink
@@ -143,14 +144,6 @@ def stories(draw):
     )
 
 
-class _Vault:
-    def seal(self, secret):
-        return secret
-
-    def open(self, sealed):
-        return sealed
-
-
 class Log(MemoryRecordLog):
     """A log that says at once what was appended."""
 
@@ -197,7 +190,7 @@ class World:
             log=self.log,
             cache=self.cache,
             fan_out=None,
-            vault=_Vault(),
+            vault=PlainVault(),
             hasher=None,
             channels=OneChannel(channel_to(self.provider)),
             sweeper=None,
