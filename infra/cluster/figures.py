@@ -140,11 +140,15 @@ def findings(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="infra.cluster.figures", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", type=parts, default=_PARTS, help=f"some of {', '.join(_PARTS)}, comma-separated")
-    inside.main(parser, run)
+    return parser
+
+
+def main() -> None:
+    inside.main(arguments(), run)
 
 
 if __name__ == "__main__":

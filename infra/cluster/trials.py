@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.cluster import flows, results
+from infra.cluster import figures, flows, results
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import KAFKA, Deployment
-from infra.cluster.figures import findings
 from infra.cluster.knative import RETENTION, SETTINGS
 from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
 
@@ -62,15 +61,17 @@ class Trials:
 
     def figures(self, options: Sequence[str]) -> bool:
         """
-        Each kind of them is kept by itself, so that one can be taken again.
+        Each kind of them is measured and kept by itself: one can be taken again, and whoever is cut keeps the others.
 
         Returns:
             Whether no request was lost, every function woke, and there were many pods under load; stderr says what not.
         """
-        told = self._inside("figures", options)
-        for kind, found in told.items():
-            self._keep(f"figures-{kind}", found)
-        found = findings(told)
+        given = figures.arguments().parse_args(options)
+        told = dict[str, object]()
+        for kind in given.only:
+            told |= self._inside("figures", (f"--rounds={given.rounds}", f"--only={kind}"))
+            self._keep(f"figures-{kind}", told[kind])
+        found = figures.findings(told)
         sys.stderr.write("".join(f"figures: {one}\n" for one in found))
         return not found
 
