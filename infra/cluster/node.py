@@ -59,6 +59,8 @@ def _mount(layout: Layout) -> None:
     for folder, target in ((layout.lib, "/var/lib"), (layout.log, "/var/log")):
         subprocess.run(("mount", "--bind", folder, target), check=True)
     subprocess.run(("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"), check=True)
+    if Path("/sys/fs/cgroup/unified").is_mount():  # crun takes either version of cgroups, not both at once
+        subprocess.run(("umount", "/sys/fs/cgroup/unified"), check=True)
     Path(CONTAINERD).parent.mkdir()
     for name in ("/run/netns", "/var/lib/kubernetes", "/var/log/components"):
         Path(name).mkdir(exist_ok=True)

@@ -72,9 +72,9 @@ func (t table) addRule(rule v1alpha1.IngressRule) {
 			},
 		}
 		for _, backend := range path.Splits {
-			address := backend.ServiceName + "." + backend.ServiceNamespace + ".svc.cluster.local"
 			one.splits = append(one.splits, split{
-				net.JoinHostPort(address, backend.ServicePort.String()), backend.Percent, backend.AppendHeaders,
+				address(backend.ServiceName, backend.ServiceNamespace, backend.ServicePort.String()),
+				backend.Percent, backend.AppendHeaders,
 			})
 		}
 		for _, host := range rule.Hosts {
@@ -124,12 +124,16 @@ func backends(references []gatewayv1.HTTPBackendRef, namespace string) []split {
 		if one.Port != nil {
 			port = int(*one.Port)
 		}
-		address := string(one.Name) + "." + namespace + ".svc.cluster.local"
 		splits = append(splits, split{
-			address: net.JoinHostPort(address, strconv.Itoa(port)), percent: 100 * weight(one) / max(total, 1),
+			address: address(string(one.Name), namespace, strconv.Itoa(port)), percent: 100 * weight(one) / max(total, 1),
 		})
 	}
 	return splits
+}
+
+// Without the last dot each of a pod's search domains is asked for the name first.
+func address(service, namespace, port string) string {
+	return net.JoinHostPort(service+"."+namespace+".svc.cluster.local.", port)
 }
 
 // Paths are matched as they were sent: a slash that is escaped does not divide one.
