@@ -2,21 +2,12 @@
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from shared.domain.errors import Conflict
 from shared.ports import Ports
 from shared.repositories.clients import Clients
 from shared.repositories.tenants import Tenants
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Shown once; we keep only a hash of the secret."""
-
-    tenant: str
-    client_id: str
-    client_secret: str = field(repr=False)
+from shared.runtime.credentials_file import Credentials
 
 
 async def create_tenant(ports: Ports, name: str) -> Credentials:

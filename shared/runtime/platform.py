@@ -35,9 +35,8 @@ from shared.ports import Ports
 from shared.repositories.tenants import Tenants
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
-from shared.runtime.bootstrap import Credentials
 from shared.runtime.choices import Choices, split
-from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.credentials_file import Credentials, CredentialsFile
 from shared.runtime.data_directory import prepare
 from shared.runtime.dependency import Dependency
 from shared.runtime.door import Door

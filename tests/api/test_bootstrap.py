@@ -6,7 +6,8 @@ from shared.domain.errors import Conflict, Invalid, Unauthenticated
 from shared.ports import Ports
 from shared.repositories.clients import Clients
 from shared.repositories.tenants import Tenants
-from shared.runtime.bootstrap import Credentials, create_tenant, ensure_client, restore_client
+from shared.runtime.bootstrap import create_tenant, ensure_client, restore_client
+from shared.runtime.credentials_file import Credentials
 
 
 async def test_a_tenant_gets_a_client_with_a_secret_that_we_cannot_show_again(ports: Ports) -> None:
