@@ -46,7 +46,7 @@ from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
 from shared.runtime.mode_check import check_mode
 from shared.runtime.only_one import only_one
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
+from shared.runtime.open_ports import DATABASE, EMBEDDED, KNATIVE, SERVERS, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -108,15 +108,46 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
         StartError: the data directory cannot be used, or its platform was started in another mode.
         Unavailable: a server is away.
     """
+    return _beside(settings, lambda ports: bootstrap.create_tenant(ports, name), makes=True)
 
-    async def create(opened: Opened) -> Credentials:
-        credentials = await bootstrap.create_tenant(opened.ports, name)
-        await opened.sync()
-        return credentials
 
-    credentials = _beside(settings, create)
-    CredentialsFile(settings.data_dir).keep(credentials)
-    return credentials
+def add_client(settings: Settings, tenant: str) -> Credentials:
+    """
+    Raises:
+        NotFound: there is no such tenant.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        Unavailable: a server is away.
+    """
+    return _beside(settings, lambda ports: bootstrap.add_client(ports, tenant))
+
+
+def disable_client(settings: Settings, client_id: str) -> None:
+    """
+    The running platform hears of it within seconds.
+
+    Raises:
+        NotFound, Conflict: see ``bootstrap.disable_client``.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        Unavailable: a server is away.
+    """
+    _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
+
+
+def keep_client(settings: Settings, made: Credentials) -> None:
+    """
+    For the command line, in the place of the client that was kept of the tenant.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    file = _credentials(settings)
+    try:
+        file.keep(made)
+    except OSError as error:
+        raise StartError(
+            f"the client was made, but could not be kept in {file.path} ({error.strerror})",
+            start_error.DATA_DIR_UNUSABLE,
+        ) from error
 
 
 def limit_tenant(settings: Settings, name: str, *, requests: int | None, messages: int | None) -> Tenant:
@@ -125,15 +156,13 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
     Raises:
         NotFound: there is no such tenant.
-        StartError: the data directory cannot be used, or its platform was started in another mode.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
         Unavailable: a server is away.
     """
 
-    async def limit(opened: Opened) -> Tenant:
-        tenants = Tenants(opened.ports.tables, opened.ports.clock)
-        tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
-        await opened.sync()
-        return tenant
+    async def limit(ports: Ports) -> Tenant:
+        tenants = Tenants(ports.tables, ports.clock)
+        return await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
 
     return _beside(settings, limit)
 
@@ -143,32 +172,39 @@ def all_tenants(settings: Settings) -> list[Tenant]:
     In the order of their names.
 
     Raises:
-        StartError: the data directory cannot be used, or its platform was started in another mode.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
         Unavailable: a server is away.
     """
 
-    async def look(opened: Opened) -> list[Tenant]:
-        return await Tenants(opened.ports.tables, opened.ports.clock).all()
+    async def look(ports: Ports) -> list[Tenant]:
+        return await Tenants(ports.tables, ports.clock).all()
 
     return _beside(settings, look)
 
 
-def _beside(settings: Settings, work: Callable[[Opened], Awaitable[T]]) -> T:
-    """Work of a command on the platform's stores, whether it runs or not."""
+def _beside(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, makes: bool = False) -> T:
+    """Work of a command on the platform's stores, whether it runs or not; one that ``makes`` needs none before it."""
 
     async def opened_for_it() -> T:
         with _refusals(settings):
             async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                return await work(opened)
+                done = await work(opened.ports)
+                await opened.sync()
+                return done
 
-    _prepare_command(settings)
+    _prepare_command(settings, makes=makes)
     return asyncio.run(opened_for_it())
 
 
-def _prepare_command(settings: Settings) -> None:
+def _prepare_command(settings: Settings, *, makes: bool) -> None:
     """A platform waits for its servers; what somebody has typed is told at once that they are not there."""
-    prepare(settings.data_dir)
     check_mode(settings)
+    if settings.mode == EMBEDDED and not makes and not (settings.data_dir / DATABASE).exists():
+        raise StartError(
+            f"there is no platform in {settings.data_dir}: start it once with scripts/up, or name its --data-dir",
+            start_error.DATA_DIR_UNUSABLE,
+        )
+    prepare(settings.data_dir)
     with _refusals(settings):
         for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
             silent = engine.silent()
