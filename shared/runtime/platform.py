@@ -7,6 +7,7 @@ application, first client. What prevents the start is a StartError: one line, an
 """
 
 import asyncio
+import errno
 import gc
 import hashlib
 import ipaddress
@@ -463,19 +464,29 @@ def _check_channels(ports: Ports) -> None:
 def _listen(settings: Settings) -> Iterator[socket.socket]:
     """The socket, bound before anything else is made: a port in use is found at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((settings.host, settings.port))
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # no IPv6 here
+        raise _cannot_listen(settings, error) from error
+    with listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((settings.host, settings.port))
+            listening.listen()  # two that start at the same moment can both bind
+        except OSError as error:
+            raise _cannot_listen(settings, error) from error
         yield listening
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "choose another port with --port or CHAT4ALL_PORT",
-            start_error.PORT_IN_USE,
-        ) from error
-    finally:
-        listening.close()
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> StartError:
+    another = (
+        "choose another port with --port or CHAT4ALL_PORT"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES)
+        else "name an address of this machine with --host or CHAT4ALL_HOST"
+    )
+    return StartError(
+        f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {another}", start_error.PORT_IN_USE
+    )
 
 
 @contextmanager
@@ -501,8 +512,17 @@ def _log_to(settings: Settings) -> None:
         write_to(sys.stdout, level=settings.log_level)
         return
     path = Path(settings.log_file) if settings.log_file else settings.data_dir / "log" / "chat4all.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_to(LogFile(path, limit=LOG_BYTES), level=settings.log_level)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = LogFile(path, limit=LOG_BYTES)
+    except OSError as error:
+        if not settings.log_file:
+            raise
+        raise StartError(
+            f"the log file {path} cannot be written ({error.strerror}); name another with CHAT4ALL_LOG_FILE",
+            start_error.SETTINGS_WRONG,
+        ) from error
+    write_to(file, level=settings.log_level)
 
 
 def _url(settings: Settings, listening: socket.socket) -> str:
