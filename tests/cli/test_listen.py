@@ -190,6 +190,7 @@ def test_a_host_that_is_not_of_this_machine_is_not_blamed_on_the_port(host: str)
     assert "--port" not in result.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="the system has no IPv6")
 def test_it_listens_on_ipv6_too() -> None:
     received: queue.SimpleQueue[Received] = queue.SimpleQueue()
     receiver = WebhookReceiver(received.put, host="::1")
