@@ -92,10 +92,6 @@ def meaning_of(meanings: Meanings, code: int, subcode: int, status: int, *, tran
     return AUTH_BROKEN if status in (401, 403) else BAD_CONTENT
 
 
-class _Details(msgspec.Struct):
-    details: str = ""
-
-
 class GraphError(msgspec.Struct):
     code: int = 0
     error_subcode: int = 0

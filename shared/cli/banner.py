@@ -8,6 +8,7 @@ from shared.cli.command import default_data_dir
 from shared.runtime.engine_addresses import START_THEM
 
 if TYPE_CHECKING:
+    from shared.runtime.credentials_file import Credentials
     from shared.runtime.platform import Started
 
 _ALL = ("0.0.0.0", "::", "")
@@ -15,7 +16,7 @@ _LONGEST = 500  # characters of why a server is waited for
 
 
 def announce(started: "Started") -> None:
-    """The addresses, where things are, what to do next; a client made just now with its secret, this once."""
+    """The addresses, where things are, what to do next; a client made just now, on a terminal with its secret."""
     lines = [
         ("mode", started.mode),
         ("API", started.url),
@@ -29,7 +30,7 @@ def announce(started: "Started") -> None:
         lines += [
             ("tenant", started.new_client.tenant),
             ("client_id", started.new_client.client_id),
-            ("client_secret", f"{started.new_client.client_secret}   (shown this once; kept in credentials.json)"),
+            ("client_secret", _secret(started, started.new_client)),
         ]
     print("Chat4All is ready.")
     if started.mode_before not in (None, started.mode):
@@ -45,6 +46,13 @@ def announce(started: "Started") -> None:
     elsewhere = "" if started.data_dir == default_data_dir() else f" --data-dir {started.data_dir}"
     print(f"Next, in another terminal: scripts/chat4all {_next(started, elsewhere)}     Stop with Ctrl-C.")
     sys.stdout.flush()
+
+
+def _secret(started: "Started", client: "Credentials") -> str:
+    """On a terminal only: elsewhere it would stay in a journal, or in what else keeps the output of a service."""
+    if sys.stdout.isatty():
+        return f"{client.client_secret}   (shown this once; kept in credentials.json)"
+    return f"kept in {started.credentials} (shown on a terminal only)"
 
 
 def _next(started: "Started", elsewhere: str) -> str:

@@ -1,15 +1,10 @@
-"""
-The file that the first start writes so that nobody types a secret: ``<data_dir>/credentials.json``, mode 0600.
+"""Who asks, and where: what was given, completed from the file that the first start writes."""
 
-    {"url": "http://127.0.0.1:8080", "tenants": {"demo": {"client_id": "…", "client_secret": "…"}}}
-"""
-
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-FILE_NAME = "credentials.json"
+from shared.runtime.credentials_file import CredentialsFile
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_TENANT = "demo"
 
@@ -42,40 +37,40 @@ def find_client(
     """
     if bool(client_id) != bool(client_secret):
         raise NoCredentials("give --client-id and --client-secret together")
-    path = data_dir / FILE_NAME
+    file = CredentialsFile(data_dir)
     if client_id and client_secret:
-        found = url or (_read(path).get("url") if path.is_file() else None)
-        return Client((found or DEFAULT_URL).rstrip("/"), tenant or "", client_id, client_secret)
-    if not path.is_file():
+        return Client(known_url(data_dir, url), tenant or "", client_id, client_secret)
+    if not file.path.is_file():
         raise NoCredentials(
-            f"there is no {path}: start the platform once with scripts/up (or name its --data-dir), "
+            f"there is no {file.path}: start the platform once with scripts/up (or name its --data-dir), "
             "or set CHAT4ALL_CLIENT_ID and CHAT4ALL_CLIENT_SECRET"
         )
-    content = _read(path)
-    tenants = content.get("tenants")
-    if not isinstance(tenants, dict):
-        raise NoCredentials(f"{path} has no tenants")
-    name = tenant or (DEFAULT_TENANT if DEFAULT_TENANT in tenants else next(iter(tenants), DEFAULT_TENANT))
-    entry = tenants.get(name)
-    if not isinstance(entry, dict) or not {"client_id", "client_secret"} <= entry.keys():
-        known = ", ".join(sorted(tenants)) or "none"
-        raise NoCredentials(f"{path} has no client of tenant {name!r} (it has: {known})")
-    found = url or content.get("url") or DEFAULT_URL
-    return Client(found.rstrip("/"), name, entry["client_id"], entry["client_secret"])
+    _check(file)
+    kept = file.all()
+    name = tenant or (DEFAULT_TENANT if DEFAULT_TENANT in kept else next(iter(kept), DEFAULT_TENANT))
+    found = kept.get(name)
+    if found is None:
+        known = ", ".join(sorted(kept)) or "none"
+        raise NoCredentials(f"{file.path} has no client of tenant {name!r} (it has: {known})")
+    return Client(known_url(data_dir, url), name, found.client_id, found.client_secret)
 
 
 def known_url(data_dir: Path, url: str | None) -> str:
-    """Where the platform should be, for those who need no client."""
-    path = data_dir / FILE_NAME
-    found = url or (_read(path).get("url") if path.is_file() else None)
-    return (found or DEFAULT_URL).rstrip("/")
+    """
+    Where the platform should be.
+
+    Raises:
+        NoCredentials: only the file could say, and it cannot be read.
+    """
+    file = CredentialsFile(data_dir)
+    if not url and file.path.is_file():
+        _check(file)
+        url = file.url
+    return (url or DEFAULT_URL).rstrip("/")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _check(file: CredentialsFile) -> None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        file.check()
     except (OSError, ValueError) as error:
-        raise NoCredentials(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("url", ""), str):
-        raise NoCredentials(f"{path} is not what a first start writes")
-    return content
+        raise NoCredentials(f"{file.path} cannot be read: {error}") from None

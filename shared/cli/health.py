@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.cli.command import START_IT
-from shared.cli.credentials import FILE_NAME, NoCredentials
+from shared.cli.credentials import NoCredentials
 from shared.cli.platform import PlatformRefused, PlatformUnreachable
+from shared.runtime.credentials_file import FILE_NAME
 
 if TYPE_CHECKING:
     from shared.cli.command import Session

@@ -5,6 +5,7 @@ Verified by the library of Standard Webhooks, which is not ours: what it accepts
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,14 +50,14 @@ class WebhookReceiver:
             def received(self, headers: Mapping[str, str], body: bytes) -> bool:
                 return receiver.judge(headers, body)
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server = _Server((host, port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def url(self) -> str:
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}/"
+        return f"http://[{host!s}]:{port}/" if ":" in str(host) else f"http://{host!s}:{port}/"
 
     @property
     def secret(self) -> str | None:
@@ -102,6 +103,13 @@ def verified(secret: str | None, headers: Mapping[str, str], body: bytes) -> Rec
         return Received(webhook_id, None, str(error))
     except (ValueError, UnicodeDecodeError) as error:
         return Received(webhook_id, None, f"malformed: {type(error).__name__}")
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

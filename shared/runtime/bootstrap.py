@@ -2,33 +2,57 @@
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from shared.domain.errors import Conflict
+from shared.domain.errors import Conflict, NotFound
+from shared.domain.identity import check_tenant_name
 from shared.ports import Ports
 from shared.repositories.clients import Clients
 from shared.repositories.tenants import Tenants
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Shown once; we keep only a hash of the secret."""
-
-    tenant: str
-    client_id: str
-    client_secret: str = field(repr=False)
+from shared.runtime.credentials_file import Credentials
 
 
 async def create_tenant(ports: Ports, name: str) -> Credentials:
     """
     A new tenant with its first client, whose secret is generated.
 
+    The client comes first: whoever dies between the two leaves a client whose secret nobody knows, not a tenant that
+    has none and cannot be made again.
+
     Raises:
         Invalid: the name is none.
         Conflict: there is a tenant of this name.
     """
-    await Tenants(ports.tables, ports.clock).create(name)
-    return await _generated(ports, name)
+    check_tenant_name(name)
+    tenants = Tenants(ports.tables, ports.clock)
+    if await tenants.get(name) is not None:
+        raise Conflict(f"there is a tenant {name!r} already; chat4all tenants add-client {name} makes a client for it")
+    credentials = await _generated(ports, name)
+    await tenants.create(name)
+    return credentials
+
+
+async def add_client(ports: Ports, tenant: str) -> Credentials:
+    """
+    One more client of the tenant, with a secret that is generated; those before stay.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    if await Tenants(ports.tables, ports.clock).get(tenant) is None:
+        raise NotFound(f"there is no tenant {tenant!r}")
+    return await _generated(ports, tenant)
+
+
+async def disable_client(ports: Ports, client_id: str) -> None:
+    """
+    End the client, and its tokens.
+
+    Raises:
+        NotFound: there is no such client.
+        Conflict: it was changed at the same moment.
+    """
+    if not await _clients(ports).disable(client_id):
+        raise NotFound(f"there is no client {client_id!r}")
 
 
 async def first_client(ports: Ports, tenant: str) -> Credentials:

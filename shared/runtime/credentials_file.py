@@ -3,17 +3,26 @@ The file that keeps the secrets of the first clients, so that nobody has to type
 
     {"url": "http://127.0.0.1:8080", "mode": "embedded", "tenants": {"demo": {"client_id": "…", "client_secret": "…"}}}
 
-Readable by its owner only, and replaced as a whole, so that a crash never leaves half of it.
+Readable by its owner only, and replaced as a whole, so that a crash never leaves half of it. What was spoilt by hand
+counts as missing, each part for itself: the database knows the clients.
 """
 
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.runtime.bootstrap import Credentials
-
 FILE_NAME = "credentials.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Shown once; the database keeps only a hash of the secret."""
+
+    tenant: str
+    client_id: str
+    client_secret: str = field(repr=False)
 
 
 class CredentialsFile:
@@ -21,18 +30,33 @@ class CredentialsFile:
         self.path = data_dir / FILE_NAME
 
     def of(self, tenant: str) -> Credentials | None:
-        entry = self._read().get("tenants", {}).get(tenant)
-        return None if entry is None else Credentials(tenant, entry["client_id"], entry["client_secret"])
+        return self.all().get(tenant)
+
+    def all(self) -> dict[str, Credentials]:
+        """Those that are whole, by their tenants."""
+        return {
+            tenant: Credentials(tenant, client_id, client_secret)
+            for tenant, entry in _tenants(self._content()).items()
+            if isinstance(entry, dict)
+            and isinstance(client_id := entry.get("client_id"), str)
+            and isinstance(client_secret := entry.get("client_secret"), str)
+        }
+
+    @property
+    def url(self) -> str | None:
+        """Where the platform was reached at its last start."""
+        url = self._content().get("url")
+        return url if isinstance(url, str) else None
 
     @property
     def mode(self) -> str | None:
         """The mode of the last start; None if there was none, or one of a version that did not say."""
-        mode = self._read().get("mode")
+        mode = self._content().get("mode")
         return mode if isinstance(mode, str) else None
 
     def keep(self, *credentials: Credentials, url: str | None = None, mode: str | None = None) -> None:
-        content = self._read()
-        tenants: dict[str, Any] = content.setdefault("tenants", {})
+        content = self._content()
+        tenants = content["tenants"] = _tenants(content)
         for one in credentials:
             tenants[one.tenant] = {"client_id": one.client_id, "client_secret": one.client_secret}
         if url is not None:
@@ -47,10 +71,29 @@ class CredentialsFile:
             os.fsync(file.fileno())
         beside.replace(self.path)
 
-    def _read(self) -> dict[str, Any]:
-        """What is there; nothing when it is missing or was spoilt by hand: the database knows the clients."""
+    def check(self) -> None:
+        """
+        For whoever can say so to a person.
+
+        Raises:
+            ValueError: it is no JSON object.
+            OSError: it is not there, or cannot be read.
+        """
+        self._read()
+
+    def _content(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.path.read_text())
+            return self._read()
         except (FileNotFoundError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+
+    def _read(self) -> dict[str, Any]:
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        return content
+
+
+def _tenants(content: dict[str, Any]) -> dict[str, Any]:
+    tenants = content.get("tenants")
+    return tenants if isinstance(tenants, dict) else {}

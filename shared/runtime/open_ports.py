@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from shared.runtime.wiring import Trigger
 
 EMBEDDED, SERVERS, KNATIVE = "embedded", "servers", "knative"
+DATABASE = "chat4all.db"
+"""Of the mode embedded, in the data directory."""
+
 K_SINK = "K_SINK"
 """The address of the broker's ingress, under the name that Knative's SinkBinding would give it (docs/adr/0036)."""
 
@@ -106,7 +109,7 @@ async def open_embedded(
     from shared.repositories.schema import TABLES
 
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  before anything is served
-    path = folder / "chat4all.db"
+    path = folder / DATABASE
     clock = SystemClock()
     database = Database(path)
     try:

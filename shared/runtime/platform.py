@@ -7,6 +7,7 @@ application, first client. What prevents the start is a StartError: one line, an
 """
 
 import asyncio
+import errno
 import gc
 import hashlib
 import ipaddress
@@ -35,9 +36,8 @@ from shared.ports import Ports
 from shared.repositories.tenants import Tenants
 from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
-from shared.runtime.bootstrap import Credentials
 from shared.runtime.choices import Choices, split
-from shared.runtime.credentials_file import CredentialsFile
+from shared.runtime.credentials_file import Credentials, CredentialsFile
 from shared.runtime.data_directory import prepare
 from shared.runtime.dependency import Dependency
 from shared.runtime.door import Door
@@ -47,7 +47,7 @@ from shared.runtime.failpoints import arm
 from shared.runtime.http_face import limits_of, sockets_of
 from shared.runtime.mode_check import check_mode
 from shared.runtime.only_one import only_one
-from shared.runtime.open_ports import EMBEDDED, KNATIVE, SERVERS, open_embedded
+from shared.runtime.open_ports import DATABASE, EMBEDDED, KNATIVE, SERVERS, open_embedded
 from shared.runtime.opened import Opened, Tell, Waiting
 from shared.runtime.secret_key import check_key
 from shared.runtime.span_export import spans_to
@@ -109,15 +109,46 @@ def create_tenant(settings: Settings, name: str) -> Credentials:
         StartError: the data directory cannot be used, or its platform was started in another mode.
         Unavailable: a server is away.
     """
+    return _beside(settings, lambda ports: bootstrap.create_tenant(ports, name), makes=True)
 
-    async def create(opened: Opened) -> Credentials:
-        credentials = await bootstrap.create_tenant(opened.ports, name)
-        await opened.sync()
-        return credentials
 
-    credentials = _beside(settings, create)
-    CredentialsFile(settings.data_dir).keep(credentials)
-    return credentials
+def add_client(settings: Settings, tenant: str) -> Credentials:
+    """
+    Raises:
+        NotFound: there is no such tenant.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        Unavailable: a server is away.
+    """
+    return _beside(settings, lambda ports: bootstrap.add_client(ports, tenant))
+
+
+def disable_client(settings: Settings, client_id: str) -> None:
+    """
+    The running platform hears of it within seconds.
+
+    Raises:
+        NotFound, Conflict: see ``bootstrap.disable_client``.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        Unavailable: a server is away.
+    """
+    _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
+
+
+def keep_client(settings: Settings, made: Credentials) -> None:
+    """
+    For the command line, in the place of the client that was kept of the tenant.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    file = _credentials(settings)
+    try:
+        file.keep(made)
+    except OSError as error:
+        raise StartError(
+            f"the client was made, but could not be kept in {file.path} ({error.strerror})",
+            start_error.DATA_DIR_UNUSABLE,
+        ) from error
 
 
 def limit_tenant(settings: Settings, name: str, *, requests: int | None, messages: int | None) -> Tenant:
@@ -126,15 +157,13 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
     Raises:
         NotFound: there is no such tenant.
-        StartError: the data directory cannot be used, or its platform was started in another mode.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
         Unavailable: a server is away.
     """
 
-    async def limit(opened: Opened) -> Tenant:
-        tenants = Tenants(opened.ports.tables, opened.ports.clock)
-        tenant = await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
-        await opened.sync()
-        return tenant
+    async def limit(ports: Ports) -> Tenant:
+        tenants = Tenants(ports.tables, ports.clock)
+        return await tenants.limit(name, requests_per_minute=requests, messages_per_minute=messages)
 
     return _beside(settings, limit)
 
@@ -144,32 +173,39 @@ def all_tenants(settings: Settings) -> list[Tenant]:
     In the order of their names.
 
     Raises:
-        StartError: the data directory cannot be used, or its platform was started in another mode.
+        StartError: there is no platform, it cannot be used, or it was started in another mode.
         Unavailable: a server is away.
     """
 
-    async def look(opened: Opened) -> list[Tenant]:
-        return await Tenants(opened.ports.tables, opened.ports.clock).all()
+    async def look(ports: Ports) -> list[Tenant]:
+        return await Tenants(ports.tables, ports.clock).all()
 
     return _beside(settings, look)
 
 
-def _beside(settings: Settings, work: Callable[[Opened], Awaitable[T]]) -> T:
-    """Work of a command on the platform's stores, whether it runs or not."""
+def _beside(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, makes: bool = False) -> T:
+    """Work of a command on the platform's stores, whether it runs or not; one that ``makes`` needs none before it."""
 
     async def opened_for_it() -> T:
         with _refusals(settings):
             async with _open(settings, waiting=Waiting(_refuse)) as opened:
-                return await work(opened)
+                done = await work(opened.ports)
+                await opened.sync()
+                return done
 
-    _prepare_command(settings)
+    _prepare_command(settings, makes=makes)
     return asyncio.run(opened_for_it())
 
 
-def _prepare_command(settings: Settings) -> None:
+def _prepare_command(settings: Settings, *, makes: bool) -> None:
     """A platform waits for its servers; what somebody has typed is told at once that they are not there."""
-    prepare(settings.data_dir)
     check_mode(settings)
+    if settings.mode == EMBEDDED and not makes and not (settings.data_dir / DATABASE).exists():
+        raise StartError(
+            f"there is no platform in {settings.data_dir}: start it once with scripts/up, or name its --data-dir",
+            start_error.DATA_DIR_UNUSABLE,
+        )
+    prepare(settings.data_dir)
     with _refusals(settings):
         for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
             silent = engine.silent()
@@ -428,19 +464,29 @@ def _check_channels(ports: Ports) -> None:
 def _listen(settings: Settings) -> Iterator[socket.socket]:
     """The socket, bound before anything else is made: a port in use is found at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((settings.host, settings.port))
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # no IPv6 here
+        raise _cannot_listen(settings, error) from error
+    with listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((settings.host, settings.port))
+            listening.listen()  # two that start at the same moment can both bind
+        except OSError as error:
+            raise _cannot_listen(settings, error) from error
         yield listening
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "choose another port with --port or CHAT4ALL_PORT",
-            start_error.PORT_IN_USE,
-        ) from error
-    finally:
-        listening.close()
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> StartError:
+    another = (
+        "choose another port with --port or CHAT4ALL_PORT"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES)
+        else "name an address of this machine with --host or CHAT4ALL_HOST"
+    )
+    return StartError(
+        f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {another}", start_error.PORT_IN_USE
+    )
 
 
 @contextmanager
@@ -466,8 +512,17 @@ def _log_to(settings: Settings) -> None:
         write_to(sys.stdout, level=settings.log_level)
         return
     path = Path(settings.log_file) if settings.log_file else settings.data_dir / "log" / "chat4all.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_to(LogFile(path, limit=LOG_BYTES), level=settings.log_level)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = LogFile(path, limit=LOG_BYTES)
+    except OSError as error:
+        if not settings.log_file:
+            raise
+        raise StartError(
+            f"the log file {path} cannot be written ({error.strerror}); name another with CHAT4ALL_LOG_FILE",
+            start_error.SETTINGS_WRONG,
+        ) from error
+    write_to(file, level=settings.log_level)
 
 
 def _url(settings: Settings, listening: socket.socket) -> str:

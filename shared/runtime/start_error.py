@@ -13,7 +13,7 @@ CHANNEL_BROKEN = 16
 KEY_WRONG = 17
 
 EXIT_CODES = {
-    PORT_IN_USE: "the port is in use, or may not be used",
+    PORT_IN_USE: "the port is in use, or may not be used; or the host is none of this machine",
     DATA_DIR_UNUSABLE: "the data directory cannot be created, read or written",
     DATABASE_CORRUPT: "the database file is damaged, of another version, or no database",
     ALREADY_RUNNING: "another instance runs on the same data directory",

@@ -18,7 +18,8 @@ from shared.domain.errors import Busy, Invalid, NotFound, Rejected
 from shared.http.problems import pointer
 from shared.ports import Ports
 from shared.ports.channel import Limits, secret_fields
-from shared.runtime.bootstrap import Credentials, create_tenant
+from shared.runtime.bootstrap import create_tenant
+from shared.runtime.credentials_file import Credentials
 
 
 class FastHasher:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 
 from shared.adapters.local.clock import RandomIds
-from shared.runtime.platform import create_tenant
+from shared.runtime.platform import create_tenant, keep_client
 from shared.settings import PREFIX, READ_ELSEWHERE, load_settings
 from shared.testing.platform import UNLIMITED, free_port, plain_environment
 from shared.testing.real_engines import deployed_url, own_address
@@ -125,7 +125,9 @@ class Process:
 
     def tenant(self, name: str) -> "Caller":
         """A new tenant's client with a token, made beside the running platform as ``chat4all tenants create``."""
-        made = create_tenant(load_settings(data_dir=self.data, **given(self.settings)), name)
+        settings = load_settings(data_dir=self.data, **given(self.settings))
+        made = create_tenant(settings, name)
+        keep_client(settings, made)
         return self.login(made.client_id, made.client_secret, tenant=name)
 
     def client(self) -> httpx.Client:

@@ -1,12 +1,18 @@
 """The first rows of an installation (E12)."""
 
+from dataclasses import replace
+
 import pytest
 
-from shared.domain.errors import Conflict, Invalid, Unauthenticated
-from shared.ports import Ports
+from shared.adapters.memory.tables import Fault, MemoryTables
+from shared.domain.errors import Conflict, Invalid, Unauthenticated, Unavailable
+from shared.ports import Clock, Ports
+from shared.ports.tables import Table
 from shared.repositories.clients import Clients
+from shared.repositories.identity_schema import CLIENTS, TENANTS
 from shared.repositories.tenants import Tenants
-from shared.runtime.bootstrap import Credentials, create_tenant, ensure_client, restore_client
+from shared.runtime.bootstrap import create_tenant, ensure_client, restore_client
+from shared.runtime.credentials_file import Credentials
 
 
 async def test_a_tenant_gets_a_client_with_a_secret_that_we_cannot_show_again(ports: Ports) -> None:
@@ -18,6 +24,22 @@ async def test_a_tenant_gets_a_client_with_a_secret_that_we_cannot_show_again(po
     assert (client.tenant, client.scopes) == ("acme", {"messages", "users", "channels", "operations"})
     with pytest.raises(Conflict):
         await create_tenant(ports, "acme")
+
+
+@pytest.mark.parametrize("cut", [TENANTS, CLIENTS])
+async def test_a_tenant_whose_making_was_cut_is_made_by_the_next_try(ports: Ports, clock: Clock, cut: Table) -> None:
+    """Never a tenant without a client: nobody could come in, and a second try would be refused."""
+    faults = [Fault.UNREACHED]
+
+    def once(method: str, table: Table) -> Fault | None:
+        return faults.pop() if faults and method == "put_if_absent" and table is cut else None
+
+    ports = replace(ports, tables=MemoryTables(clock, fault=once))
+    with pytest.raises(Unavailable):
+        await create_tenant(ports, "acme")
+    made = await create_tenant(ports, "acme")
+    clients = Clients(ports.tables, ports.clock, ports.hasher)
+    assert (await clients.verify(made.client_id, made.client_secret)).tenant == "acme"
 
 
 @pytest.mark.parametrize("name", ["", "-", "-acme", "Acme", "a" * 64, "acme\n", "açme", "a_b", "a/b"])

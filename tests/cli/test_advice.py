@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -30,6 +32,17 @@ def refused(problem: dict[str, object], *, as_json: bool = False) -> int:
     return guarded(Output(as_json), run, lambda: None)
 
 
+def every_command(command: Any = None) -> Iterator[Any]:
+    command = command or get_command(app)
+    yield command
+    for child in getattr(command, "commands", {}).values():
+        yield from every_command(child)
+
+
+def options(command: Any) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts}
+
+
 @pytest.mark.parametrize("text", COMMANDS)
 def test_what_is_looked_for_is_what_the_api_says(text: str) -> None:
     assert text in CODE
@@ -37,17 +50,17 @@ def test_what_is_looked_for_is_what_the_api_says(text: str) -> None:
 
 @pytest.mark.parametrize("advised", COMMANDS.values())
 def test_what_is_advised_can_be_done(advised: str) -> None:
-    if advised.startswith("--"):
-        return
     name, *words = advised.split()
+    if name.startswith("--"):
+        assert any(name in options(command) for command in every_command()), "no command has it"
+        return
     command = get_command(app)
     assert name == "chat4all"
     for word in words:
         if word.isupper() or word.startswith("--"):
             continue
         command = command.commands[word]  # type: ignore[attr-defined]
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= options
+    assert {word for word in words if word.startswith("--")} <= options(command)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,26 @@
 """What somebody sees who has just started the platform."""
 
+import pty
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from shared.cli.banner import announce, tell
 from shared.cli.command import default_data_dir
+from shared.runtime.credentials_file import Credentials
 from shared.runtime.platform import Started
+
+MADE = Credentials("demo", "demo-1", "s3cr3t")
 
 
 def started(
-    data_dir: Path, before: str | None = None, *, simulators: bool = True, reachable_at: str | None = None
+    data_dir: Path,
+    before: str | None = None,
+    *,
+    simulators: bool = True,
+    reachable_at: str | None = None,
+    new_client: Credentials | None = None,
 ) -> Started:
     return Started(
         "http://127.0.0.1:8080",
@@ -19,10 +29,29 @@ def started(
         private_webhooks=True,
         reachable_at=reachable_at,
         credentials=data_dir / "credentials.json",
-        new_client=None,
+        new_client=new_client,
         mode="embedded",
         mode_before=before,
     )
+
+
+def test_a_secret_is_shown_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    with open(ours, "rb") as terminal, open(theirs, "w") as stdout:
+        with redirect_stdout(stdout):
+            announce(started(Path("/srv/chat"), new_client=MADE))
+        said = terminal.read1(65536).decode()
+    assert "client_id     demo-1" in said
+    assert "client_secret s3cr3t   (shown this once; kept in credentials.json)" in said
+
+
+def test_what_may_be_a_log_is_told_only_where_the_secret_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """As under systemd, whose journal others may read and which keeps it for months."""
+    announce(started(Path("/srv/chat"), new_client=MADE))
+    said = capsys.readouterr().out
+    assert "s3cr3t" not in said
+    assert "client_id     demo-1" in said
+    assert "client_secret kept in /srv/chat/credentials.json (shown on a terminal only)" in said
 
 
 @pytest.mark.parametrize(("data_dir", "said"), [(default_data_dir(), ""), (Path("/srv/chat"), " --data-dir /srv/chat")])

@@ -1,24 +1,121 @@
 """Tenants are seen, as they are made, by whoever has the data directory."""
 
+import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from shared.cli.main import app
+from shared.domain.errors import Unauthenticated
+from shared.repositories.clients import Clients
+from shared.runtime.choices import Choices
 from shared.runtime.credentials_file import FILE_NAME
+from shared.runtime.open_ports import open_embedded
 
 
 def tenants(*arguments: str, data_dir: Path) -> Result:
     return CliRunner().invoke(app, ["tenants", *arguments, "--data-dir", str(data_dir)])
 
 
+def kept(data_dir: Path) -> dict[str, dict[str, str]]:
+    tenants: dict[str, dict[str, str]] = json.loads((data_dir / FILE_NAME).read_text())["tenants"]
+    return tenants
+
+
+def valid(data_dir: Path, client_id: str, client_secret: str) -> str | None:
+    """The tenant that they let in."""
+
+    async def ask() -> str | None:
+        async with open_embedded(data_dir, Choices()) as opened:
+            ports = opened.ports
+            try:
+                client = await Clients(ports.tables, ports.clock, ports.hasher).verify(client_id, client_secret)
+            except Unauthenticated:
+                return None
+            return client.tenant
+
+    return asyncio.run(ask())
+
+
+def test_a_secret_that_cannot_be_kept_is_shown_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "credentials.new").mkdir()
+    made = tenants("create", "acme", "--json", data_dir=tmp_path)
+    assert made.exit_code == 1
+    (line,) = made.stderr.splitlines()
+    assert f"could not be kept in {tmp_path / FILE_NAME}" in line
+    shown = json.loads(made.stdout)
+    assert valid(tmp_path, shown["client_id"], shown["client_secret"]) == "acme"
+
+
+def test_a_secret_that_cannot_be_shown_is_kept_all_the_same(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        create = [sys.executable, "-m", "shared.cli.main", "tenants", "create", "acme", "--data-dir", str(tmp_path)]
+        subprocess.run(create, stdout=full, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    assert valid(tmp_path, **kept(tmp_path)["acme"]) == "acme"
+
+
+def test_a_file_that_was_spoilt_does_not_cost_the_secret(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('{"tenants": []}')
+    made = tenants("create", "acme", "--json", data_dir=tmp_path)
+    assert made.exit_code == 0, made.stderr
+    assert kept(tmp_path)["acme"]["client_secret"] == json.loads(made.stdout)["client_secret"]
+
+
+def test_who_lost_a_secret_gets_another_client_beside_the_first(tmp_path: Path) -> None:
+    first = json.loads(tenants("create", "acme", "--json", data_dir=tmp_path).stdout)
+    again = tenants("create", "acme", data_dir=tmp_path)
+    assert again.exit_code == 1
+    assert "chat4all tenants add-client acme" in again.stderr
+    added = tenants("add-client", "acme", "--json", data_dir=tmp_path)
+    assert added.exit_code == 0, added.stderr
+    second = json.loads(added.stdout)
+    assert second["tenant"] == "acme"
+    assert kept(tmp_path)["acme"] == {name: second[name] for name in ("client_id", "client_secret")}
+    for client in (first, second):
+        assert valid(tmp_path, client["client_id"], client["client_secret"]) == "acme"
+
+
+def test_a_client_that_was_disabled_lets_nobody_in(tmp_path: Path) -> None:
+    made = json.loads(tenants("create", "acme", "--json", data_dir=tmp_path).stdout)
+    ended = tenants("disable-client", made["client_id"], "--json", data_dir=tmp_path)
+    assert ended.exit_code == 0, ended.stderr
+    assert json.loads(ended.stdout) == {"client_id": made["client_id"], "disabled": True}
+    assert valid(tmp_path, made["client_id"], made["client_secret"]) is None
+    unknown = tenants("disable-client", "nobody", data_dir=tmp_path)
+    assert (unknown.exit_code, "nobody" in unknown.stderr) == (1, True)
+
+
+def test_nobody_gets_a_client_of_a_tenant_that_there_is_not(tmp_path: Path) -> None:
+    tenants("create", "acme", data_dir=tmp_path)
+    refused = tenants("add-client", "globex", data_dir=tmp_path)
+    assert (refused.exit_code, "globex" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "asked", [("list",), ("limit", "acme", "--requests", "1"), ("add-client", "acme"), ("disable-client", "acme-1")]
+)
+@pytest.mark.parametrize("empty", [False, True])
+def test_where_no_platform_was_nothing_is_made(tmp_path: Path, empty: bool, asked: tuple[str, ...]) -> None:
+    nothing = tmp_path / "nothing"
+    if empty:
+        nothing.mkdir()
+    refused = tenants(*asked, data_dir=nothing)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert str(nothing) in line
+    assert list(tmp_path.rglob("*")) == [nothing] * empty
+
+
 def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tmp_path: Path) -> None:
     for name in ("globex", "acme"):
         assert tenants("create", name, data_dir=tmp_path).exit_code == 0
     assert tenants("limit", "acme", "--requests", "5000", data_dir=tmp_path).exit_code == 0
-    kept = json.loads((tmp_path / FILE_NAME).read_text())["tenants"]
-    (tmp_path / FILE_NAME).write_text(json.dumps({"tenants": {"acme": kept["acme"]}}))
+    acme = kept(tmp_path)["acme"]
+    (tmp_path / FILE_NAME).write_text(json.dumps({"tenants": {"acme": acme}}))
     listed = tenants("list", "--json", data_dir=tmp_path)
     assert listed.exit_code == 0, listed.stderr
     items = json.loads(listed.stdout)["items"]
@@ -28,10 +125,10 @@ def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tm
             "tenant": "acme",
             "requests_per_minute": 5000,
             "messages_per_minute": None,
-            "client_id": kept["acme"]["client_id"],
+            "client_id": acme["client_id"],
         },
         {"tenant": "globex", "requests_per_minute": None, "messages_per_minute": None, "client_id": None},
     ]
     said = tenants("list", data_dir=tmp_path).stdout
     assert "globex" in said
-    assert kept["acme"]["client_secret"] not in said + listed.stdout
+    assert acme["client_secret"] not in said + listed.stdout

@@ -156,6 +156,28 @@ async def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in line
 
 
+async def test_a_host_that_is_not_of_this_machine_is_not_blamed_on_the_port(tmp_path: Path) -> None:
+    for host in ("no.such.host.invalid", "192.0.2.1"):
+        line = await _refused(start_error.PORT_IN_USE, "--host", host, "--data-dir", str(tmp_path))
+        assert host in line
+        assert "--host" in line
+        assert "--port" not in line
+
+
+async def test_a_log_file_that_cannot_be_written_is_said_to_be_that(tmp_path: Path) -> None:
+    where = ("--port", "0", "--data-dir", str(tmp_path / "data"))
+    line = await _refused(start_error.SETTINGS_WRONG, *where, CHAT4ALL_LOG_FILE="/proc/nosuch/x.log")
+    assert "CHAT4ALL_LOG_FILE" in line
+    assert "/proc/nosuch/x.log" in line
+
+
+@pytest.mark.parametrize("name", ["log", "credentials.new", "simulators.key"])
+async def test_what_cannot_be_written_in_the_data_directory_is_said_to_be_that(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch() if name == "log" else (tmp_path / name).mkdir()
+    line = await _refused(start_error.DATA_DIR_UNUSABLE, "--port", "0", "--data-dir", str(tmp_path))
+    assert str(tmp_path / name) in line
+
+
 async def test_a_data_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for data_dir in (tmp_path / "file", Path("/proc/chat4all")):

@@ -93,26 +93,28 @@ def test_who_starts_on_other_tables_comes_in_with_the_credentials_that_were_kept
     assert json.loads((data / "credentials.json").read_text())["tenants"]["demo"] == kept
 
 
-def test_the_first_start_shows_a_generated_secret_once_and_keeps_it_for_its_owner_only(process: Process) -> None:
+def test_the_first_start_keeps_a_generated_secret_for_its_owner_only_and_tells_it_to_no_log(process: Process) -> None:
+    """What it says goes into a journal, or whatever keeps the output of a service; a terminal is shown it once."""
     process.settings = of_nobody(process.settings)
     process.start()
     file = process.data / "credentials.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     kept = json.loads(file.read_text())["tenants"]["demo"]
     assert len(kept["client_secret"]) >= 32
-    assert process.said.count(kept["client_secret"]) == 1
+    assert kept["client_secret"] not in process.said
+    assert str(file) in process.said
     assert (
         process.login(kept["client_id"], kept["client_secret"], tenant="demo").must("GET", "/v1/users")["items"] == []
     )
     assert kept["client_secret"] not in process.log.read_text()
     process.stop()
     process.start()
-    assert process.said.count(kept["client_secret"]) == 1, "not again"
+    assert kept["client_secret"] not in process.said
     assert json.loads(file.read_text())["tenants"]["demo"] == kept
     process.login(kept["client_id"], kept["client_secret"], tenant="demo")
 
 
-def test_a_start_that_fails_keeps_the_secret_for_the_first_that_succeeds(tmp_path: Path) -> None:
+def test_a_start_that_fails_leaves_the_secret_to_the_first_that_succeeds(tmp_path: Path) -> None:
     data = tmp_path / "data"
     up = [sys.executable, "-m", "shared.cli.main", "up", "--port", "0", "--data-dir", str(data)]
     for wrong, expected in (
@@ -127,7 +129,7 @@ def test_a_start_that_fails_keeps_the_secret_for_the_first_that_succeeds(tmp_pat
     with Process(data, settings=of_nobody({})) as process:
         process.start()
         kept = json.loads((data / "credentials.json").read_text())["tenants"]["demo"]
-        assert process.said.count(kept["client_secret"]) == 1
+        assert f"client_id     {kept['client_id']}" in process.said
 
 
 def test_the_secret_of_the_environment_holds_and_changes_when_it_is_changed(process: Process) -> None:

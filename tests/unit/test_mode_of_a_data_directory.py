@@ -13,7 +13,7 @@ from shared.cli.main import app
 from shared.runtime import start_error
 from shared.runtime.credentials_file import CredentialsFile
 from shared.runtime.only_one import only_one
-from shared.runtime.platform import all_tenants, create_tenant, limit_tenant
+from shared.runtime.platform import add_client, all_tenants, create_tenant, disable_client, keep_client, limit_tenant
 from shared.runtime.start_error import StartError
 from shared.settings import load_settings
 
@@ -31,6 +31,8 @@ def test_nothing_is_written_in_another_mode_than_that_of_the_platform(tmp_path: 
     for change in (
         lambda: create_tenant(settings, "acme"),
         lambda: limit_tenant(settings, "acme", requests=1, messages=None),
+        lambda: add_client(settings, "acme"),
+        lambda: disable_client(settings, "acme-1"),
         lambda: all_tenants(settings),
     ):
         with pytest.raises(StartError, match=f"CHAT4ALL_MODE={theirs}") as refused:
@@ -46,8 +48,9 @@ def test_where_no_platform_was_started_the_settings_decide(tmp_path: Path) -> No
 def test_the_mode_of_the_last_start_counts_and_outlives_another_tenant(tmp_path: Path) -> None:
     _started_in("servers", tmp_path)
     _started_in("embedded", tmp_path)
+    settings = load_settings(data_dir=tmp_path)
     for name in ("acme", "globex"):
-        create_tenant(load_settings(data_dir=tmp_path), name)
+        keep_client(settings, create_tenant(settings, name))
     assert CredentialsFile(tmp_path).mode == "embedded"
 
 

@@ -1,5 +1,6 @@
 """A receiver of webhooks."""
 
+import errno
 import queue
 import signal
 from contextlib import contextmanager
@@ -41,7 +42,10 @@ def listen(
         typer.Option("--secret", help="Without --register: the secret of the webhook that calls, whsec_….",
                      show_default=False),
     ] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.", show_default=False)] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=1, help="Stop after so many that are verified.", show_default=False),
+    ] = None,
 ) -> None:  # fmt: skip
     """
     Receive webhooks, verify and print them, until Ctrl-C or SIGTERM. With --json one object a line.
@@ -49,7 +53,7 @@ def listen(
     Verified as any receiver would, by the Standard Webhooks library; what does not hold is answered with 401 and shown
     as refused. What comes again, as after a lost answer, is said to be a repeat (with --json, `repeat_of`). An address
     of this machine or of a private network is called only if CHAT4ALL_WEBHOOK_ALLOW_PRIVATE says so; scripts/up on a
-    loopback host does. Where it cannot listen the exit code is 10, as of `up`.
+    loopback host does. Where the port is taken the exit code is 10, as of `up`.
     """
     if registers == (secret is not None):
         raise typer.BadParameter("say --register, or --secret of a webhook that is registered already")
@@ -75,6 +79,10 @@ def _receiver(take: "Callable[[Received], None]", host: str, port: int) -> "Webh
     try:
         return WebhookReceiver(take, host=host, port=port)
     except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # no other port would do
+            raise typer.BadParameter(
+                f"cannot listen on {host} ({error.strerror}); name an address of this machine", param_hint="--host"
+            ) from None
         raise Failed(
             f"cannot listen on {host}:{port} ({error.strerror}); choose another port with --port, or 0 for a free one",
             exit_code=PORT_IN_USE,
@@ -129,7 +137,7 @@ def _term_as_interrupt() -> "Iterator[None]":
 def follow(
     session: Session, receiver: "WebhookReceiver", received: "queue.SimpleQueue[Received]", count: int | None
 ) -> None:
-    """Shows ``count`` webhooks, or all for ever, as they come."""
+    """Shows webhooks as they come, until ``count`` are verified, or for ever: what anybody can send ends nothing."""
     from rich.markup import escape
 
     from shared.cli.webhook_receiver import shown_webhook
@@ -141,8 +149,8 @@ def follow(
         document = one.document
         if one.refused is None:  # else anybody could make a repeat of what is yet to come
             document = repeats.told(document, one.webhook_id, one.webhook_id)
+            seen += 1
         sign = "[green]✓[/green]" if one.refused is None else "[red]✗[/red]"
         again = " [yellow](repeat)[/yellow]" if "repeat_of" in document else ""
         line = f"{sign} {escape(shown_webhook(one))}  [dim]{escape(one.webhook_id)}[/dim]{again}"
         session.output.line(document, lambda line=line: session.output.say(line))  # type: ignore[misc]
-        seen += 1

@@ -9,6 +9,7 @@ import typer
 from shared.cli.command import Failed, Session, command
 
 if TYPE_CHECKING:
+    from shared.runtime.credentials_file import Credentials
     from shared.settings import Settings
 
 app = typer.Typer(help="Tenants of this platform.", no_args_is_help=True)
@@ -25,8 +26,32 @@ def create(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 
     from shared.runtime.platform import create_tenant
 
     with _settings(session) as settings:
-        client = create_tenant(settings, name)
-    document = {"tenant": client.tenant, "client_id": client.client_id, "client_secret": client.client_secret}
+        _hand_over(session, settings, create_tenant(settings, name))
+
+
+@command(app, "add-client")
+def add_client(session: Session, name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")]) -> None:
+    """
+    Print one more client of a tenant, as where a secret was lost or is to be replaced.
+
+    It is kept in credentials.json in the place of the one before, which stays valid until `disable-client`.
+    """
+    from shared.runtime.platform import add_client
+
+    with _settings(session) as settings:
+        _hand_over(session, settings, add_client(settings, name))
+
+
+@command(app, "disable-client")
+def disable_client(
+    session: Session, client: Annotated[str, typer.Argument(metavar="CLIENT_ID", help="as it was printed")]
+) -> None:
+    """End a client and the tokens that it got, within seconds."""
+    from shared.runtime.platform import disable_client
+
+    with _settings(session) as settings:
+        disable_client(settings, client)
+    document = {"client_id": client, "disabled": True}
     session.output.document(document, lambda: session.output.facts(document))
 
 
@@ -75,6 +100,17 @@ def limit(
         "messages_per_minute": tenant.messages_per_minute,
     }
     session.output.document(document, lambda: session.output.facts(document))
+
+
+def _hand_over(session: Session, settings: "Settings", client: "Credentials") -> None:
+    """Shown and kept, whichever of the two fails: only a hash of the secret is left, and nothing shows it again."""
+    from shared.runtime.platform import keep_client
+
+    document = {"tenant": client.tenant, "client_id": client.client_id, "client_secret": client.client_secret}
+    try:
+        session.output.document(document, lambda: session.output.facts(document))
+    finally:
+        keep_client(settings, client)
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""The file of the first secrets: what was spoilt by hand counts as missing, and what is whole in it stays (E12)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.runtime.credentials_file import FILE_NAME, Credentials, CredentialsFile
+
+SPOILT = [
+    "",
+    "{nonsense",
+    "[]",
+    '{"tenants": []}',
+    '{"tenants": {"acme": {}}}',
+    '{"tenants": {"acme": {"client_id": "a"}}}',
+    '{"tenants": {"acme": 3}}',
+    '{"tenants": {"acme": {"client_id": 1, "client_secret": null}}}',
+]
+
+
+@pytest.mark.parametrize("content", SPOILT)
+def test_what_was_spoilt_by_hand_counts_as_missing_and_is_written_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / FILE_NAME).write_text(content)
+    file = CredentialsFile(tmp_path)
+    assert file.of("acme") is None
+    assert file.mode is None
+    made = Credentials("acme", "acme-1", "s3cr3t")
+    file.keep(made)
+    assert file.of("acme") == made
+
+
+def test_what_is_spoilt_takes_nothing_with_it(tmp_path: Path) -> None:
+    whole = {"client_id": "globex-1", "client_secret": "kept"}
+    content = {"mode": "embedded", "tenants": {"acme": {}, "globex": whole}}
+    (tmp_path / FILE_NAME).write_text(json.dumps(content))
+    file = CredentialsFile(tmp_path)
+    file.keep(Credentials("initech", "initech-1", "new"))
+    assert file.of("acme") is None
+    assert file.of("globex") == Credentials("globex", "globex-1", "kept")
+    assert file.mode == "embedded"
