@@ -18,7 +18,7 @@ from infra.cluster.layout import REPOSITORY, usual_layout
 from infra.cluster.report import PAGE, page
 from infra.cluster.results import commit_of, kept
 from infra.cluster.trials import Trials
-from infra.image.rootfs import ImageError
+from infra.image.commands import ImageError
 from infra.stack.install import InstallError
 
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ def lines_of(log: str) -> Iterator[Mapping[str, Any]]:
     """
     What a function said, of a file that the kubelet keeps.
 
-    The last line is still being written until it ends; P is the kubelet's mark of one that it cut.
+    The last line is still being written until it ends; P is the kubelet's mark of one that it cut. What has another
+    shape is passed over: one line that was broken off is no reason to lose sight of all others.
     """
     for line in log.split("\n")[:-1]:
-        _, _, part, text = line.split(" ", 3)
-        if part == "F" and text.startswith("{"):
-            yield json.loads(text)
+        match line.split(" ", 3):
+            case [_, _, "F", text] if text.startswith("{"):
+                with suppress(JSONDecodeError):
+                    yield json.loads(text)
 
 
 def done(line: Mapping[str, Any]) -> bool:

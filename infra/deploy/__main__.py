@@ -71,9 +71,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _deploy(given: argparse.Namespace) -> None:
-    text = _rendered(_folder(given.overlay), Image.read(given.image) if given.image else None)
-    manifests = list(yaml.load_all(text, yaml.CSafeLoader))
+    image = Image.read(given.image) if given.image else None
+    manifests = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
     namespace = plan.namespace_of(manifests)
+    if image and str(image) not in (found := plan.images(manifests)):
+        raise Refused(
+            f"no container would have {image}, but {', '.join(sorted(found)) or 'none at all'}: an overlay further "
+            "down names the image otherwise; say it there (images)"
+        )
     if loose := plan.unversioned(manifests):
         raise Refused(
             f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
@@ -175,7 +180,8 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
         raise Refused(
             f"there is no Secret {', '.join(absent)} in {namespace}: secret.env.example beside the overlay, "
-            "in infra/overlays/production also kafka.env.example for Knative's own way to Kafka"
+            "in infra/overlays/production also kafka.env.example for Knative's own way to Kafka; one to pull the image "
+            "is made as docs/guides/production.md says"
         )
 
 

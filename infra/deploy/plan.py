@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from infra.manifests.kustomize import Manifest
 
@@ -63,6 +64,9 @@ class Image:
         if not colon or "/" in tag or tag == "latest":
             raise Refused(f"{text}: name a version, NAME:TAG or better NAME@sha256:DIGEST")
         return cls(name, tag)
+
+    def __str__(self) -> str:
+        return f"{self.name}{'@' if self.version.startswith('sha256:') else ':'}{self.version}"
 
     @property
     def kustomization(self) -> dict[str, str]:
@@ -138,16 +142,25 @@ def missing_kinds(manifests: Iterable[Manifest], known: Container[tuple[str, str
     return sorted(f"{version} {kind}" for version, kind in wanted if (version, kind) not in known)
 
 
+def _containers(manifest: Manifest) -> list[dict[str, Any]]:
+    """Of the pods that it makes, be it by a Job; none where it makes none."""
+    spec = manifest.get("spec", {})
+    pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    return list(pod.get("containers", []))
+
+
 def unversioned(manifests: Iterable[Manifest]) -> list[str]:
     """Those whose image is whatever it happens to be."""
     return [
         one["metadata"]["name"]
         for one in manifests
-        for spec in [one.get("spec", {})]
-        for pod in [spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})]
-        for container in pod.get("containers", [])
+        for container in _containers(one)
         if _is_loose(container.get("image", ":"))
     ]
+
+
+def images(manifests: Iterable[Manifest]) -> set[str]:
+    return {container["image"] for one in manifests for container in _containers(one) if "image" in container}
 
 
 def _is_loose(image: str) -> bool:
@@ -167,19 +180,27 @@ def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
 
 
 def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
-    """Names of Secrets that the overlay does not bring along: what functions are told, and Knative's way to Kafka."""
+    """
+    Names of Secrets that the overlay does not bring along: what functions are told, Knative's way to Kafka, and the
+    registry's password.
+    """
     told = {
         source["secretRef"]["name"]
         for one in manifests
-        if one["kind"] in ("Service", "Deployment") and "template" in one.get("spec", {})
-        for container in one["spec"]["template"]["spec"]["containers"]
+        for container in _containers(one)
         for source in container.get("envFrom", [])
         if "secretRef" in source
+    }
+    pull = {
+        secret["name"]
+        for one in manifests
+        if one["kind"] == "ServiceAccount"
+        for secret in one.get("imagePullSecrets", [])
     }
     kafka = {
         secret for one in manifests if one["kind"] == "ConfigMap" if (secret := one.get("data", {}).get(_OF_KAFKA))
     }
-    return (told | kafka) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
+    return (told | kafka | pull) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
 
 
 def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:

@@ -7,25 +7,31 @@ from ipaddress import ip_network
 
 from infra.manifests.kustomize import Manifest
 
-_EXAMPLE_HOST = re.compile(r"(?<![\w-])(?:[\w-]+\.)*example\.(?:org|com|net)(?!\.?[\w-])")
+_EXAMPLE_HOST = re.compile(
+    r"(?<![\w-])(?:(?:[\w-]+\.)*example\.(?:org|com|net)|(?:[\w-]+\.)+example)(?!\.?[\w-])", re.IGNORECASE
+)
 _PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
 _GUIDE = "docs/guides/production.md"
 _NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
 
 
 def unsaid(manifests: Iterable[Manifest]) -> list[str]:
-    """A line for each thing that is to be said yet: what it is, and where to say it."""
-    return [line for one in manifests for line in (*_of_secret(one), *_of_proxies(one), *_of_hosts(one))]
+    """A line for each thing that is to be said yet: what it is, and where to say it. One image is of many objects."""
+    lines = (line for one in manifests for line in (*_of_secret(one), *_of_proxies(one), *_of_hosts(one)))
+    return list(dict.fromkeys(lines))
 
 
 def _of_secret(manifest: Manifest) -> Iterator[str]:
     """Only of a Secret that the overlay makes: what one in the cluster holds is nobody's to read."""
     if manifest["kind"] != "Secret":
         return
-    values = {name: base64.b64decode(value or "").decode(errors="replace") for name, value in _map(manifest, "data")}
-    for name, value in (values | dict(_map(manifest, "stringData"))).items():
+    values = {name: _decoded(value or "") for name, value in _map(manifest, "data")}
+    values |= {name: value or "" for name, value in _map(manifest, "stringData")}
+    for name, value in values.items():
         at = f"{name} in the Secret {manifest['metadata']['name']}"
-        if not value.strip():
+        if value is None:
+            yield f"{at} is no base64: encode it, or write it into stringData"
+        elif not value.strip():
             how = f"make one by: {_NEW_KEY}" if name == "CHAT4ALL_SECRET_KEY" else "fill it in, or leave its line out"
             yield f"{at} is empty: {how} (the file that secretGenerator reads)"
         elif found := sorted(set(_PLACEHOLDER.findall(value))):
@@ -34,8 +40,8 @@ def _of_secret(manifest: Manifest) -> Iterator[str]:
 
 def _of_proxies(manifest: Manifest) -> Iterator[str]:
     """What is no address and no network among the proxies that functions are told to trust: they would not start."""
-    told = dict(_map(manifest, "data")).get("CHAT4ALL_TRUSTED_PROXIES", "") if manifest["kind"] == "ConfigMap" else ""
-    if unknown := [part for part in map(str.strip, told.split(",")) if part and not _is_network(part)]:
+    told = dict(_map(manifest, "data")).get("CHAT4ALL_TRUSTED_PROXIES") if manifest["kind"] == "ConfigMap" else ""
+    if unknown := [part for part in map(str.strip, (told or "").split(",")) if part and not _is_network(part)]:
         yield (
             f"CHAT4ALL_TRUSTED_PROXIES has {', '.join(unknown)}: set it to the network of your pods "
             "(configMapGenerator), or no function with an HTTP face starts"
@@ -48,11 +54,12 @@ def _of_hosts(manifest: Manifest) -> Iterator[str]:
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     for path, text in _texts(manifest):
         if found := _EXAMPLE_HOST.search(text):
-            where = (
-                f"{path.removeprefix('/data/')} has {found[0]}: set it (configMapGenerator)"
-                if kind == "ConfigMap"
-                else f"{path} of the {kind} {name} has {found[0]}: replace it (patches)"
-            )
+            if path.endswith("/image"):
+                where = f"the image {text} is of {found[0]}: name it (images)"
+            elif kind == "ConfigMap":
+                where = f"{path.removeprefix('/data/')} has {found[0]}: set it (configMapGenerator)"
+            else:
+                where = f"{path} of the {kind} {name} has {found[0]}: replace it (patches)"
             yield f"{where} by a host of your own"
 
 
@@ -70,6 +77,13 @@ def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(inner, f"{path}/{at}")
     elif isinstance(value, str):
         yield path, value
+
+
+def _decoded(text: str) -> str | None:
+    try:
+        return base64.b64decode(text).decode(errors="replace")
+    except ValueError:
+        return None
 
 
 def _is_network(text: str) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from infra.image.archive import of_functions, write_archive
 from infra.image.bill_of_materials import bill_of_materials
-from infra.image.rootfs import ImageError, make, uv
+from infra.image.commands import ImageError, uv
+from infra.image.rootfs import make
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -18,10 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if bool(given.folder) == given.bill or bool(given.archive) != bool(given.name) or (given.bill and given.archive):
         parser.error("name a FOLDER, or --bill; --archive and --name go together, with a FOLDER")
-    if given.bill:
-        sys.stdout.write(json.dumps(bill_of_materials(_REPOSITORY, uv(_REPOSITORY)), indent=1) + "\n")
-        return 0
+    if given.archive and not given.archive.parent.is_dir():
+        parser.error(f"{given.archive.parent} is no folder")  # now, not when the image is made
     try:
+        if given.bill:
+            sys.stdout.write(json.dumps(bill_of_materials(_REPOSITORY, uv(_REPOSITORY)), indent=1) + "\n")
+            return 0
         make(given.folder.absolute(), _REPOSITORY)
     except ImageError as error:
         sys.stderr.write(f"{error}\n")

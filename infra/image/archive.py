@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.image.rootfs import ENTRYPOINT, ENVIRONMENT
+from infra.image.rootfs import ENTRYPOINT, ENVIRONMENT, LABELS
 
 USER = "65532:65532"  # a number: the kubelet cannot tell whether a name is root
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,7 +24,6 @@ class Image:
     entrypoint: Sequence[str]
     environment: Sequence[str] = (_PATH,)
     labels: Mapping[str, str] = field(default_factory=dict)
-    folder: str = "/"
 
     @property
     def configuration(self) -> bytes:
@@ -38,7 +37,7 @@ class Image:
                     "Env": list(self.environment),
                     "Labels": dict(self.labels),
                     "User": USER,
-                    "WorkingDir": self.folder,
+                    "WorkingDir": "/",
                 },
                 "rootfs": {"type": "layers", "diff_ids": digests},
             }
@@ -61,11 +60,17 @@ def file_layer(source: Path, path: str) -> bytes:
 
 
 def folder_layer(source: Path) -> bytes:
-    """A layer of everything below a folder, owned by root and without times: the same content is the same layer."""
+    """
+    A layer of everything below a folder: the same content is the same layer.
+
+    So it is owned by root, without times, and everybody may read it, whatever the umask of who made it: a function
+    runs as nobody.
+    """
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = entry.mtime = 0
         entry.uname = entry.gname = ""
+        entry.mode |= 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
         return entry
 
     buffer = io.BytesIO()
@@ -77,7 +82,8 @@ def folder_layer(source: Path) -> bytes:
 
 def of_functions(root: Path, name: str) -> Image:
     """The functions' image, of their root file system."""
-    return Image(name, [folder_layer(root)], ENTRYPOINT, [f"{key}={value}" for key, value in ENVIRONMENT.items()])
+    environment = [f"{key}={value}" for key, value in ENVIRONMENT.items()]
+    return Image(name, [folder_layer(root)], ENTRYPOINT, environment, LABELS)
 
 
 def write_archive(images: Iterable[Image], target: Path) -> None:

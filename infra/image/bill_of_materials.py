@@ -1,10 +1,11 @@
 """What is in the image, as CycloneDX 1.5: what uv.lock names for the product, and the packages of Debian below it."""
 
 import json
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from infra.image.commands import run
 
 EXTRAS = ("servers", "otel")
 """Of the product, which the image has."""
@@ -22,11 +23,11 @@ def bill_of_materials(repository: Path, uv: Sequence[str], debian: Iterable[dict
         debian: components to add.
 
     Raises:
-        CalledProcessError: uv refuses the lock.
+        ImageError: there is no uv, or it refuses the lock.
     """
     extras = [option for extra in EXTRAS for option in ("--extra", extra)]
     export = (*uv, "--quiet", "export", "--frozen", "--no-dev", "--format", "cyclonedx1.5", *extras)
-    bill: dict[str, Any] = json.loads(subprocess.check_output(export, cwd=repository, text=True))
+    bill: dict[str, Any] = json.loads(run(*export, folder=repository))
     del bill["serialNumber"], bill["metadata"]["timestamp"]
     bill["components"] = [*bill["components"], *debian]
     return bill

@@ -8,14 +8,14 @@ Debian 12, whose packages it takes.
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.image import bill_of_materials
+from infra.image.commands import ImageError, run, uv
 
 _PYTHON = "python3.11"
 PRODUCT = "opt/chat4all"
@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 }
+LABELS = {"org.opencontainers.image.licenses": "Apache-2.0"}
 USER = 65532
 SOURCES = (
     "events",
@@ -81,10 +82,6 @@ _NOT_NEEDED = (
 )
 
 
-class ImageError(Exception):
-    """The root file system cannot be made; the text is for people."""
-
-
 def make(target: Path, repository: Path) -> None:
     """
     Arguments:
@@ -132,7 +129,7 @@ def _merge_usr(target: Path) -> None:
 
 def _unpack_debian(target: Path, folder: Path) -> list[dict[str, str]]:
     """Returns: what the bill of materials says of each package."""
-    _run("apt-get", "download", "-qq", *_PACKAGES, folder=folder)
+    run("apt-get", "download", "-qq", *_PACKAGES, folder=folder)
     components = []
     for package in sorted(folder.glob("*.deb")):
         content = subprocess.Popen(("dpkg-deb", "--fsys-tarfile", package), stdout=subprocess.PIPE)
@@ -141,7 +138,7 @@ def _unpack_debian(target: Path, folder: Path) -> list[dict[str, str]]:
         subprocess.run(("tar", *options), stdin=content.stdout, check=True)
         if content.wait() != 0:
             raise ImageError(f"{package.name} cannot be unpacked")
-        name, version, architecture = _run(
+        name, version, architecture = run(
             "dpkg-deb", "--show", "--showformat=${Package}\n${Version}\n${Architecture}", str(package), folder=folder
         ).split("\n")
         purl = f"pkg:deb/debian/{name}@{version}?arch={architecture}&distro=debian-12"
@@ -172,25 +169,22 @@ def _write_accounts(target: Path) -> None:
 def _install(target: Path, repository: Path) -> None:
     """The product and what uv.lock names, each by its hash; wheels only, so nothing is compiled here."""
     extras = [option for extra in bill_of_materials.EXTRAS for option in ("--extra", extra)]
-    names = _run(*uv(repository), "export", "--frozen", "--no-dev", "--no-emit-project", *extras, folder=repository)
+    names = run(*uv(repository), "export", "--frozen", "--no-dev", "--no-emit-project", *extras, folder=repository)
     target.parent.mkdir(parents=True, exist_ok=True)
     requirements = target.with_suffix(".txt")
     requirements.write_text(names)
     where = ("pip", "install", "--quiet", "--target", str(target), "--python-version", "3.11", "--no-deps")
     only = ("--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
-    _run(*uv(repository), *where, *only, folder=repository)
+    run(*uv(repository), *where, *only, folder=repository)
     requirements.unlink()
-    _run(*uv(repository), *where, str(repository), folder=repository)
+    run(*uv(repository), *where, str(repository), folder=repository)
     shutil.rmtree(target / "bin", ignore_errors=True)
     for path in (target / ".lock", target / "uv_cache.json"):
         path.unlink(missing_ok=True)
 
 
 def _write_bill(target: Path, repository: Path, debian: list[dict[str, str]]) -> None:
-    try:
-        bill = bill_of_materials.bill_of_materials(repository, uv(repository), debian)
-    except subprocess.CalledProcessError as error:
-        raise ImageError(f"uv export ended with {error.returncode}") from None
+    bill = bill_of_materials.bill_of_materials(repository, uv(repository), debian)
     (target / bill_of_materials.PATH).parent.mkdir(parents=True)
     (target / bill_of_materials.PATH).write_text(json.dumps(bill, indent=1) + "\n")
 
@@ -214,30 +208,8 @@ def _compile(target: Path) -> None:
         "/",
     )
     for folder in (target / "usr/lib" / _PYTHON, target / PRODUCT):
-        _run(*python, *options, str(folder), folder=target, environment={"PYTHONHOME": str(target / "usr")})
+        run(*python, *options, str(folder), folder=target, environment={"PYTHONHOME": str(target / "usr")})
 
 
 def _library_folders(target: Path) -> Iterator[Path]:
     yield from (target / "usr/lib").glob("*-linux-gnu")
-
-
-def uv(repository: Path) -> tuple[str, ...]:
-    """The command: the repository's own uv, or whichever is on the PATH."""
-    own = repository / ".venv/bin/uv"
-    return (str(own) if own.exists() else "uv", "--no-progress")
-
-
-def _run(*command: str, folder: Path, environment: Mapping[str, str] | None = None) -> str:
-    try:
-        ended = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | (environment or {}),  # noqa: TID251 the tools need the caller's PATH and proxies
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        raise ImageError(f"{command[0]} is not installed") from None
-    if ended.returncode != 0:
-        raise ImageError(f"{' '.join(command[:4])} …: {ended.stderr.strip()[-2000:]}")
-    return ended.stdout

@@ -95,17 +95,19 @@ class LiveSocket(WebSocketsSansIOProtocol):
         """Close the socket; whoever does not answer the close frame is cut off."""
         if self.closed:
             return
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         try:
             self.conn.send_close(code, reason)
         except InvalidState:
-            self.transport.close()
+            self.transport.abort()  # at once: connection_lost is what tells the application
             return
-        self._await_end()
+        self._await_end(code, reason)
 
     def data_received(self, data: bytes) -> None:
         if self.conn.parser_exc is None:
-            super().data_received(data)
+            try:
+                super().data_received(data)
+            except InvalidState:  # text that is no UTF-8, before the socket is accepted
+                self.transport.abort()
 
     def handle_parser_exception(self) -> None:
         """
@@ -115,12 +117,14 @@ class LiveSocket(WebSocketsSansIOProtocol):
         frame with it before a proxy has passed that on (RFC 9112 9.6).
         """
         told = self.conn.close_sent
-        assert told is not None
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
-        self._await_end()
+        if told is None:
+            self.transport.abort()  # not accepted yet, for which a client must wait (RFC 6455 4.1)
+            return
+        self._await_end(told.code, told.reason)
         self.transport.write_eof()  # its answer to the close frame would not be understood
 
-    def _await_end(self) -> None:
+    def _await_end(self, code: int, reason: str) -> None:
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         if self.read_paused:

@@ -153,6 +153,13 @@ def test_a_line_that_the_kubelet_cut_is_none() -> None:
     assert list(lines_of(cut)) == []
 
 
+@pytest.mark.parametrize("line", ["2026 stdout F", "", "2026-11-28T20:00:01Z stdout F {oops"])
+def test_a_line_of_another_shape_is_none(line: str) -> None:
+    """A pod that is killed ends its log anywhere, and the next line begins in the middle."""
+    whole = '2026-11-28T20:00:01Z stdout F {"message": "event handled"}\n'
+    assert list(lines_of(f"{line}\n{whole}")) == [{"message": "event handled"}]
+
+
 async def test_an_event_that_a_service_refuses_is_passed_over() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append((request.headers["host"], request.headers["ce-id"]))

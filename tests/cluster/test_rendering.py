@@ -1,6 +1,7 @@
 """What the cluster is made from: Knative's manifests with what one node needs changed, and images without an engine."""
 
 import hashlib
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -107,3 +108,13 @@ def test_the_same_files_are_the_same_layer_whenever_they_were_written(tmp_path: 
         (tmp_path / name / "folder/file").write_text("content")
         layers.append(folder_layer(tmp_path / name))
     assert layers[0] == layers[1]
+
+
+def test_what_a_private_umask_made_can_be_read_in_the_image(tmp_path: Path) -> None:
+    """Functions run as nobody who owns anything there."""
+    (tmp_path / "folder").mkdir(mode=0o700)
+    for name, mode in (("file", 0o600), ("program", 0o700)):
+        (tmp_path / "folder" / name).touch(mode)
+    with tarfile.open(fileobj=io.BytesIO(folder_layer(tmp_path))) as layer:
+        modes = {entry.name: entry.mode for entry in layer}
+    assert modes == {"folder": 0o755, "folder/file": 0o644, "folder/program": 0o755}

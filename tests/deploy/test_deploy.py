@@ -24,14 +24,14 @@ def manifest(api: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "chat4all"}, "spec": spec}
 
 
-def function(image: str = "i:1") -> dict[str, Any]:
+def function(image: str = DIGEST) -> dict[str, Any]:
     told = [{"secretRef": {"name": "chat4all"}}]
     return manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": image, "envFrom": told}]}})
 
 
 TRIGGER = manifest("eventing.knative.dev/v1", "Trigger", "send")
 GATEWAY = manifest(
-    "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"protocol": "HTTPS", "hostname": "chat.example"}]
+    "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"protocol": "HTTPS", "hostname": "chat.acme.de"}]
 )
 KINDS = f"""\
 secrets                      v1                            true   Secret
@@ -82,7 +82,7 @@ def test_an_overlay_is_checked_applied_and_waited_for(ready: FakeCluster, capsys
     assert [line.split()[:2] for line in said.out.splitlines()] == [
         ["applied", "2"],
         ["ready", "3"],
-        ["url", "https://chat.example"],
+        ["url", "https://chat.acme.de"],
     ]
     assert not said.err
     kinds = [next(word for word in one["told"] if not word.startswith("-")) for one in ready.told]
@@ -111,6 +111,24 @@ def test_it_goes_before_an_image_that_the_overlay_names_otherwise(tmp_path: Path
     (made,) = yaml.safe_load_all(deploy._rendered(tmp_path, plan.Image.read(DIGEST)))
     (container,) = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == DIGEST
+
+
+def test_an_image_that_no_container_would_have_is_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the real kustomize: where it was renamed two overlays down, its new name is not in the one on top."""
+    (tmp_path / "below").mkdir()
+    below = {
+        "resources": [relpath(Path(deploy.__file__).parents[1] / "overlays/first-tenant", tmp_path / "below")],
+        "images": [{"name": plan.IMAGE, "newName": "registry.acme.de/chat4all", "digest": "sha256:" + "b" * 64}],
+    }
+    (tmp_path / "below/kustomization.yaml").write_text(yaml.safe_dump(below))
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"namespace": "chat4all", "resources": ["below"]}))
+    assert run(str(tmp_path), "--image", DIGEST, "--dry-run") == 1
+    said = capsys.readouterr()
+    assert "no container" in said.err
+    assert "registry.acme.de/chat4all" in said.err
+    assert not said.out
 
 
 def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
@@ -166,6 +184,18 @@ def test_the_secret_of_knative_s_own_way_to_kafka_is_missed_too(
     ready.answers("api-resources", by=[KINDS + "configmaps v1 true ConfigMap\n"])
     assert run("production", "--image", DIGEST) == 1
     assert "no Secret chat4all-kafka in" in capsys.readouterr().err
+
+
+def test_secrets_of_jobs_and_of_the_registry_are_wanted_too() -> None:
+    pod = {"spec": {"containers": [{"envFrom": [{"secretRef": {"name": "of-job"}}]}]}}
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "chat4all"},
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    job = manifest("batch/v1", "CronJob", "job", jobTemplate={"spec": {"template": pod}})
+    assert plan.secrets_wanted([function(), job, account]) == {"chat4all", "of-job", "registry"}
 
 
 def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
@@ -396,9 +426,39 @@ def test_examples_that_nobody_filled_in_are_not_deployed(
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
+def test_what_is_no_value_is_said_and_no_traceback() -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_TRUSTED_PROXIES": None}}
+    secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "data": {"CHAT4ALL_SECRET_KEY": "abcde"}}
+    (line,) = unsaid([told, secret])
+    assert line.startswith("CHAT4ALL_SECRET_KEY in the Secret chat4all is no base64")
+
+
+@pytest.mark.parametrize(
+    ("host", "left"),
+    [
+        ("EXAMPLE.org", True),
+        ("chat.acme.example", True),
+        ("files.acme.example:9000", True),
+        ("chat.acme.de", False),
+        ("example.acme.de", False),
+        ("acme-example.de", False),
+        ("my.example.acme.de", False),
+    ],
+)
+def test_a_host_that_nobody_owns_is_left_from_the_examples(host: str, left: bool) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_PUBLIC_URL": f"https://{host}/"}}
+    assert bool(unsaid([told])) is left
+
+
+def test_a_registry_that_nobody_owns_is_named_once() -> None:
+    (line,) = unsaid([function("registry.acme.example/chat4all:1"), function("registry.acme.example/chat4all:1")])
+    assert line.startswith("the image registry.acme.example/chat4all:1")
+    assert "images" in line
+
+
 def test_a_secret_in_clear_is_looked_at_too(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
-    _telling(ready, secret | {"stringData": {"CHAT4ALL_SECRET_KEY": ""}})
+    _telling(ready, secret | {"stringData": {"CHAT4ALL_SECRET_KEY": None}})
     assert run("production", "--image", DIGEST, "--dry-run") == 1
     assert "CHAT4ALL_SECRET_KEY" in capsys.readouterr().err
 

@@ -8,6 +8,7 @@ import pytest
 
 from infra.image import __main__ as image
 from infra.image import rootfs
+from infra.image.commands import ImageError
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ from infra.image import rootfs
         (("--nonsense",), 2),
         (("root", "--archive", "image.tar"), 2),
         (("root", "--name", "chat4all:1"), 2),
+        (("root", "--name", "chat4all:1", "--archive", "nowhere/image.tar"), 2),
     ],
 )
 def test_it_says_how_it_is_used_and_makes_nothing(
@@ -46,8 +48,23 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
-    with pytest.raises(rootfs.ImageError):
+    with pytest.raises(ImageError):
         rootfs.make(tmp_path / "mine", tmp_path)
+
+
+@pytest.mark.parametrize("program", ["", "#!/bin/sh\necho refused >&2; exit 3"])
+def test_a_bill_that_cannot_be_made_is_said_in_a_line(
+    program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if program:
+        (tmp_path / "uv").write_text(program)
+        (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(image, "_REPOSITORY", tmp_path)  # which has no uv of its own
+    assert image.main(["--bill"]) == 1
+    said = capsys.readouterr()
+    assert ("refused" if program else "uv is not installed") in said.err
+    assert (said.err.count("\n"), said.out) == (1, "")
 
 
 def test_the_archive_is_the_image_that_the_dockerfile_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -70,4 +87,5 @@ def test_the_archive_is_the_image_that_the_dockerfile_makes(monkeypatch: pytest.
     assert told["RepoTags"] == ["registry/chat4all:0.1.0"]
     assert tuple(config["Entrypoint"]) == rootfs.ENTRYPOINT
     assert dict(one.split("=", 1) for one in config["Env"]) == rootfs.ENVIRONMENT
+    assert config["Labels"] == rootfs.LABELS
     assert config["User"] == f"{rootfs.USER}:{rootfs.USER}"

@@ -18,6 +18,7 @@ from dockerfile_parse import DockerfileParser
 
 from infra.image import rootfs
 from infra.image.bill_of_materials import EXTRAS, bill_of_materials
+from infra.image.commands import uv
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "infra/image"
@@ -50,6 +51,7 @@ def test_both_ways_start_the_same_program_as_the_same_user(dockerfile: Dockerfil
     stage = dict(last_stage(dockerfile))
     assert tuple(json.loads(stage["ENTRYPOINT"])) == rootfs.ENTRYPOINT
     assert dockerfile.envs == rootfs.ENVIRONMENT
+    assert dockerfile.labels == rootfs.LABELS
     assert stage["USER"] == f"{rootfs.USER}:{rootfs.USER}"
     assert rootfs.USER > 0
     from infra.image.archive import USER
@@ -92,7 +94,7 @@ def locked() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def bill() -> dict[str, Any]:
     debian = {"type": "library", "name": "libc6", "version": "2.36", "purl": "pkg:deb/debian/libc6@2.36"}
-    return bill_of_materials(ROOT, rootfs.uv(ROOT), [debian])
+    return bill_of_materials(ROOT, uv(ROOT), [debian])
 
 
 @pytest.mark.filterwarnings("ignore:.*tools. is deprecated")  # uv names itself as 1.4 did

@@ -24,7 +24,7 @@ import pytest
 import functions
 from infra.deploy import plan
 from infra.deploy.unsaid import unsaid
-from infra.manifests.kustomize import Manifest, manifests
+from infra.manifests.kustomize import Manifest, manifests, render
 from shared import settings
 from shared.domain import outbound_address
 from shared.http.authenticator import Authenticator
@@ -705,7 +705,36 @@ def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
     left = " ".join(unsaid(made))
     assert "password in the Secret chat4all-kafka still says PASSWORD" in left
     assert "example.org" not in left
+    assert "CHAT4ALL_PUBLIC_URL has chat.acme.example" in left, "who copies it is told what is not theirs"
     assert "NETWORK-OF-PODS" not in left
+
+
+def test_the_overlay_of_the_guide_says_where_backups_go_and_which_zones_there_are(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", GUIDE.partition("### Engines")[2].partition("\n## ")[0], re.DOTALL)
+    shutil.copytree(ROOT / "infra/overlays", tmp_path / "chat4all/infra/overlays")
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines/kustomization.yaml").write_text(shown)
+
+    def left(folder: Path) -> int:
+        """What the command below it counts."""
+        return len(re.findall(r"\.example\b|ZONE-", render(folder)))
+
+    below, made = tmp_path / "chat4all/infra/overlays/production-engines", tmp_path / "engines"
+    assert left(below) == 4, "a host and three zones"
+    assert left(made) == 1, "the host is yet to be replaced by one's own"
+    assert len(manifests(made)) == len(manifests(below))
+    (cassandra,) = (one for one in manifests(made) if one["kind"] == "K8ssandraCluster")
+    properties = cassandra["spec"]["medusa"]["storageProperties"]
+    assert properties.items() > {"host": "s3.backup.acme.example", "bucketName": "acme-cassandra"}.items()
+    (datacenter,) = cassandra["spec"]["cassandra"]["datacenters"]
+    assert [one["nodeAffinityLabels"] for one in datacenter["racks"]] == [
+        {"topology.kubernetes.io/zone": f"eu-central-1{zone}"} for zone in "abc"
+    ]
+    assert "-k infra/overlays/production-engines" not in GUIDE, "bare it is nobody's"
+
+
+def test_the_guide_deploys_no_image_that_nobody_publishes() -> None:
+    assert f"--image {plan.IMAGE}" not in GUIDE
 
 
 def test_the_guide_counts_right() -> None:
