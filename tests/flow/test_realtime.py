@@ -6,8 +6,11 @@ Who is told of presence, typing and receipts is in test_presence.py.
 
 import json
 import os
+import re
 import signal
 import socket as plain
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -432,6 +435,39 @@ def test_a_stream_is_the_same_and_goes_on_where_its_reader_was(acme: Caller, tal
 def own(tmp_path: Path) -> Iterator[Process]:
     with Process(tmp_path / "data") as running:
         yield running.start()
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/realtime.md"
+
+
+def test_the_guides_client_runs_and_acknowledges(acme: Caller, talk: str, platform: Process, tmp_path: Path) -> None:
+    program = re.search(r"^```python\n(.+?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert program is not None
+    file = tmp_path / "client.py"
+    file.write_text(program[1])
+    acme.send(talk, "ana", "one")
+    command = [sys.executable, str(file), platform.url.replace("http", "ws", 1) + "/ws", acme.as_user("bruno").token]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stdout is not None
+            assert "'seq': 1" in client.stdout.readline()
+            second = acme.send(talk, "ana", "two")["message_id"]
+            eventually(lambda: acme.status(second) == "DELIVERED")
+        finally:
+            client.terminate()
+
+
+def test_the_guide_shows_the_gateways_own_frames_as_they_come(acme: Caller, talk: str, sockets: Sockets) -> None:
+    lines = [json.loads(line) for line in GUIDE.read_text().splitlines() if line.startswith('{"type"')]
+    shown = {line["type"]: set(line) for line in lines}
+    listener = sockets(acme.as_user("ana"))
+    listener.until(type="ready")
+    listener.say(type="auth", token=acme.as_user("ana").token)
+    listener.until(type="auth.renewed")
+    listener.say(type="ack", conversation_id="x", seq=1)
+    listener.until(type="error")
+    listener.until(type="ping")
+    assert {frame["type"]: set(frame) for frame in listener.frames}.items() <= shown.items()
 
 
 def test_a_killed_process_loses_nobody_a_message(own: Process) -> None:
