@@ -308,6 +308,14 @@ def test_a_page_of_a_foreign_origin_is_refused_at_the_handshake(acme: Caller, so
     assert stream.status_code == 403
 
 
+def test_who_asks_without_an_upgrade_is_told_of_it(platform: Process) -> None:
+    answer = platform.client().get("/ws")
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    said = answer.json()
+    assert said["type"].endswith("/upgrade-required") and "docs/guides/realtime.md" in said["detail"]
+    assert answer.headers["traceparent"].split("-")[1] == said["trace_id"]
+
+
 def test_what_cannot_be_understood_is_answered_and_harms_nothing(acme: Caller, talk: str, sockets: Sockets) -> None:
     bruno = sockets(acme.as_user("bruno"))
     bruno.until(type="ready")
@@ -316,6 +324,10 @@ def test_what_cannot_be_understood_is_answered_and_harms_nothing(acme: Caller, t
                  f'{{"type": "ack", "conversation_id": "{talk}", "seq": 1}}'):  # fmt: skip
         bruno.connection.send(junk.encode("utf-8", "replace").decode() if isinstance(junk, str) else junk)
         assert bruno.until(type="error")["code"] == "invalid"
+    bruno.say(type="ack", conversation_id=talk)
+    assert bruno.until(type="error")["detail"] == "ack: Object missing required field `seq`"
+    bruno.say(type="dance")
+    assert bruno.until(type="error")["detail"].startswith("no frame that we know")
     acme.send(talk, "ana", "still here")
     assert words(bruno.until(type="message")) == "still here"
     bruno.connection.send("x" * 70_000)
