@@ -65,7 +65,10 @@ def router(book: ConversationBook) -> APIRouter:
     @routes.post(
         "/v1/conversations",
         status_code=201,
-        responses={200: {"model": ConversationAnswer, "description": "It was there already"}, **problems(403, 409)},
+        responses={
+            200: {"model": ConversationAnswer, "description": "It was there already"},
+            **problems(403, 404, 409),
+        },
     )
     async def create_conversation(
         body: NewConversation, caller: MessagesCaller, request: Request, response: Response

@@ -109,6 +109,7 @@ def test_the_list_of_nobody_is_no_empty_list(acme: Caller) -> None:
     assert acme.acting("clara").must("GET", "/v1/conversations")["items"] == []
     for nobody in ("ghost", "Bad Name!!"):
         refused(acme.acting(nobody)("GET", "/v1/conversations"), 404)
+        refused(acme.acting(nobody)("POST", "/v1/conversations", {"type": "group", "members": ["ana"]}), 404)
 
 
 def test_the_list_pages(acme: Caller) -> None:
