@@ -228,9 +228,11 @@ class Gateway:
                 told = [(b"traceparent", str(span).encode()), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
                 await send_problem(_UpgradeRequired(_AS_SOCKET), scope, with_headers(told, send))
                 return
+            if scope["method"] != "GET":
+                refusal = _MethodNotAllowed("a stream is read by GET")
+                await send_problem(refusal, scope, with_headers([(b"allow", b"GET")], send))
+                return
             try:
-                if scope["method"] != "GET":
-                    raise _MethodNotAllowed("a stream is read by GET")
                 await self._gate.check_origin(scope)
                 admission = await self._gate.admission(scope)
                 if admission is None:

@@ -31,6 +31,8 @@ least twelve months beside it. Ignore response fields that you do not know.
 
 **Errors** are `application/problem+json` (RFC 9457). **Repeating**: `Idempotency-Key` works on every POST;
 messages have their `message_id`. A message that was accepted cannot be changed or taken back yet.
+
+**Real time**: a WebSocket at `/ws`; docs/guides/realtime.md in the repository has its frames and a client.
 """
 
 _LIVE = "/health/live"
@@ -107,7 +109,7 @@ async def _method_not_allowed(request: Request, error: HTTPException) -> Respons
     allowed = {method for route in of_path for method in route.methods}
     allowed = allowed or set((error.headers or {}).get("Allow", "").split(", "))
     names = ", ".join(sorted(allowed - {""}))
-    detail = f"{request.method} is not done here; what is: {names}"
+    detail = f"{request.method} is not allowed here; allowed: {names}"
     return await _problem(request, HTTPException(error.status_code, detail, {"Allow": names}))
 
 

@@ -287,9 +287,10 @@ def errors_page() -> str:
     lines += [
         "",
         "What only HTTP knows: 405 `method-not-allowed` with `Allow`; 426 `upgrade-required` at `/ws`;",
-        "at URLs of the file store 400 `malformed` (a part of another length), 412 `precondition-failed` and 416",
-        "`requested-range-not-satisfiable`; an S3 answers at its URLs itself, in its own way. A body that is no JSON,",
-        "although its Content-Type says so, is 422 `invalid`.",
+        "400 `malformed`, a multipart form that cannot be read, or a part of a file of another length; at URLs of the",
+        "file store 412 `precondition-failed` and 416 `requested-range-not-satisfiable` (an S3 answers in its own",
+        "way). A body that is no JSON, although its Content-Type says so, is 422 `invalid`. `POST /auth/token` and",
+        "`POST /v1/events` take other bodies than JSON, and judge them themselves.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -306,6 +306,7 @@ def test_a_page_of_a_foreign_origin_is_refused_at_the_handshake(acme: Caller, so
     assert nowhere.value.response.status_code == 404
     stream = bruno("GET", "/v1/stream", headers={"origin": "https://evil.example"})
     assert stream.status_code == 403
+    assert bruno("POST", "/v1/stream").headers["allow"] == "GET"
 
 
 def test_who_asks_without_an_upgrade_is_told_of_it(platform: Process) -> None:
