@@ -83,10 +83,13 @@ class ConversationBook:
         The conversation, its members, and whether it is new.
 
         Raises:
+            NotFound: ``by`` is no user.
             Invalid: unknown members, or too few or many.
             Conflict: the conversation_id is that of another conversation.
         """
         unique = check_members(kind, members)
+        if by not in unique and await self.users.missing(tenant, [by]):
+            raise NotFound(f"there is no user {by!r}")
         missing = await self.users.missing(tenant, unique)
         if missing:
             detail = f"there are no such users: {', '.join(missing[:10])}; make them with POST /v1/users"

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from events.vocabulary import Media, System, Text
 from functions.conversations.func import ConversationBook, Summary
 from shared.domain.conversation import MAX_MEMBERS, Conversation
+from shared.domain.errors import NotFound
 from shared.domain.identity import MESSAGES
 from shared.http.caller import Caller
 from shared.http.paging import Cursor, Limit, decode_cursor, encode_cursor
@@ -64,7 +65,10 @@ def router(book: ConversationBook) -> APIRouter:
     @routes.post(
         "/v1/conversations",
         status_code=201,
-        responses={200: {"model": ConversationAnswer, "description": "It was there already"}, **problems(403, 409)},
+        responses={
+            200: {"model": ConversationAnswer, "description": "It was there already"},
+            **problems(403, 404, 409),
+        },
     )
     async def create_conversation(
         body: NewConversation, caller: MessagesCaller, request: Request, response: Response
@@ -85,12 +89,14 @@ def router(book: ConversationBook) -> APIRouter:
         response.status_code = 201 if created else 200
         return _answer(conversation, members)
 
-    @routes.get("/v1/conversations", responses=problems(403))
+    @routes.get("/v1/conversations", responses=problems(403, 404))
     async def list_conversations(
         caller: MessagesCaller, user: ActingUser, limit: Limit = 50, cursor: Cursor = None
     ) -> Page[ConversationSummary]:
         """Those of the acting user, latest activity first."""
         summaries = [_summary(one) for one in await book.of_user(caller.tenant, user)]
+        if not summaries and not await book.users.exists(caller.tenant, user):
+            raise NotFound(f"there is no user {user!r}")
         start = int(decode_cursor(cursor, (int,))[0]) if cursor else 0
         page = summaries[max(start, 0) : max(start, 0) + limit]
         more = encode_cursor([start + limit]) if start + limit < len(summaries) else None

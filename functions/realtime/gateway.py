@@ -35,6 +35,7 @@ from shared.domain.errors import (
     Invalid,
     NotFound,
     RateLimited,
+    Refused,
     Unauthenticated,
     Unavailable,
 )
@@ -48,6 +49,7 @@ from shared.observability import metrics, spans
 from shared.observability.log import log
 
 SOCKET, STREAM = "/ws", "/v1/stream"
+_AS_SOCKET = "open this as a WebSocket; docs/guides/realtime.md has a client and all frames"
 MOST_CURSORS = 50
 """Conversations in the id of a stream's event; of those beyond, a client that comes back gets what it has again."""
 
@@ -80,7 +82,7 @@ class Gateway:
 
     def serves(self, scope: Scope) -> bool:
         kind: str = scope["type"]
-        return kind == "websocket" or (kind == "http" and scope["path"] == STREAM)
+        return kind == "websocket" or (kind == "http" and scope["path"] in (STREAM, SOCKET))
 
     async def start(self) -> None:
         await self.hub.start()
@@ -222,9 +224,15 @@ class Gateway:
         trace = spans.unrecorded(given.decode("latin-1") if given else None)
         with trace as span:
             scope.setdefault("state", {}).update(traceparent=str(span), trace_id=span.trace_id)
+            if scope["path"] == SOCKET:
+                told = [(b"traceparent", str(span).encode()), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+                await send_problem(_UpgradeRequired(_AS_SOCKET), scope, with_headers(told, send))
+                return
+            if scope["method"] != "GET":
+                refusal = _MethodNotAllowed("a stream is read by GET")
+                await send_problem(refusal, scope, with_headers([(b"allow", b"GET")], send))
+                return
             try:
-                if scope["method"] != "GET":
-                    raise _MethodNotAllowed("a stream is read by GET")
                 await self._gate.check_origin(scope)
                 admission = await self._gate.admission(scope)
                 if admission is None:
@@ -259,6 +267,10 @@ class _Gone(Exception):
 
 class _MethodNotAllowed(Invalid):
     code, title, status = "method-not-allowed", "This method is not allowed here", 405
+
+
+class _UpgradeRequired(Refused):
+    code, title, status = "upgrade-required", "Open this as a WebSocket", 426
 
 
 def _text(message: Mapping[str, Any]) -> str | bytes:

@@ -1,6 +1,6 @@
 """What clients say on their sockets (api.md, Real time)."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -55,16 +55,33 @@ class Pong(Struct, frozen=True, tag="pong", tag_field="type"):
 
 Incoming = Auth | Ack | Read | Typing | Sync | Pong
 _DECODER: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(Incoming)
+_KNOWN = frozenset(str(one.__struct_config__.tag) for one in get_args(Incoming))
+
+
+class _Named(Struct):
+    type: str = ""
+
+
+_NAMES = msgspec.json.Decoder(_Named)
 
 
 def read(frame: str | bytes) -> Incoming:
     """
     Raises:
-        Invalid: it is no frame that we know.
+        Invalid: it is no frame that we know, or one with a wrong field.
     """
     try:
         return _DECODER.decode(frame)
     except msgspec.ValidationError as error:
-        raise Invalid(f"no frame that we know: {error}") from None
+        raise Invalid(f"{_named(frame)}: {error}") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise Invalid(f"a frame is one JSON object: {error}") from None
+
+
+def _named(frame: str | bytes) -> str:
+    """What a frame that is wrong wants to be."""
+    try:
+        name = _NAMES.decode(frame).type
+    except msgspec.ValidationError:
+        name = ""
+    return name if name in _KNOWN else "no frame that we know"

@@ -19,20 +19,20 @@ from pydantic import Field, StrictBool, StrictInt, StringConstraints, Validation
 from events import MessageSendRequested, derived_id
 from events.vocabulary import File, Media, Payload, Text
 from functions.send.func import Send
-from shared.domain.errors import Chat4AllError, Invalid, TooLarge, Unauthenticated
+from shared.domain.errors import Chat4AllError, Conflict, Invalid, TooLarge, Unauthenticated
 from shared.domain.identity import MESSAGES
 from shared.domain.message import MAX_RECIPIENTS, MAX_TEXT
 from shared.http.authenticator import Authenticator
 from shared.http.caller import Caller
 from shared.http.middleware import header
-from shared.http.problems import invalid, problem_response
+from shared.http.problems import invalid, problem_response, require_json
 from shared.http.rate_limit import MESSAGES as MESSAGES_POLICY
 from shared.http.rate_limit import Headers, RateLimiter
 from shared.http.routing import Answer, Body, CallerOf, api_router, problems
 from shared.observability import metrics, spans
 from shared.observability.log import log
 from shared.observability.trace import TraceContext
-from shared.repositories.timeline import Accepted
+from shared.repositories.timeline import Accepted, MessageIdTaken
 
 MAX_BODY = 512 * 1024
 """Bytes of one message as JSON: the longest text, every character escaped, and room for the rest."""
@@ -135,12 +135,22 @@ def requested(body: Message, caller: Caller) -> MessageSendRequested:
     )
 
 
-def identified(asked: MessageSendRequested, caller: Caller, key: bytes | None) -> MessageSendRequested:
-    """A message without a message_id of its own gets the one that its Idempotency-Key stands for, for ever."""
+async def accept(
+    send: Send, caller: Caller, asked: MessageSendRequested, key: bytes | None, traceparent: str
+) -> Accepted:
+    """
+    A message without a message_id of its own gets the one that its Idempotency-Key stands for, for ever.
+
+    Raises:
+        Conflict: the key, or the message_id, is that of another message; and see ``Send.accept``.
+    """
     if key is None or asked.message_id is not None:
-        return asked
+        return await send.accept(caller.tenant, asked, traceparent=traceparent)
     named = derived_id("idempotency-key", caller.tenant, caller.client_id, key.decode("latin-1"))
-    return structs.replace(asked, message_id=named)
+    try:
+        return await send.accept(caller.tenant, structs.replace(asked, message_id=named), traceparent=traceparent)
+    except MessageIdTaken:
+        raise Conflict("this Idempotency-Key was used for another message; use a new one for a new message") from None
 
 
 def answer(accepted: Accepted) -> dict[str, Any]:
@@ -169,8 +179,8 @@ def router(send: Send) -> APIRouter:
         The same message_id with the same content is the same message: 202 again, `Idempotent-Replayed: true`.
         """
         traceparent = request.scope["state"]["traceparent"]
-        asked = identified(requested(body, caller), caller, header(dict(request.scope), b"idempotency-key"))
-        accepted = await send.accept(caller.tenant, asked, traceparent=traceparent)
+        key = header(request.scope, b"idempotency-key")
+        accepted = await accept(send, caller, requested(body, caller), key, traceparent)
         return Response(
             orjson.dumps(answer(accepted)),
             202,
@@ -233,9 +243,11 @@ class MessagesEndpoint:
             limit, refused = await self._limiter.judge(caller.tenant, MESSAGES_POLICY, scope)
             if refused is not None:
                 raise refused
-            asked = requested(parse(await read_body(receive)), caller)
-            asked = identified(asked, caller, header(scope, b"idempotency-key"))
-            accepted = await self._send.accept(caller.tenant, asked, traceparent=str(span))
+            body = await read_body(receive)
+            if body:
+                require_json(header(scope, b"content-type"))
+            asked = requested(parse(body), caller)
+            accepted = await accept(self._send, caller, asked, header(scope, b"idempotency-key"), str(span))
         except Unauthenticated as error:
             answered, limit = await self._limiter.turn_away(error, scope)
             return _refused(answered, scope, span, limit)
@@ -256,11 +268,11 @@ class MessagesEndpoint:
             span_id=span.span_id,
             outcome="replayed" if accepted.replayed else "accepted",
         )
-        body = orjson.dumps(answer(accepted))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *limit]
+        said = orjson.dumps(answer(accepted))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said)), *limit]
         if accepted.replayed:
             headers.append((b"idempotent-replayed", b"true"))
-        return 202, headers, body
+        return 202, headers, said
 
 
 def _refused(error: Exception, scope: Any, span: TraceContext, limit: Headers) -> tuple[int, Headers, bytes]:

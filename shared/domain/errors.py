@@ -11,6 +11,7 @@ Everything that can go wrong and has a name.
         Conflict               409
           WrongOffset          409
         TooLarge               413
+        UnsupportedMediaType   415
         Invalid                422  carries errors: [{pointer, detail}]
         ChecksumMismatch       422  the bytes are not those that were announced
       Unavailable              503  a dependency is down or slow; repeating the request may work
@@ -91,12 +92,16 @@ class TooLarge(Refused):
     code, title, status = "too-large", "The request is larger than allowed", 413
 
 
+class UnsupportedMediaType(Refused):
+    code, title, status = "unsupported-media-type", "The body is of a type that is not taken here", 415
+
+
 def _said(error: FieldError) -> str:
     return f"{error['pointer']}: {error['detail']}" if error["pointer"] else error["detail"]
 
 
 class Invalid(Refused):
-    code, title, status = "invalid", "The request does not fit its schema", 422
+    code, title, status = "invalid", "Something in the request is not right", 422
 
     def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail or "; ".join(map(_said, errors)))

@@ -31,7 +31,7 @@ SUBSCRIBABLE = (
     "file.ready",
     "file.rejected",
 )
-"""Names of events; and all that begin with ``ticket.``. Files and tickets may be asked for before there are any."""
+"""Names of events; and all that begin with ``ticket.``. Tickets may be asked for before there are any."""
 
 SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400))
 """Pauses after the first, second … try that failed: ten tries in about 76 hours (Standard Webhooks)."""

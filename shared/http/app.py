@@ -30,7 +30,9 @@ response fields, endpoints, enum members of new features. Anything else becomes 
 least twelve months beside it. Ignore response fields that you do not know.
 
 **Errors** are `application/problem+json` (RFC 9457). **Repeating**: `Idempotency-Key` works on every POST;
-messages have their `message_id`.
+messages have their `message_id`. A message that was accepted cannot be changed or taken back yet.
+
+**Real time**: a WebSocket at `/ws`; docs/guides/realtime.md in the repository has its frames and a client.
 """
 
 _LIVE = "/health/live"
@@ -106,8 +108,9 @@ async def _method_not_allowed(request: Request, error: HTTPException) -> Respons
     of_path = [one for one in routes if one.path == path] or [one for one in routes if one.path_regex.match(path)]
     allowed = {method for route in of_path for method in route.methods}
     allowed = allowed or set((error.headers or {}).get("Allow", "").split(", "))
-    headers = {"Allow": ", ".join(sorted(allowed - {""}))}
-    return await _problem(request, HTTPException(error.status_code, error.detail, headers))
+    names = ", ".join(sorted(allowed - {""}))
+    detail = f"{request.method} is not allowed here; allowed: {names}"
+    return await _problem(request, HTTPException(error.status_code, detail, {"Allow": names}))
 
 
 def _serve_docs(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,7 +85,7 @@ class Border:
         except Exception as error:
             if response.started:
                 raise
-            if body.exceeded is None and not isinstance(error, Chat4AllError):
+            if body.exceeded is None and not isinstance(error, Chat4AllError | HTTPException):
                 _LOG.exception("%s %s failed", scope["method"], scope["path"])
             await send_problem(body.exceeded or error, scope, response.anyway)
         else:

@@ -9,7 +9,14 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from shared.domain.errors import Chat4AllError, FieldError, Invalid, RateLimited, Unauthenticated
+from shared.domain.errors import (
+    Chat4AllError,
+    FieldError,
+    Invalid,
+    RateLimited,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 
 TYPES = "https://chat4all.dev/problems/"
 REGISTERED = {RateLimited.code: "https://iana.org/assignments/http-problem-types#quota-exceeded"}
@@ -18,7 +25,8 @@ MEDIA_TYPE = "application/problem+json"
 
 Headers = list[tuple[bytes, bytes]]
 
-_CODES = {400: "malformed", 404: "not-found", 413: "too-large", 415: "unsupported-media-type"}
+_CODES = {400: "malformed", 404: "not-found", 413: "too-large"}
+_NO_OBJECT = "the body is JSON, but no object: send {…}"
 
 
 def type_of(code: str) -> str:
@@ -79,6 +87,23 @@ def problem_response(error: Exception, *, instance: str, trace_id: str) -> tuple
     return status, headers, body
 
 
+def require_json(content_type: bytes | None) -> None:
+    """
+    Raises:
+        UnsupportedMediaType: a body of this Content-Type is not said to be JSON.
+
+    >>> require_json(b"application/json; charset=utf-8"), require_json(b"application/merge-patch+json")
+    (None, None)
+    """
+    if content_type == b"application/json":
+        return
+    came = (content_type or b"").decode("latin-1")
+    essence = came.partition(";")[0].strip().lower()
+    if essence != "application/json" and not (essence.startswith("application/") and essence.endswith("+json")):
+        told = f"the body came as {came!r}" if came else "the body came without a Content-Type"
+        raise UnsupportedMediaType(f"{told}; send JSON with Content-Type: application/json")
+
+
 def pointer(location: Sequence[str | int]) -> str:
     """
     A JSON pointer (RFC 6901).
@@ -103,7 +128,7 @@ def _field_error(error: dict[str, Any]) -> FieldError:
             "detail": f"the body is not JSON: {error['ctx']['error']} (byte {location[0]})",
         }
     if place == "body":
-        if not location and error["type"] != "missing":
-            detail = f"{detail}; send JSON with Content-Type: application/json"
+        if not location:
+            detail = "send a JSON object as the body; there is none" if error["type"] == "missing" else _NO_OBJECT
         return {"pointer": pointer(location), "detail": detail}
     return {"pointer": "", "detail": f"{place} parameter {'.'.join(map(str, location))}: {detail}"}

@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from events.vocabulary import rfc3339
 from shared.http.caller import Caller
-from shared.http.problems import MEDIA_TYPE, type_of
+from shared.http.middleware import header
+from shared.http.problems import MEDIA_TYPE, require_json, type_of
 
 T = TypeVar("T")
 
@@ -73,11 +74,19 @@ class _JsonRequest(Request):
 
 
 class _Route(APIRoute):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.body_field is not None:
+            self.responses = {415: _documented(415), **self.responses}
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handle(_JsonRequest(request.scope, request.receive))
+            asked = _JsonRequest(request.scope, request.receive)
+            if self.body_field is not None and await asked.body():
+                require_json(header(request.scope, b"content-type"))
+            return await handle(asked)
 
         return strict
 
@@ -137,7 +146,8 @@ _PROBLEMS = {
     408: ("too-slow", "Nothing came for too long"),
     409: ("conflict", "This contradicts what is already there"),
     413: ("too-large", "The request is larger than allowed"),
-    422: ("invalid", "The request does not fit its schema"),
+    415: ("unsupported-media-type", "The body is of a type that is not taken here"),
+    422: ("invalid", "Something in the request is not right"),
     429: ("quota-exceeded", "Too many requests; come back later"),
     502: ("rejected", "The provider refused"),
     507: ("storage-full", "There is no room for these bytes now; try again later"),

@@ -35,6 +35,10 @@ _PAGE = 200  # rows read at once
 _ACCEPTED = name_of(MessageAccepted.TYPE)
 
 
+class MessageIdTaken(Conflict):
+    """The message_id is that of another message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """``replayed``: the same message was accepted before; nothing new was stored."""
@@ -191,7 +195,7 @@ class Timeline:
         for row in await self._tables.slice(MESSAGE_IDS, (tenant, message_id), limit=_PAGE):
             holder = await self._in_bucket(tenant, str(row["conversation_id"]), _int(row["bucket"]), message_id)
             if holder is not None and row["conversation_id"] != conversation_id:
-                raise Conflict("this message_id is that of a message in another conversation; use a new one")
+                raise MessageIdTaken("this message_id is that of a message in another conversation; use a new one")
             if holder is not None:
                 return holder
         return None
@@ -442,7 +446,7 @@ def _holder(seq: object, message_id: str, fingerprint: object) -> Holder:
 
 
 def _conflict() -> Conflict:
-    return Conflict("this message_id was accepted with other content; use a new one for a new message")
+    return MessageIdTaken("this message_id was accepted with other content; use a new one for a new message")
 
 
 def _int(value: object) -> int:

@@ -39,6 +39,8 @@ async def open_folder(folder: Path, *, url: str, clock: Clock) -> AsyncIterator[
     from shared.adapters.filesystem.endpoint import ObjectsEndpoint
     from shared.adapters.filesystem.objects import FilesystemObjects
     from shared.adapters.local.vault import load_or_create_key
+    from shared.domain.file import MAX_SIZE
+    from shared.http.middleware import Border
 
     async def ping() -> None:
         (folder / "objects").stat()
@@ -47,7 +49,7 @@ async def open_folder(folder: Path, *, url: str, clock: Clock) -> AsyncIterator[
         folder / "objects", key=load_or_create_key(folder / "objects.key"), base_url=url, clock=clock
     )
     try:
-        yield OpenedObjects(objects, ObjectsEndpoint(objects), ping)
+        yield OpenedObjects(objects, Border(ObjectsEndpoint(objects), max_body=MAX_SIZE), ping)
     finally:
         objects.close()
 

@@ -273,8 +273,9 @@ def errors_page() -> str:
         _MADE,
         "",
         "Every error answer is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, `detail`,",
-        "`instance` and `trace_id`; 422 also has `errors: [{pointer, detail}]`. Programs compare `type`, people read",
-        "`detail`. 429 and 503 may say `Retry-After`; what answered 4xx changes nothing when it is repeated.",
+        "`instance` and `trace_id`; `invalid` has `errors: [{pointer, detail}]` too where fields are wrong.",
+        "Programs compare `type`, people read `detail`. 429 and 503 may say `Retry-After`; what answered 4xx changes",
+        "nothing when it is repeated.",
         "",
         "| type | status | title |",
         "| --- | --- | --- |",
@@ -285,7 +286,11 @@ def errors_page() -> str:
     ]
     lines += [
         "",
-        "What only HTTP knows: 405 `method-not-allowed` with `Allow`, 400 `malformed`, 415 `unsupported-media-type`.",
+        "What only HTTP knows: 405 `method-not-allowed` with `Allow`; 426 `upgrade-required` at `/ws`;",
+        "400 `malformed`, a multipart form that cannot be read, or a part of a file of another length; at URLs of the",
+        "file store 412 `precondition-failed` and 416 `requested-range-not-satisfiable` (an S3 answers in its own",
+        "way). A body that is no JSON, although its Content-Type says so, is 422 `invalid`. `POST /auth/token` and",
+        "`POST /v1/events` take other bodies than JSON, and judge them themselves.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -57,6 +57,7 @@ async def test_no_route_and_no_method_are_problems_too(acme: Member) -> None:
     answer = await acme("PUT", "/v1/users")
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, POST"
+    assert "GET, POST" in answer.json()["detail"]
     answer = await acme("POST", "/v1/users/ana")
     assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
@@ -113,9 +114,20 @@ async def test_what_is_no_json_of_ours_is_422(acme: Member, body: bytes) -> None
 
 
 async def test_json_must_say_that_it_is(acme: Member) -> None:
-    for headers in ({"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}):
+    for came in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
+        headers = {"content-type": came} if came else {}
         answer = await acme("POST", "/v1/users", content=b'{"user_id": "a"}', headers=headers)
-        assert "Content-Type: application/json" in problem(answer, 422, "invalid")["detail"]
+        said = problem(answer, 415, "unsupported-media-type")["detail"]
+        assert came in said and "Content-Type: application/json" in said
+    for came in ("Application/JSON; charset=utf-8", "application/merge-patch+json"):
+        answer = await acme("POST", "/v1/users", content=b'{"user_id": "a"}', headers={"content-type": came})
+        assert answer.status_code in (200, 201)
+
+
+async def test_json_that_is_no_object_is_not_told_to_be_json(acme: Member) -> None:
+    said = problem(await acme("POST", "/v1/users", json=[]), 422, "invalid")["detail"]
+    assert "no object" in said and "Content-Type" not in said
+    assert "send a JSON object" in problem(await acme("POST", "/v1/users"), 422, "invalid")["detail"]
 
 
 async def test_a_body_over_the_limit_is_413_announced_or_not(acme: Member) -> None:

@@ -391,7 +391,7 @@ def _refusing(request: httpx.Request) -> httpx.Response:
         return healthy(request)
     problem = {
         "type": "https://chat4all.dev/problems/invalid",
-        "title": "The request does not fit its schema",
+        "title": "Something in the request is not right",
         "status": 422,
         "detail": "/user_id: too long",
         "trace_id": TRACE,
@@ -404,14 +404,14 @@ def test_a_refusal_is_exit_code_1_and_says_title_detail_and_each_error() -> None
     result = invoke("users", "create", "ana", handler=_refusing)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "The request does not fit its schema" in result.stderr
+    assert "Something in the request is not right" in result.stderr
     assert "/user_id: too long" in result.stderr
     assert TRACE in result.stderr
 
 
 def test_what_is_wrong_with_a_request_is_said_once() -> None:
     said = invoke("users", "create", "ana", handler=_refusing).stderr
-    assert said.splitlines() == ["The request does not fit its schema", "  /user_id: too long", f"  trace_id {TRACE}"]
+    assert said.splitlines() == ["Something in the request is not right", "  /user_id: too long", f"  trace_id {TRACE}"]
 
 
 def test_a_detail_that_says_more_than_the_errors_is_kept(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,10 @@ from shared.adapters.filesystem.endpoint import ObjectsEndpoint
 from shared.adapters.filesystem.objects import FilesystemObjects
 from shared.adapters.local.clock import SystemClock
 from shared.domain.errors import Conflict, Invalid, StorageFull
+from shared.domain.file import MAX_SIZE
+from shared.http.middleware import Border
 from shared.ports.object_store import Part
+from shared.testing.api import problem
 from shared.testing.contracts.object_store import FIRST, HOUR, LAST, ObjectStoreContract, in_blocks, put, sha256
 
 KEY = "acme/files/1"
@@ -27,7 +30,8 @@ def store(tmp_path):
 
 @pytest.fixture
 async def http(store):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(ObjectsEndpoint(store, stall=0.2))) as client:
+    app = Border(ObjectsEndpoint(store, stall=0.2), max_body=MAX_SIZE)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
         yield client
 
 
@@ -76,6 +80,13 @@ class TestTrouble:
     @pytest.fixture
     async def upload(self, store):
         return await store.create(KEY, content_type="text/plain")
+
+    async def test_what_is_refused_is_a_whole_problem(self, store, http, upload):
+        (url,) = await store.presign_parts(upload, [Part(1, len(LAST))], expires_in=HOUR)
+        short, changed = await put(http, url, LAST[:-1]), await http.put(url.url + "0", content=LAST)
+        said = problem(short, 400, "malformed")["detail"]
+        assert f"{len(LAST)} bytes" in said and f"{len(LAST) - 1} came" in said
+        problem(changed, 403, "forbidden")
 
     async def test_a_client_that_stalls_is_told_and_leaves_nothing(self, store, http, upload, tmp_path):
         async def slow():

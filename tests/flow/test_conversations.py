@@ -105,6 +105,13 @@ def test_the_list_is_in_the_order_of_activity_with_the_last_message_and_what_is_
     refused(acme("GET", "/v1/conversations"), 422)
 
 
+def test_the_list_of_nobody_is_no_empty_list(acme: Caller) -> None:
+    assert acme.acting("clara").must("GET", "/v1/conversations")["items"] == []
+    for nobody in ("ghost", "Bad Name!!"):
+        refused(acme.acting(nobody)("GET", "/v1/conversations"), 404)
+        refused(acme.acting(nobody)("POST", "/v1/conversations", {"type": "group", "members": ["ana"]}), 404)
+
+
 def test_the_list_pages(acme: Caller) -> None:
     made = [acme.conversation("ana", "bruno", type="group") for _ in range(7)]
     found: list[str] = []

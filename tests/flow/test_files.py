@@ -10,6 +10,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -159,6 +160,26 @@ def test_a_download_goes_on_where_it_was_cut_and_may_be_a_redirect(ready: Callab
     rest = httpx.get(url, headers={"range": f"bytes={PART + 1}-", "if-range": begun.headers["etag"]})
     assert (begun.status_code, rest.status_code) == (206, 206)
     assert begun.content + rest.content == CONTENT
+
+
+def test_the_guides_ten_lines_send_a_file(
+    acme: Caller, talk: str, platform: Process, root: Path, tmp_path: Path
+) -> None:
+    lines = re.search(r"^```sh\n(.+?)^```$", (root / "docs/guides/files.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    told = {
+        "http://127.0.0.1:8080": platform.url,
+        "CONVERSATION_ID": talk,
+        "$(chat4all token --user dora)": acme.as_user("ana").token,
+    }
+    script = lines[1]
+    for stands_for, value in told.items():
+        assert stands_for in script
+        script = script.replace(stands_for, value)
+    (tmp_path / "report.pdf").write_bytes(CONTENT[:1000])
+    subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, check=True, timeout=60)
+    (message,) = acme.acting("bruno").history(talk)
+    assert message["payload"]["caption"] == "The report"
 
 
 def test_status_alone_is_enough_to_go_on(begin: Callable[..., Upload]) -> None:

@@ -38,7 +38,21 @@ def test_an_idempotency_key_stands_for_a_message_id(acme: Caller) -> None:
     assert again.json() == once.json()
     assert again.headers["idempotent-replayed"] == "true"
     other = acme("POST", "/v1/messages", body(talk, payload=text("something else")), headers=key)
-    problem(other, 409, "conflict")
+    assert "Idempotency-Key" in problem(other, 409, "conflict")["detail"]
+    named = acme("POST", "/v1/messages", body(talk, message_id=once.json()["message_id"]), headers=key)
+    assert named.status_code == 202, "the same content"
+    named = acme(
+        "POST", "/v1/messages", body(talk, message_id=once.json()["message_id"], payload=text("x")), headers=key
+    )
+    assert "message_id" in problem(named, 409, "conflict")["detail"]
+
+
+def test_the_body_must_be_a_json_object_and_say_so(acme: Caller) -> None:
+    for came in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = acme("POST", "/v1/messages", content=b"{}", headers={"content-type": came} if came else {})
+        assert came in problem(answer, 415, "unsupported-media-type")["detail"]
+    said = problem(acme("POST", "/v1/messages", []), 422, "invalid")["detail"]
+    assert "no object" in said and "Content-Type" not in said
 
 
 def body(conversation: str, **changes: Any) -> dict[str, Any]:

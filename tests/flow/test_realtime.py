@@ -6,8 +6,11 @@ Who is told of presence, typing and receipts is in test_presence.py.
 
 import json
 import os
+import re
 import signal
 import socket as plain
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -303,6 +306,15 @@ def test_a_page_of_a_foreign_origin_is_refused_at_the_handshake(acme: Caller, so
     assert nowhere.value.response.status_code == 404
     stream = bruno("GET", "/v1/stream", headers={"origin": "https://evil.example"})
     assert stream.status_code == 403
+    assert bruno("POST", "/v1/stream").headers["allow"] == "GET"
+
+
+def test_who_asks_without_an_upgrade_is_told_of_it(platform: Process) -> None:
+    answer = platform.client().get("/ws")
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    said = answer.json()
+    assert said["type"].endswith("/upgrade-required") and "docs/guides/realtime.md" in said["detail"]
+    assert answer.headers["traceparent"].split("-")[1] == said["trace_id"]
 
 
 def test_what_cannot_be_understood_is_answered_and_harms_nothing(acme: Caller, talk: str, sockets: Sockets) -> None:
@@ -313,6 +325,10 @@ def test_what_cannot_be_understood_is_answered_and_harms_nothing(acme: Caller, t
                  f'{{"type": "ack", "conversation_id": "{talk}", "seq": 1}}'):  # fmt: skip
         bruno.connection.send(junk.encode("utf-8", "replace").decode() if isinstance(junk, str) else junk)
         assert bruno.until(type="error")["code"] == "invalid"
+    bruno.say(type="ack", conversation_id=talk)
+    assert bruno.until(type="error")["detail"] == "ack: Object missing required field `seq`"
+    bruno.say(type="dance")
+    assert bruno.until(type="error")["detail"].startswith("no frame that we know")
     acme.send(talk, "ana", "still here")
     assert words(bruno.until(type="message")) == "still here"
     bruno.connection.send("x" * 70_000)
@@ -432,6 +448,39 @@ def test_a_stream_is_the_same_and_goes_on_where_its_reader_was(acme: Caller, tal
 def own(tmp_path: Path) -> Iterator[Process]:
     with Process(tmp_path / "data") as running:
         yield running.start()
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/realtime.md"
+
+
+def test_the_guides_client_runs_and_acknowledges(acme: Caller, talk: str, platform: Process, tmp_path: Path) -> None:
+    program = re.search(r"^```python\n(.+?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert program is not None
+    file = tmp_path / "client.py"
+    file.write_text(program[1])
+    acme.send(talk, "ana", "one")
+    command = [sys.executable, str(file), platform.url.replace("http", "ws", 1) + "/ws", acme.as_user("bruno").token]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stdout is not None
+            assert "'seq': 1" in client.stdout.readline()
+            second = acme.send(talk, "ana", "two")["message_id"]
+            eventually(lambda: acme.status(second) == "DELIVERED")
+        finally:
+            client.terminate()
+
+
+def test_the_guide_shows_the_gateways_own_frames_as_they_come(acme: Caller, talk: str, sockets: Sockets) -> None:
+    lines = [json.loads(line) for line in GUIDE.read_text().splitlines() if line.startswith('{"type"')]
+    shown = {line["type"]: set(line) for line in lines}
+    listener = sockets(acme.as_user("ana"))
+    listener.until(type="ready")
+    listener.say(type="auth", token=acme.as_user("ana").token)
+    listener.until(type="auth.renewed")
+    listener.say(type="ack", conversation_id="x", seq=1)
+    listener.until(type="error")
+    listener.until(type="ping")
+    assert {frame["type"]: set(frame) for frame in listener.frames}.items() <= shown.items()
 
 
 def test_a_killed_process_loses_nobody_a_message(own: Process) -> None:

@@ -1,18 +1,20 @@
 """
 Presigned URLs, served: PUT of a part, GET of an object with ranges (RFC 9110 13.1, 14), as bare ASGI.
 
-The signature in the URL is all the permission there is; nothing of a request is looked at before it holds.
+The signature in the URL is all the permission there is; nothing of a request is looked at before it holds. What is
+refused is raised, for the border (``shared.http.middleware``) to say.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
+
 from shared.adapters.filesystem.objects import PREFIX, FilesystemObjects
-from shared.domain.errors import Chat4AllError, NotFound
+from shared.domain.errors import Chat4AllError, Forbidden, NotFound, TooSlow
 from shared.ports.object_store import Part, Upload
 
 Scope = MutableMapping[str, Any]
@@ -47,8 +49,7 @@ class ObjectsEndpoint:
         path = raw[raw.find(PREFIX.encode()) :]  # a proxy may keep the prefix that it has for us
         query = self._store.signer.query_of(scope["method"], path, scope["query_string"], self._store.clock.now())
         if query is None:
-            await _problem(send, 403, "this URL was changed, has expired or is for another method; ask for a fresh one")
-            return
+            raise Forbidden("this URL was changed, has expired or is for another method; ask for a fresh one")
         begun = False
 
         async def watched(message: MutableMapping[str, Any]) -> None:
@@ -68,16 +69,14 @@ class ObjectsEndpoint:
             if begun:  # the answer stays short of its length: the server hangs up, and the client sees that
                 return
             if isinstance(error, TimeoutError):
-                await _problem(send, 408, f"nothing came for {self._stall:.0f} s; put the part again")
-            else:
-                await _problem(send, error.status, error.detail)
+                raise TooSlow(f"nothing came for {self._stall:.0f} s; put the part again") from None
+            raise
 
     async def _put(self, key: str, query: Mapping[str, str], headers: Headers, receive: Receive, send: Send) -> None:
         part = Part(int(query["part"]), int(query["size"]), query.get("sha256"))
         length = headers.get(b"content-length")
         if length is not None and length != b"%d" % part.size:
-            await _problem(send, 400, f"this part has {part.size} bytes")
-            return
+            raise HTTPException(400, f"this part has {part.size} bytes, and {length.decode('latin-1')} came")
         stored = await self._store.put_part(Upload(key, query["upload"]), part, self._body(receive))
         await _answer(send, 200, {"etag": f'"{stored.etag}"', "content-length": "0"}, b"")
 
@@ -99,8 +98,7 @@ class ObjectsEndpoint:
         etag = f'"{found.etag}"'
         about = {**_SAFE, "etag": etag}
         if not _matches(headers.get(b"if-match", b"*"), etag):
-            await _problem(send, 412, "the object has another ETag")
-            return
+            raise HTTPException(412, "the object has another ETag")
         if b"if-none-match" in headers and _matches(headers[b"if-none-match"], etag):
             await _answer(send, 304, about, b"")
             return
@@ -112,9 +110,8 @@ class ObjectsEndpoint:
         if wanted is None:
             await self._send(send, 200, about, key, range(found.size))
         elif not wanted:
-            await _problem(
-                send, 416, "nothing of the object is in this range", {"content-range": f"bytes */{found.size}"}
-            )
+            whole = {"Content-Range": f"bytes */{found.size}"}
+            raise HTTPException(416, "nothing of the object is in this range", whole)
         else:
             about["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{found.size}"
             await self._send(send, 206, about, key, wanted)
@@ -159,10 +156,3 @@ async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
 async def _answer(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
     await _start(send, status, headers)
     await send({"type": "http.response.body", "body": body})
-
-
-async def _problem(send: Send, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-    """RFC 9457, without our types: whoever puts to a store knows only HTTP."""
-    body = json.dumps({"type": "about:blank", "status": status, "detail": detail}).encode()
-    about = {"content-type": "application/problem+json", "content-length": str(len(body)), **(headers or {})}
-    await _answer(send, status, about, body)
