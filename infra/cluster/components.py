@@ -164,7 +164,7 @@ _NETWORK = f"""\
 }}
 """
 
-# crun is C, and starts a container in a tenth of what runc needs.
+# Not runc: that starts a Go program twice for each container, and crun is C.
 _CONTAINERD = f"""\
 version = 2
 oom_score = 0
@@ -187,8 +187,7 @@ oom_score = 0
     conf_dir = "{_PLUGIN_SETTINGS}"
 """
 
-# Images cannot be pulled again, so none is ever collected. A pod's start is told by containerd; by default the kubelet
-# looks once a second, and half of that is what each start would wait.
+# Images cannot be pulled again, so none is ever collected.
 _KUBELET = f"""\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -213,7 +212,6 @@ imageGCHighThresholdPercent: 100
 evictionHard: {{memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}}
 oomScoreAdj: 0
 maxPods: 200
-featureGates: {{EventedPLEG: true}}
 volumePluginDir: /var/lib/kubelet/plugins
 """
 

@@ -126,6 +126,9 @@ def _slim(container: Manifest) -> None:
     container["imagePullPolicy"] = "Never"
     container.setdefault("resources", {}).pop("limits", None)
     container["resources"].setdefault("requests", {})["cpu"] = "10m"
+    environment = container.setdefault("env", [])
+    if all(one["name"] != "GOGC" for one in environment):
+        environment.append({"name": "GOGC", "value": "400"})  # as the node's servers: memory is there
     container.pop("livenessProbe", None)  # on a busy machine it kills what is only slow
     if probe := container.get("readinessProbe"):
         probe |= {"initialDelaySeconds": 0, "periodSeconds": 2}

@@ -1,8 +1,8 @@
 """
 Builds the cluster's programs from what is pinned, once.
 
-Kubernetes, containerd, Knative and CoreDNS come from the Go module proxy, at the sums of the go.sum files of ``go/``;
-etcd, crun and the network plugins are Debian's, unpacked and not installed. The result is a folder in the
+Kubernetes, Knative and CoreDNS come from the Go module proxy, at the sums of the go.sum files of ``go/``; etcd,
+containerd, crun and the network plugins are Debian's, unpacked and not installed. The result is a folder in the
 cache named for what was pinned: it exists only when complete.
 """
 
@@ -28,7 +28,7 @@ _STAMP = (
     f" -X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=unknown"
     f" -X {_VERSION}.buildDate=1970-01-01T00:00:00Z"
 )
-_DEBIAN = ("containernetworking-plugins", "crun", "etcd-client", "etcd-server", "nftables")
+_DEBIAN = ("containerd", "containernetworking-plugins", "crun", "etcd-client", "etcd-server", "nftables")
 
 Say = Callable[[str, str], None]
 """Called with the name of what is meant and what happened to it."""
@@ -53,10 +53,6 @@ _PROGRAMS = (
     *(
         GoProgram(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", stamp=_STAMP)
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-    ),
-    *(
-        GoProgram(name, "containerd", f"github.com/containerd/containerd/cmd/{name}")
-        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     ),
     GoProgram("coredns", "coredns", ".", in_image=True),
     GoProgram("pause", "knative", "./pause", in_image=True),
