@@ -131,7 +131,12 @@ class ConversationBook:
         return conversation, await self.conversations.members(tenant, conversation_id)
 
     async def of_user(self, tenant: str, user_id: str) -> list[Summary]:
-        """All conversations of the user, the one with the latest activity first."""
+        """
+        All conversations of the user, the one with the latest activity first.
+
+        Raises:
+            NotFound: there is no such user.
+        """
         found = []
         after: str | None = None
         while page := await self.conversations.of_user(tenant, user_id, after=after, limit=_PAGE):
@@ -141,6 +146,8 @@ class ConversationBook:
                     found.append(await self.summary(tenant, conversation, user_id))
                 await asyncio.sleep(0)  # somebody in a thousand conversations holds nobody up
             after = page[-1]
+        if not found and not await self.users.exists(tenant, user_id):
+            raise NotFound(f"there is no user {user_id!r}")
         return sorted(found, key=_activity, reverse=True)
 
     async def summary(self, tenant: str, conversation: Conversation, user_id: str | None) -> Summary:

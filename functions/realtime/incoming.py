@@ -82,6 +82,6 @@ def _named(frame: str | bytes) -> str:
     """What a frame that is wrong wants to be."""
     try:
         name = _NAMES.decode(frame).type
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeError):  # the decoder says what it meets first, and here that was a wrong field
         name = ""
     return name if name in _KNOWN else "no frame that we know"

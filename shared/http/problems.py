@@ -25,7 +25,8 @@ MEDIA_TYPE = "application/problem+json"
 
 Headers = list[tuple[bytes, bytes]]
 
-_CODES = {400: "malformed", 404: "not-found", 413: "too-large"}
+# What Python calls 416 depends on its version.
+_CODES = {400: "malformed", 404: "not-found", 413: "too-large", 416: "requested-range-not-satisfiable"}
 _NO_OBJECT = "the body is JSON, but no object: send {…}"
 
 

@@ -116,7 +116,7 @@ def add_client(settings: Settings, tenant: str) -> Credentials:
     """
     Raises:
         NotFound: there is no such tenant.
-        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        StartError: it cannot be used, was started in another mode, or is embedded and not there.
         Unavailable: a server is away.
     """
     return _beside(settings, lambda ports: bootstrap.add_client(ports, tenant))
@@ -128,7 +128,7 @@ def disable_client(settings: Settings, client_id: str) -> None:
 
     Raises:
         NotFound, Conflict: see ``bootstrap.disable_client``.
-        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        StartError: it cannot be used, was started in another mode, or is embedded and not there.
         Unavailable: a server is away.
     """
     _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
@@ -157,7 +157,7 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
     Raises:
         NotFound: there is no such tenant.
-        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        StartError: it cannot be used, was started in another mode, or is embedded and not there.
         Unavailable: a server is away.
     """
 
@@ -173,7 +173,7 @@ def all_tenants(settings: Settings) -> list[Tenant]:
     In the order of their names.
 
     Raises:
-        StartError: there is no platform, it cannot be used, or it was started in another mode.
+        StartError: it cannot be used, was started in another mode, or is embedded and not there.
         Unavailable: a server is away.
     """
 

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -162,6 +163,7 @@ def test_a_download_goes_on_where_it_was_cut_and_may_be_a_redirect(ready: Callab
     assert begun.content + rest.content == CONTENT
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the system has no curl")
 def test_the_guides_ten_lines_send_a_file(
     acme: Caller, talk: str, platform: Process, root: Path, tmp_path: Path
 ) -> None:

@@ -289,6 +289,9 @@ def test_who_is_nobody_is_told_so_and_closed(acme: Caller, sockets: Sockets) -> 
     first = sockets()
     first.say(type="pong")
     assert first.closed() == 4401
+    broken = sockets()
+    broken.connection.send('{"type": "dance"')
+    assert broken.closed() == 4400
     began = time.monotonic()
     assert sockets().closed() == 4401
     assert 4 < time.monotonic() - began < 10
@@ -323,6 +326,7 @@ def test_what_cannot_be_understood_is_answered_and_harms_nothing(acme: Caller, t
     bruno = sockets(acme.as_user("bruno"))
     bruno.until(type="ready")
     for junk in ("", "x", "[]", "{}", '{"type": "dance"}', '{"type": "ack"}', "\ud83d", b"\xff\xfe", '{"type": 7}',
+                 '{"type": "dance"', '{"type": "ack", "conversation_id": 5',
                  f'{{"type": "ack", "conversation_id": "{talk}", "seq": 0}}',
                  f'{{"type": "ack", "conversation_id": "{talk}", "seq": 1}}'):  # fmt: skip
         bruno.connection.send(junk.encode("utf-8", "replace").decode() if isinstance(junk, str) else junk)

@@ -34,8 +34,6 @@ def create(
 def list_conversations(session: Session, user: ActAs, limit: Limit = 50) -> None:
     """List a user's conversations, latest activity first."""
     page = session.platform.items("/v1/conversations", limit=limit, act_as=user)
-    if not page["items"]:
-        session.platform.get(f"/v1/users/{segment(user)}")  # refused: of whom there is none, nothing is empty
 
     def human() -> None:
         rows = []
