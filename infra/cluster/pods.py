@@ -15,6 +15,8 @@ from infra.cluster.layout import NAMESPACE
 
 _PORT = 8080
 _FUNCTION = b"CHAT4ALL_FUNCTION="
+_PLATFORM = b"\0-m\0shared."
+"""In the command of each of its processes; the dispatcher is no function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +119,14 @@ def delete_at_once(pod: Pod) -> None:
 
 def kill_in(pod: Pod) -> None:
     """
-    SIGKILL to the function's process; the kubelet starts the container again.
+    SIGKILL to its process of the platform, a function or the dispatcher; the kubelet starts the container again.
 
     Raises:
         ProcessLookupError: it has none.
     """
-    mine = [running.pid for running in processes() if running.pod == pod.uid]
+    mine = [pid for pid, command in _commands() if _PLATFORM in command and _pod_uid(pid) == pod.uid]
     if not mine:
-        raise ProcessLookupError(f"{pod.name} has no process of a function")
+        raise ProcessLookupError(f"{pod.name} has no process of the platform")
     for pid in mine:
         with suppress(ProcessLookupError):  # its parent took it along
             os.kill(pid, signal.SIGKILL)
@@ -142,6 +144,12 @@ def processes() -> Iterator[Running]:
         if names and "VmRSS" in status and (pod := _pod_uid(int(folder.name))):
             memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
             yield Running(int(folder.name), pod, names[0], memory)
+
+
+def _commands() -> Iterator[tuple[int, bytes]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            yield int(folder.name), (folder / "cmdline").read_bytes()
 
 
 def _pod_uid(pid: int) -> str:
