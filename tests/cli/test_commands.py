@@ -341,10 +341,10 @@ def test_people_get_an_answer_without_a_secret_in_it(arguments: tuple[str, ...])
 @pytest.mark.parametrize(("user", "code"), [("ana", 0), ("nobody", 1)])
 def test_an_empty_inbox_is_that_of_a_user(user: str, code: int) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
+        if request.headers.get("x-act-as") == "nobody":
+            return httpx.Response(404, json={"title": "There is no such thing", "detail": "there is no user 'nobody'"})
         if request.url.path == "/v1/conversations":
             return httpx.Response(200, json={"items": [], "next_cursor": None})
-        if request.url.path == "/v1/users/nobody":
-            return httpx.Response(404, json={"title": "There is no such thing", "detail": "there is no user 'nobody'"})
         return healthy(request)
 
     result = invoke("conversations", "list", "--as", user, handler=handler)

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -218,11 +219,12 @@ def test_our_server_keeps_an_idle_connection_longer_than_those_who_call_it() -> 
     """Who closes first breaks a request at times: uvicorn's own 5 s cost one POST in some hundreds on Knative (E8)."""
     with hosted("shared.testing.lean_host", "route") as (client, process):
         wait_until_ready(client, process)
-        host, port = client.base_url.host, client.base_url.port
-        with socket.create_connection((host, port or 80), timeout=10) as connection:
-            ask = b"GET /health/liveness HTTP/1.1\r\nHost: x\r\n\r\n"
-            connection.sendall(ask)
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-            time.sleep(6)
-            connection.sendall(ask)
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        with closing(HTTPConnection(client.base_url.host, client.base_url.port, timeout=10)) as connection:
+            used = []
+            for pause in (6, 0):
+                connection.request("GET", "/health/liveness")
+                used.append(connection.sock)
+                answer = connection.getresponse()
+                assert (answer.status, answer.read()) == (200, b"alive")
+                time.sleep(pause)
+            assert used[0] is used[1]
