@@ -88,7 +88,7 @@ class ConversationBook:
             Conflict: the conversation_id is that of another conversation.
         """
         unique = check_members(kind, members)
-        if by not in unique and await self.users.missing(tenant, [by]):
+        if by not in unique and not await self.users.exists(tenant, by):
             raise NotFound(f"there is no user {by!r}")
         missing = await self.users.missing(tenant, unique)
         if missing:
