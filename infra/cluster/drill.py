@@ -24,10 +24,11 @@ from infra.cluster.pods import Pod
 from shared.testing import history
 from shared.testing.campaign import Campaign, Room
 from shared.testing.checker import Report, check
-from shared.testing.crash import Plan, open_rooms
+from shared.testing.crash import Plan, is_of_a_lost_answer, open_rooms
 from shared.testing.history import Fault, now
 from shared.testing.http1 import UNKNOWN, Answer, Client, Done
 from shared.testing.live import Deployed, fresh_id
+from shared.testing.present import Present
 from shared.testing.providers import Person, Providers
 from shared.testing.tenant import Tenant
 
@@ -36,10 +37,10 @@ _PEOPLE = (
     Person("wa-thrice", "whatsapp", "+55119876{}0008", 1.0),
     Person("ig-usual", "instagram", "178414000{}0101", 0.5),
 )
+_PLAN = Plan(rooms=6, senders=2)
 _PAUSE = 0.3
 """Seconds between two messages of one sender."""
 _COME_BACK = 90.0
-_PATIENCE = 240.0
 _METRICS_PORT = 8080
 BY_TURNS = (
     "send",
@@ -175,11 +176,13 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     try:
         awake = pods.knative(await asyncio.to_thread(pods.pods))
         say(f"awake at the beginning: {', '.join(sorted(awake)) or 'nobody'}")
-        rooms = await _rooms(deployed, client, providers)
-        campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25), PodKills(given.kills)
+        tenants = await _tenants(deployed, client)
+        rooms = await _rooms(tenants) + await providers.open(tenants)
+        campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25, say=say), PodKills(given.kills)
         most: dict[str, int] = {}
         async with inside.beside(_watch(most)):
-            operations = await campaign.run(nemesis, patience=_PATIENCE, beside=providers)
+            present = Present(providers, tenants, is_of_a_lost_answer)
+            operations = await campaign.run(nemesis, patience=_PLAN.patience, beside=present)
         history.write(folder / "history.jsonl", operations)
         return {**_told(check(operations), nemesis, most), "awake": sorted(awake), "seed": given.seed}
     finally:
@@ -187,17 +190,21 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         await providers.close()
 
 
-async def _rooms(deployed: Deployed, client: Client, providers: Providers) -> list[Room]:
+async def _tenants(deployed: Deployed, client: Client) -> list[Tenant]:
     tenants = []
     for name in ("acme", "globex"):
         made = await asyncio.to_thread(deployed.tenant, f"{name}-{fresh_id()[:8]}")
         tenant = Tenant(client, made.tenant, *made.credentials)
         await tenant.login()
         tenants.append(tenant)
-    rooms = [room for tenant in tenants for room in await open_rooms(tenant, Plan(rooms=6, senders=2))]
+    return tenants
+
+
+async def _rooms(tenants: Sequence[Tenant]) -> list[Room]:
+    rooms = [room for tenant in tenants for room in await open_rooms(tenant, _PLAN)]
     for room in rooms:
         room.pause = _PAUSE
-    return rooms + await providers.open(tenants)
+    return rooms
 
 
 async def _watch(most: dict[str, int]) -> None:

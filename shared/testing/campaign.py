@@ -36,6 +36,8 @@ from shared.testing.tenant import PAGE, Tenant, items
 
 ACCEPTED = 202
 TRY_AGAIN = frozenset({UNKNOWN, 429, 503})
+_SAID_EVERY = 10.0
+_ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class Beside(Protocol):
 class Campaign:
     """
     ``run`` it once. ``watched``: processes whose Triggers must have nothing left at the end (none: that of ``client``).
-    ``retry``: seconds before a message that was not taken is posted again.
+    ``retry``: seconds before a message that was not taken is posted again. ``say``: told every ten seconds what the
+    rest still waits for.
     """
 
     client: Client
@@ -116,6 +119,7 @@ class Campaign:
     seed: int
     watched: Collection[Client] = ()
     retry: float = 0.02
+    say: Callable[[str], None] = field(default=lambda line: None)
     mix: Mix = field(default_factory=Mix)
     history: list[Operation] = field(default_factory=list)
     accepted: int = 0
@@ -327,20 +331,33 @@ class Campaign:
     async def _rest(self, patience: float, beside: Beside | None) -> None:
         """Until no Trigger lags and every delivery to a provider is done."""
         began = now()
+        next_said = began + _SAID_EVERY
         open_messages = self._leaving()
         while True:
-            for key, room in list(open_messages.items()):
-                if await self.observe(room, key[1]):
-                    del open_messages[key]
+            open_messages = await self._still_leaving(open_messages)
             lag = await self._lag()
             pending = await beside.pending() if beside is not None else ()
             unfinished = len(open_messages) + int(lag) + len(pending)
+            named = [*list(open_messages)[:3], *pending[:3]]
+            detail = f"{len(open_messages)} deliveries, {lag:g} events, {len(pending)} webhooks and parked; {named}"
             if not unfinished or now() - began > patience:
                 break
+            if now() > next_said:
+                next_said = now() + _SAID_EVERY
+                self.say(f"not at rest after {now() - began:.0f} s: {detail}")
             await asyncio.sleep(0.5)
-        named = [*list(open_messages)[:3], *pending[:3]]
-        detail = f"{len(open_messages)} deliveries, {lag:g} events, {len(pending)} webhooks and parked; {named}"
         self.history.append(Quiesced(now() - began, unfinished, detail if unfinished else ""))
+
+    async def _still_leaving(self, messages: Mapping[tuple[str, str], Room]) -> dict[tuple[str, str], Room]:
+        """Some are asked after at once: one by one, hundreds take longer than the patience where answers are slow."""
+        at_once = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+        async def left(room: Room, message_id: str) -> bool:
+            async with at_once:
+                return not await self.observe(room, message_id)
+
+        still = await asyncio.gather(*(left(room, key[1]) for key, room in messages.items()))
+        return {key: room for (key, room), open_ in zip(messages.items(), still, strict=True) if open_}
 
     async def _lag(self) -> float:
         """Events that Triggers have not seen, or are busy with."""

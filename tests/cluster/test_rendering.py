@@ -28,6 +28,8 @@ OF_SERVING: list[dict[str, Any]] = [
     {"kind": "ConfigMap", "data": {"_example": "long", "own": "kept"},
      "metadata": {"name": "config-network", "annotations": {"knative.dev/example-checksum": "1"}}},
     {"kind": "Namespace", "metadata": {"name": "knative-serving"}},
+    {"kind": "MutatingWebhookConfiguration", "metadata": {"name": "webhook.serving.knative.dev"},
+     "webhooks": [{"name": "webhook.serving.knative.dev"}]},
 ]  # fmt: skip
 
 
@@ -56,7 +58,12 @@ def rendered(tmp_path: Path) -> dict[str, dict[str, Any]]:
     (core / "all.yaml").write_text(yaml.safe_dump_all(OF_SERVING))
     render(lambda module: tmp_path / module, tmp_path / "out")
     made = [*yaml.safe_load_all((tmp_path / "out/serving.yaml").read_text())]
-    assert [one["kind"] for one in made] == ["Namespace", "ConfigMap", "Deployment"], "in the order of what needs what"
+    assert [one["kind"] for one in made] == [
+        "Namespace",
+        "ConfigMap",
+        "Deployment",
+        "MutatingWebhookConfiguration",
+    ], "in the order of what needs what"
     (definition,) = yaml.safe_load_all((tmp_path / "out/definitions.yaml").read_text())
     return {one["kind"]: one for one in (*made, definition)}
 
@@ -75,6 +82,11 @@ def test_settings_are_ours_and_the_examples_are_gone(rendered: dict[str, Any]) -
     assert network["data"]["own"] == "kept"
     assert "_example" not in network["data"]
     assert network["metadata"]["annotations"] == {}, "its checksum would be of what is gone"
+
+
+def test_webhooks_are_not_asked_about_a_status(rendered: dict[str, Any]) -> None:
+    (webhook,) = rendered["MutatingWebhookConfiguration"]["webhooks"]
+    assert [one["expression"] for one in webhook["matchConditions"]] == ["request.subResource != 'status'"]
 
 
 def test_definitions_come_first_in_a_file_of_their_own_and_what_needs_more_nodes_is_left_out(

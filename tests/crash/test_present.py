@@ -1,5 +1,6 @@
 """Who looks after what is parked: a campaign waits for all that comes back, and says what did not."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from functions.record_status.func import UNMATCHED
 from shared.domain.backoff import PARKED_SCHEDULE
 from shared.runtime import wiring
-from shared.testing.campaign import Campaign
+from shared.testing import campaign as campaigns
+from shared.testing.campaign import Campaign, Room
 from shared.testing.crash import Plan, is_of_a_lost_answer
-from shared.testing.history import Quiesced
-from shared.testing.http1 import Answer, Client
+from shared.testing.history import Quiesced, Send, Target
+from shared.testing.http1 import Answer, Client, Done
 from shared.testing.present import Present
 from shared.testing.providers import Providers
 from shared.testing.tenant import Tenant
@@ -26,6 +28,10 @@ class Parking(Tenant):
             )
         item = b'{"event": {"id": "e1", "data": {}}, "reason": "answered 503 %s"}' % UNMATCHED.encode()
         return Answer(200, body=b'{"items": [%s], "next_cursor": "a/b"}' % b",".join([item] * 200))
+
+
+def sent(room: Room, n: int) -> Send:
+    return Send("acme", "g", "m", n, f"m{n}", "text", 0, 0, 0, 202, n + 1, targets=room.targets)
 
 
 class Idle(Client):
@@ -52,6 +58,45 @@ async def test_what_kept_a_campaign_from_rest_is_named(present):
     (quiesced,) = await campaign.run(nothing, patience=0, beside=present)
     assert isinstance(quiesced, Quiesced)
     assert (quiesced.unfinished, "parked e9" in quiesced.detail) == (1, True)
+
+
+class Slow(Idle):
+    """Says that a message is SENT once eight were asked after, and before that nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._asked = 0
+        self._together = asyncio.Event()
+        self._answers: list[asyncio.Future[None]] = []
+
+    def send(self, request: bytes, done: Done) -> None:
+        async def answer() -> None:
+            self._asked += 1
+            if self._asked == 8:
+                self._together.set()
+            async with asyncio.timeout(10):
+                await self._together.wait()
+            done(Answer(200, body=b'{"deliveries": [{"recipient": "r", "channel": "c", "status": "SENT"}]}'))
+
+        self._answers.append(asyncio.ensure_future(answer()))
+
+
+async def test_many_messages_are_asked_after_at_once():
+    """One after another, hundreds took longer than the patience on a cluster whose cores were busy."""
+    client = Slow()
+    room = Room(Tenant(client, "acme", "c", "s"), "g", ("m",), ("m",), (Target("r", "c", "a"),))
+    campaign = Campaign(client, [room], seed=1)
+    campaign.history = [sent(room, n) for n in range(8)]
+    await campaign._rest(0, None)
+    (quiesced,) = [one for one in campaign.history if isinstance(one, Quiesced)]
+    assert quiesced.unfinished == 0, quiesced.detail
+
+
+async def test_what_a_campaign_waits_for_is_told_while_it_waits(present, monkeypatch):
+    monkeypatch.setattr(campaigns, "_SAID_EVERY", 0)
+    told: list[str] = []
+    await Campaign(Idle(1), [], seed=1, say=told.append)._rest(0.1, present)
+    assert "parked e9" in told[0]
 
 
 @pytest.mark.parametrize(
