@@ -81,7 +81,10 @@ _ORDER = {
 
 # A status is written by Knative's own controllers: that they are asked whether it is valid, and what it lacks, costs
 # two calls of a webhook for most of what a start writes.
-_WRITTEN_BY_PEOPLE = [{"name": "no-status", "expression": "request.subResource != 'status'"}]
+_NOT_OF_A_STATUS = {
+    "name": "not-of-a-status",
+    "expression": "!has(request.subResource) || request.subResource != 'status'",
+}
 
 Manifest = dict[str, Any]
 
@@ -123,7 +126,7 @@ def _adapted(manifest: Manifest) -> Manifest:
         manifest["data"] = settings | SETTINGS.get(name, {})
         manifest["metadata"].get("annotations", {}).pop("knative.dev/example-checksum", None)
     for webhook in manifest.get("webhooks", ()) if manifest["kind"].endswith("WebhookConfiguration") else ():
-        webhook["matchConditions"] = _WRITTEN_BY_PEOPLE
+        webhook["matchConditions"] = [_NOT_OF_A_STATUS]
     if manifest["kind"] == "Deployment":
         for container in manifest["spec"]["template"]["spec"]["containers"]:
             _slim(container)
