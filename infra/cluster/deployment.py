@@ -150,7 +150,7 @@ class Deployment:
     def _answer_at_once(self) -> None:
         """
         To publishers, as Kafka does. By default the channel answers when the last subscriber has, and one that waits
-        for what its publisher does next (push, for the row of who was taken into a group) would wait for ever.
+        for what its publisher does next (push, for the row of who was taken into a group) waits until one gives up.
         """
         annotation = "messaging.knative.dev/async-handler=true"
         self._cluster.kubectl("-n", NAMESPACE, "annotate", "inmemorychannels", "--all", "--overwrite", annotation)
