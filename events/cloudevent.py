@@ -112,7 +112,10 @@ def from_structured(body: bytes) -> CloudEvent:
     attributes = {name: _attribute(name, value) for name, value in members.items() if value is not None}
     check_attributes(attributes)
     if encoded is None:
-        raw = b"" if data is None else orjson.dumps(data)
+        try:
+            raw = b"" if data is None else orjson.dumps(data)
+        except orjson.JSONEncodeError as error:  # it reads more levels than it writes
+            raise BadEvent(f"data cannot be sent on: {error}") from None
         if isinstance(data, str) and not is_json(attributes.get("datacontenttype", "application/json")):
             raw = data.encode()
         return CloudEvent(attributes, raw)

@@ -123,7 +123,7 @@ def from_cloudevent(cloudevent: CloudEvent, catalogue: Mapping[str, type[EventDa
         tenant = attributes["tenant"]
     except KeyError as error:
         raise BadEvent(f"{kind}: attribute {error.args[0]!r} is missing") from None
-    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadEvent(f"{kind}: {error}") from None
     if time.tzinfo is None:
         raise BadEvent(f"{kind}: time {attributes['time']!r} has no offset")

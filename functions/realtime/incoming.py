@@ -74,7 +74,7 @@ def read(frame: str | bytes) -> Incoming:
         return _DECODER.decode(frame)
     except msgspec.ValidationError as error:
         raise Invalid(f"{_named(frame)}: {error}") from None
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Invalid(f"a frame is one JSON object: {error}") from None
 
 
@@ -82,6 +82,6 @@ def _named(frame: str | bytes) -> str:
     """What a frame that is wrong wants to be."""
     try:
         name = _NAMES.decode(frame).type
-    except (msgspec.DecodeError, UnicodeError):  # the decoder says what it meets first, and here that was a wrong field
-        name = ""
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        name = ""  # the decoder says what it meets first, and here that was a wrong field
     return name if name in _KNOWN else "no frame that we know"

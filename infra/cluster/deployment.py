@@ -107,8 +107,6 @@ class Deployment:
         self._say("manifests", "applied")
         for kind in _OF_IT[self._overlay]:
             self._wait_for(kind)
-            if kind == "brokers":
-                self._answer_at_once()
 
     def settings(self) -> dict[str, str]:
         """What every function is told, and who makes tenants beside them; its own secrets are among it."""
@@ -146,14 +144,6 @@ class Deployment:
         if ended.returncode != 0:
             raise ClusterError(f"the tables cannot be made: {ended.stderr[-2000:]}")
         self._say("tables", "made")
-
-    def _answer_at_once(self) -> None:
-        """
-        To publishers, as Kafka does. By default the channel answers when the last subscriber has, and one that waits
-        for what its publisher does next (push, for the row of who was taken into a group) would wait for ever.
-        """
-        annotation = "messaging.knative.dev/async-handler=true"
-        self._cluster.kubectl("-n", NAMESPACE, "annotate", "inmemorychannels", "--all", "--overwrite", annotation)
 
     def _apply_settings(self) -> str:
         """Returns: a hash that changes with them."""

@@ -142,11 +142,17 @@ def missing_kinds(manifests: Iterable[Manifest], known: Container[tuple[str, str
     return sorted(f"{version} {kind}" for version, kind in wanted if (version, kind) not in known)
 
 
+def _pod(manifest: Manifest) -> dict[str, Any]:
+    """What it says of the pods that it makes, be it by a Job; nothing where it makes none."""
+    spec = manifest.get("spec") or {}
+    pod: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    return pod
+
+
 def _containers(manifest: Manifest) -> list[dict[str, Any]]:
-    """Of the pods that it makes, be it by a Job; none where it makes none."""
-    spec = manifest.get("spec", {})
-    pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
-    return list(pod.get("containers", []))
+    """Of its pods, those that run first among them."""
+    pod = _pod(manifest)
+    return [*pod.get("initContainers", []), *pod.get("containers", [])]
 
 
 def unversioned(manifests: Iterable[Manifest]) -> list[str]:
@@ -175,8 +181,12 @@ def misled(manifests: Sequence[Manifest], namespace: str) -> list[str]:
         one["metadata"]["name"]
         for one in manifests
         if one["kind"] == "ConfigMap"
-        if (sink := one.get("data", {}).get("K_SINK")) and not sink.endswith(tuple(brokers))
+        if (sink := _data(one).get("K_SINK")) and not sink.endswith(tuple(brokers))
     ]
+
+
+def _data(config_map: Manifest) -> Mapping[str, str]:
+    return config_map.get("data") or {}
 
 
 def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
@@ -194,12 +204,10 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
     pull = {
         secret["name"]
         for one in manifests
-        if one["kind"] == "ServiceAccount"
-        for secret in one.get("imagePullSecrets", [])
+        for by in (one if one["kind"] == "ServiceAccount" else _pod(one),)
+        for secret in by.get("imagePullSecrets", [])
     }
-    kafka = {
-        secret for one in manifests if one["kind"] == "ConfigMap" if (secret := one.get("data", {}).get(_OF_KAFKA))
-    }
+    kafka = {secret for one in manifests if one["kind"] == "ConfigMap" if (secret := _data(one).get(_OF_KAFKA))}
     return (told | kafka | pull) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
 
 

@@ -80,8 +80,9 @@ def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _decoded(text: str) -> str | None:
+    """As the API server reads it: it takes line breaks, and nothing else that is no letter of base64."""
     try:
-        return base64.b64decode(text).decode(errors="replace")
+        return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True).decode(errors="replace")
     except ValueError:
         return None
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,13 +65,16 @@ def folder_layer(source: Path) -> bytes:
     A layer of everything below a folder: the same content is the same layer.
 
     So it is owned by root, without times, and everybody may read it, whatever the umask of who made it: a function
-    runs as nobody.
+    runs as nobody. A folder that is everybody's to write in, as /tmp, stays so.
     """
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = entry.mtime = 0
         entry.uname = entry.gname = ""
-        entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+        if entry.isdir() and entry.mode & stat.S_ISVTX:
+            entry.mode = 0o1777
+        else:
+            entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
         return entry
 
     buffer = io.BytesIO()

@@ -4,11 +4,15 @@ The file that keeps the secrets of the first clients, so that nobody has to type
     {"url": "http://127.0.0.1:8080", "mode": "embedded", "tenants": {"demo": {"client_id": "…", "client_secret": "…"}}}
 
 Readable by its owner only, and replaced as a whole, so that a crash never leaves half of it. What was spoilt by hand
-counts as missing, each part for itself: the database knows the clients.
+counts as missing, each part for itself: the database knows the clients. What is no JSON any more is kept beside it, for
+whoever mends it: the database knows only hashes of its secrets.
 """
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,21 +59,31 @@ class CredentialsFile:
         return mode if isinstance(mode, str) else None
 
     def keep(self, *credentials: Credentials, url: str | None = None, mode: str | None = None) -> None:
-        content = self._content()
-        tenants = content["tenants"] = _tenants(content)
-        for one in credentials:
-            tenants[one.tenant] = {"client_id": one.client_id, "client_secret": one.client_secret}
-        if url is not None:
-            content["url"] = url
-        if mode is not None:
-            content["mode"] = mode
-        beside = self.path.with_suffix(".new")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
+        with _alone_in(self.path.parent):
+            self._save_what_is_spoilt()
+            content = self._content()
+            tenants = content["tenants"] = _tenants(content)
+            for one in credentials:
+                tenants[one.tenant] = {"client_id": one.client_id, "client_secret": one.client_secret}
+            if url is not None:
+                content["url"] = url
+            if mode is not None:
+                content["mode"] = mode
+            beside = self.path.with_suffix(".new")
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(content, file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.path)
+
+    def _save_what_is_spoilt(self) -> None:
+        try:
+            self._read()
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            self.path.replace(self.path.with_suffix(".spoilt"))
 
     def check(self) -> None:
         """
@@ -92,6 +106,17 @@ class CredentialsFile:
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
         return content
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Whoever keeps a client reads what others kept, and writes all of it: two at once would lose one."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _tenants(content: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def test_a_secret_is_shown_on_a_terminal() -> None:
     with open(ours, "rb") as terminal, open(theirs, "w") as stdout:
         with redirect_stdout(stdout):
             announce(started(Path("/srv/chat"), new_client=MADE))
-        said = terminal.read1(65536).decode()
+        said = ""
+        while "Stop with Ctrl-C." not in said:  # a terminal gives what is there: a line, or all of them
+            said += terminal.read1(65536).decode()
     assert "client_id     demo-1" in said
     assert "client_secret s3cr3t   (shown this once; kept in credentials.json)" in said
 

@@ -1,12 +1,18 @@
 """What the trials understand of kubectl's answers and of the functions' logs."""
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
 from events import CloudEvent
+from infra.cluster import pods
 from infra.cluster.hops import awaited, hops, missing
 from infra.cluster.logs import lines_of
 from infra.cluster.pods import Pod, Running, kill_in, knative, parse
@@ -58,6 +64,30 @@ def test_who_kills_nobody_says_so() -> None:
     (pod,) = seen(item("route-x", ROUTE))
     with pytest.raises(ProcessLookupError, match="route-x"):
         kill_in(pod)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """A dispatcher, which no function's variable names; the queue-proxy beside it; and another pod's function."""
+    commands = (("-m", "shared.cli.main", "dispatch"), ("-m", "queue.proxy"), ("-m", "shared.runtime"))
+    sleeping = (sys.executable, "-c", "import time; time.sleep(60)")
+    with ExitStack() as ending:
+        running = [ending.enter_context(subprocess.Popen((*sleeping, *words), env={})) for words in commands]
+        for one in running:
+            ending.callback(one.kill)
+        yield running
+
+
+def test_who_is_killed_is_the_pods_process_of_the_platform_whatever_it_is(
+    started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pod,) = seen(item("dispatcher-y", DISPATCHER))
+    dispatcher, beside, other = started
+    in_pods = {dispatcher.pid: pod.uid, beside.pid: pod.uid, other.pid: "uid of another"}
+    monkeypatch.setattr(pods, "_pod_uid", lambda pid: in_pods.get(pid, ""))
+    kill_in(pod)
+    assert dispatcher.wait(10) == -signal.SIGKILL
+    assert (beside.poll(), other.poll()) == (None, None)
 
 
 def test_memory_is_of_the_processes_in_the_pods_of_the_service_whatever_their_function_is_called() -> None:

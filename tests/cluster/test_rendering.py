@@ -126,6 +126,8 @@ def test_the_same_files_are_the_same_layer_whenever_they_were_written(tmp_path: 
 def test_what_a_private_umask_made_can_be_read_in_the_image(tmp_path: Path) -> None:
     """Functions run as nobody who owns anything there."""
     (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
     for name, mode in (("file", 0o600), ("program", 0o700), ("shared", 0o664)):
         (tmp_path / "folder" / name).touch()
         (tmp_path / "folder" / name).chmod(mode)
@@ -136,4 +138,5 @@ def test_what_a_private_umask_made_can_be_read_in_the_image(tmp_path: Path) -> N
         "folder/file": 0o644,
         "folder/program": 0o755,
         "folder/shared": 0o644,
+        "tmp": 0o1777,
     }

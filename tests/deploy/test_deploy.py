@@ -198,6 +198,21 @@ def test_secrets_of_jobs_and_of_the_registry_are_wanted_too() -> None:
     assert plan.secrets_wanted([function(), job, account]) == {"chat4all", "of-job", "registry"}
 
 
+def test_containers_that_run_first_count_and_so_does_what_a_pod_says_of_its_registry() -> None:
+    told = [{"secretRef": {"name": "of-init"}}]
+    pod = {"imagePullSecrets": [{"name": "of-pod"}], "initContainers": [{"image": "i:latest", "envFrom": told}]}
+    made = manifest("apps/v1", "Deployment", "made", template={"spec": pod | {"containers": [{"image": DIGEST}]}})
+    assert plan.secrets_wanted([made]) == {"of-init", "of-pod"}
+    assert plan.unversioned([made]) == ["made"]
+    assert plan.images([made]) == {"i:latest", DIGEST}
+
+
+def test_a_config_map_that_says_nothing_is_no_traceback() -> None:
+    empty = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "empty"}, "data": None}
+    assert plan.secrets_wanted([empty]) == set()
+    assert plan.misled([empty], "chat4all") == []
+
+
 def test_what_kubectl_refuses_is_said_in_its_words(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     ready.answers("apply", by=[""], code=1, stderr='namespaces "chat4all" is forbidden')
     assert run("production", "--image", DIGEST) == 1
@@ -431,6 +446,13 @@ def test_what_is_no_value_is_said_and_no_traceback() -> None:
     secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "data": {"CHAT4ALL_SECRET_KEY": "abcde"}}
     (line,) = unsaid([told, secret])
     assert line.startswith("CHAT4ALL_SECRET_KEY in the Secret chat4all is no base64")
+
+
+@pytest.mark.parametrize(("value", "refused"), [("chat-ever!", True), ("YWJj ZGVm", True), ("YWJj\nZGVm\n", False)])
+def test_base64_is_what_the_api_server_takes_for_it(value: str, refused: bool) -> None:
+    """Python's own reader passes over what it does not know: a password in clear was taken for one."""
+    secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "data": {"CHAT4ALL_SECRET_KEY": value}}
+    assert any("is no base64" in line for line in unsaid([secret])) is refused
 
 
 @pytest.mark.parametrize(

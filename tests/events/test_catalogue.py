@@ -97,6 +97,14 @@ def test_a_required_field_that_is_missing_or_wrong_is_refused(kind: str) -> None
                 from_cloudevent(from_structured(json.dumps({**event, "data": data}).encode()), CATALOGUE)
 
 
+def test_data_of_many_levels_is_refused_as_any_other_that_is_wrong() -> None:
+    """It is no bug of ours: whoever handles it answers that it can never be done, and it is not tried again."""
+    sent = event_in(EXAMPLES[0])
+    deep = b'{"more": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    with pytest.raises(events.BadEvent):
+        from_cloudevent(CloudEvent(sent.attributes, deep), CATALOGUE)
+
+
 def test_derived_ids_are_what_they_always_were() -> None:
     """Golden values: one that changes makes every redelivered event a new one."""
     assert derived_id("a", "b") == "8539640a-f84a-5401-93cb-b3575689854f"

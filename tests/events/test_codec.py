@@ -195,6 +195,7 @@ def _with(**changes: Any) -> bytes:
         b'"event"',
         b"\xff",
         b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b'{"specversion": "1.0", "id": "1", "source": "/t", "type": "t", "data": ' + b"[" * 500 + b"]" * 500 + b"}",
         _with(id=""),
         _with(id=None),
         _with(specversion="2.0"),

@@ -1,6 +1,8 @@
 """The file of the first secrets: what was spoilt by hand counts as missing, and what is whole in it stays (E12)."""
 
 import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,23 @@ def test_what_is_spoilt_takes_nothing_with_it(tmp_path: Path) -> None:
     assert file.of("acme") is None
     assert file.of("globex") == Credentials("globex", "globex-1", "kept")
     assert file.mode == "embedded"
+
+
+@pytest.mark.parametrize("content", ['{"tenants": {"acme": {"client_id": "acme-1", "client_secret": "kept"}},}', "[]"])
+def test_what_cannot_be_read_is_put_aside_and_not_written_over(tmp_path: Path, content: str) -> None:
+    """A comma too many costs nobody a secret: the database has only a hash of it."""
+    (tmp_path / FILE_NAME).write_text(content)
+    (tmp_path / FILE_NAME).chmod(0o600)
+    CredentialsFile(tmp_path).keep(Credentials("globex", "globex-1", "new"))
+    aside = tmp_path / "credentials.spoilt"
+    assert aside.read_text() == content
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o600
+    assert list(CredentialsFile(tmp_path).all()) == ["globex"]
+
+
+def test_those_who_keep_at_once_lose_nothing(tmp_path: Path) -> None:
+    """As a loop over `tenants create` in a shell, each in the background."""
+    made = [Credentials(f"tenant-{number}", "client", "s3cr3t") for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(CredentialsFile(tmp_path).keep, made))
+    assert list(map(CredentialsFile(tmp_path).of, (one.tenant for one in made))) == made
