@@ -118,5 +118,5 @@ _NAMES = {
     UNAUTHENTICATED: "unauthenticated",
     FORBIDDEN: "forbidden",
     SILENT: "silent",
-    TOO_MANY: "rate-limited",
+    TOO_MANY: "quota-exceeded",
 }

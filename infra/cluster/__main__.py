@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from infra.cluster import programs
+from infra.cluster import drill, figures, programs
 from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import IN_MEMORY, KAFKA, Deployment
 from infra.cluster.layout import REPOSITORY, usual_layout
@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.words = words
     if given.words and given.command not in ("exec", "kubectl", *_TRIALS):
         parser.error(f"not understood: {' '.join(given.words)}")
+    if given.command in _OPTIONS:  # before minutes are spent on what they are of
+        _OPTIONS[given.command]().parse_args(given.words)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
     try:
         return int(_COMMANDS[given.command](given) or 0)
@@ -170,6 +172,7 @@ def _kubectl(given: argparse.Namespace) -> None:
     _cluster().become(["kubectl", *given.words])
 
 
+_OPTIONS: dict[str, Callable[[], argparse.ArgumentParser]] = {"drill": drill.arguments, "figures": figures.arguments}
 _TRIALS: dict[str, Callable[[Trials, list[str]], bool]] = {
     "test": Trials.flows,
     "drill": Trials.drill,

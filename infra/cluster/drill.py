@@ -238,11 +238,15 @@ def shortfalls(*, accepted: int, delivered: int, killed: int, asked: int) -> lis
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="infra.cluster.drill", description=__doc__)
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/cluster drill", description=__doc__)
     parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    inside.main(parser, run)
+    return parser
+
+
+def main() -> None:
+    inside.main(arguments(), run)
 
 
 if __name__ == "__main__":

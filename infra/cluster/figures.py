@@ -96,14 +96,14 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
 
 def summary(seen: hops.Hops) -> dict[str, dict[str, float]]:
     """
-    Milliseconds, by function and of all together; a timer's few events say nothing.
+    Milliseconds, by function and of all together; a timer's few events say nothing, unless one of them is missing.
 
     A function that was done with so few events for whom many were meant has no times, but is there.
     """
     every = [one for of_it in seen.taken.values() for one in of_it]
     names = sorted({*seen.taken, *seen.missing})
     found = {name: _figures(seen.taken.get(name, ()), seen.missing.get(name, 0)) for name in names}
-    many = {name: one for name, one in found.items() if one["events"] + one["missing"] >= _FEW}
+    many = {name: one for name, one in found.items() if one["events"] >= _FEW or one["missing"]}
     return {**many, "all": _figures(every, sum(seen.missing.values()))}
 
 
@@ -136,12 +136,18 @@ def findings(told: Mapping[str, Any]) -> list[str]:
             for one in told.get("wakes", ())
             if not wakes.good(one)
         ),
+        *(
+            f"{name} was not done with {one['missing']} of {one['missing'] + one['events']} events, {how}"
+            for how, of_it in told.get("hops", {}).items()
+            for name, one in of_it.items()
+            if one["missing"] and name != "all"
+        ),
         *scaling.findings(told.get("scale")),
     ]
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="infra.cluster.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/cluster figures", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", type=parts, default=_PARTS, help=f"some of {', '.join(_PARTS)}, comma-separated")
     return parser

@@ -57,7 +57,8 @@ SETTINGS = {
         "allow-zero-initial-scale": "true",
         "initial-scale": "0",  # one machine does not start all functions at once
     },
-    # Each of 46 leases is written every ten seconds by default; here nobody waits to take them over.
+    # Each of 46 leases is written every ten seconds by default. Here a program's only other holder is its next pod,
+    # which waits for two minutes where the one before was killed.
     "config-leader-election": {"lease-duration": "120s", "renew-deadline": "100s", "retry-period": "40s"},
     "config-deployment": {
         "registries-skipping-tag-resolving": "dev.local",  # there is no registry to ask for a digest

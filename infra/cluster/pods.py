@@ -124,7 +124,7 @@ def kill_in(pod: Pod) -> None:
     Raises:
         ProcessLookupError: it has none.
     """
-    mine = [pid for pid, command in _commands() if _PLATFORM in command and _pod_uid(pid) == pod.uid]
+    mine = [pid for pid, command in _in_proc("cmdline") if _PLATFORM in command and _pod_uid(pid) == pod.uid]
     if not mine:
         raise ProcessLookupError(f"{pod.name} has no process of the platform")
     for pid in mine:
@@ -134,22 +134,26 @@ def kill_in(pod: Pod) -> None:
 
 def processes() -> Iterator[Running]:
     """Those that a pod's container has, of any function."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            status = (folder / "status").read_text()
-        except OSError:  # it has ended
-            continue
-        names = [one.removeprefix(_FUNCTION).decode() for one in environment if one.startswith(_FUNCTION)]
-        if names and "VmRSS" in status and (pod := _pod_uid(int(folder.name))):
-            memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
-            yield Running(int(folder.name), pod, names[0], memory)
+    for pid, environment in _in_proc("environ"):
+        names = [one.removeprefix(_FUNCTION) for one in environment.split(b"\0") if one.startswith(_FUNCTION)]
+        if names and (pod := _pod_uid(pid)) and (memory := _memory(pid)):
+            yield Running(pid, pod, names[0].decode(), memory)
 
 
-def _commands() -> Iterator[tuple[int, bytes]]:
+def _memory(pid: int) -> int:
+    """In bytes; 0 of one that has ended."""
+    try:
+        _, _, rest = Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")
+    except OSError:
+        return 0
+    return int(rest.split()[0]) * 1024 if rest else 0
+
+
+def _in_proc(name: str) -> Iterator[tuple[int, bytes]]:
+    """What each process has in a file of this name."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            yield int(folder.name), (folder / "cmdline").read_bytes()
+            yield int(folder.name), (folder / name).read_bytes()
 
 
 def _pod_uid(pid: int) -> str:

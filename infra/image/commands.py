@@ -21,7 +21,7 @@ def run(*command: str, folder: Path, environment: Mapping[str, str] | None = Non
     Returns: what it printed.
 
     Raises:
-        ImageError: it is not installed, or failed.
+        ImageError: it is not installed, may not be run, or failed.
     """
     try:
         ended = subprocess.run(
@@ -31,8 +31,10 @@ def run(*command: str, folder: Path, environment: Mapping[str, str] | None = Non
             capture_output=True,
             text=True,
         )
-    except FileNotFoundError:
-        raise ImageError(f"{command[0]} is not installed") from None
+    except OSError as error:
+        if error.filename == command[0] and isinstance(error, FileNotFoundError):
+            raise ImageError(f"{command[0]} is not installed") from None
+        raise ImageError(f"{command[0]} could not be run: {error}") from None
     if ended.returncode != 0:
         raise ImageError(f"{' '.join(command[:4])} …: {ended.stderr.strip()[-2000:]}")
     return ended.stdout

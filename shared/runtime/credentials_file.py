@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.observability.log import log
+
 FILE_NAME = "credentials.json"
 
 
@@ -59,9 +61,7 @@ class CredentialsFile:
         return mode if isinstance(mode, str) else None
 
     def keep(self, *credentials: Credentials, url: str | None = None, mode: str | None = None) -> None:
-        with _alone_in(self.path.parent):
-            self._save_what_is_spoilt()
-            content = self._content()
+        with self._changed() as content:
             tenants = content["tenants"] = _tenants(content)
             for one in credentials:
                 tenants[one.tenant] = {"client_id": one.client_id, "client_secret": one.client_secret}
@@ -69,6 +69,25 @@ class CredentialsFile:
                 content["url"] = url
             if mode is not None:
                 content["mode"] = mode
+
+    def forget(self, client_id: str) -> None:
+        """Whoever uses what is kept would be refused, and tables that do not know the client would be given it anew."""
+        if client_id not in {one.client_id for one in self.all().values()}:
+            return
+        with self._changed() as content:
+            content["tenants"] = {
+                tenant: entry
+                for tenant, entry in _tenants(content).items()
+                if not (isinstance(entry, dict) and entry.get("client_id") == client_id)
+            }
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """What it has, to be changed; written when the context ends well."""
+        with _alone_in(self.path.parent):
+            self._save_what_is_spoilt()
+            content = self._content()
+            yield content
             beside = self.path.with_suffix(".new")
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                 json.dump(content, file, indent=2)
@@ -83,7 +102,8 @@ class CredentialsFile:
         except FileNotFoundError:
             pass
         except ValueError:
-            self.path.replace(self.path.with_suffix(".spoilt"))
+            aside = self.path.replace(self.path.with_suffix(".spoilt"))
+            log.warning("what is no JSON any more was put aside, its secrets with it", file=str(aside))
 
     def check(self) -> None:
         """

@@ -124,7 +124,7 @@ def add_client(settings: Settings, tenant: str) -> Credentials:
 
 def disable_client(settings: Settings, client_id: str) -> None:
     """
-    The running platform hears of it within seconds.
+    The running platform hears of it within seconds. Where it was kept it is forgotten.
 
     Raises:
         NotFound, Conflict: see ``bootstrap.disable_client``.
@@ -132,6 +132,14 @@ def disable_client(settings: Settings, client_id: str) -> None:
         Unavailable: a server is away.
     """
     _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
+    file = _credentials(settings)
+    try:
+        file.forget(client_id)
+    except OSError as error:
+        raise StartError(
+            f"the client is disabled, but could not be taken out of {file.path} ({error.strerror})",
+            start_error.DATA_DIR_UNUSABLE,
+        ) from None
 
 
 def keep_client(settings: Settings, made: Credentials) -> None:
@@ -203,6 +211,12 @@ def _prepare_command(settings: Settings, *, makes: bool) -> None:
     if settings.mode == EMBEDDED and not makes and not (settings.data_dir / DATABASE).exists():
         raise StartError(
             f"there is no platform in {settings.data_dir}: start it once with scripts/up, or name its --data-dir",
+            start_error.DATA_DIR_UNUSABLE,
+        )
+    if settings.mode == SERVERS and not makes and settings.secret_key is None and not settings.data_dir.exists():
+        raise StartError(
+            f"there is no {settings.data_dir}, whose vault.key is the key of the secrets: name the --data-dir of your "
+            "platform, or set CHAT4ALL_SECRET_KEY",
             start_error.DATA_DIR_UNUSABLE,
         )
     prepare(settings.data_dir)

@@ -85,8 +85,16 @@ def test_a_client_that_was_disabled_lets_nobody_in(tmp_path: Path) -> None:
     assert ended.exit_code == 0, ended.stderr
     assert json.loads(ended.stdout) == {"client_id": made["client_id"], "disabled": True}
     assert valid(tmp_path, made["client_id"], made["client_secret"]) is None
+    assert kept(tmp_path) == {}, "whoever uses what is kept would be refused"
     unknown = tenants("disable-client", "nobody", data_dir=tmp_path)
     assert (unknown.exit_code, "nobody" in unknown.stderr) == (1, True)
+
+
+def test_a_client_that_was_replaced_goes_and_the_one_that_is_kept_stays(tmp_path: Path) -> None:
+    first = json.loads(tenants("create", "acme", "--json", data_dir=tmp_path).stdout)
+    second = json.loads(tenants("add-client", "acme", "--json", data_dir=tmp_path).stdout)
+    assert tenants("disable-client", first["client_id"], data_dir=tmp_path).exit_code == 0
+    assert kept(tmp_path)["acme"]["client_id"] == second["client_id"]
 
 
 def test_nobody_gets_a_client_of_a_tenant_that_there_is_not(tmp_path: Path) -> None:
@@ -108,6 +116,14 @@ def test_where_no_platform_was_nothing_is_made(tmp_path: Path, empty: bool, aske
     (line,) = refused.stderr.splitlines()
     assert str(nothing) in line
     assert list(tmp_path.rglob("*")) == [nothing] * empty
+
+
+def test_a_folder_that_was_mistyped_gets_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the mode servers its vault.key would be another than the platform's."""
+    monkeypatch.setenv("CHAT4ALL_MODE", "servers")
+    refused = tenants("list", data_dir=tmp_path / "mistyped")
+    assert (refused.exit_code, "mistyped" in refused.stderr, "CHAT4ALL_SECRET_KEY" in refused.stderr) == (1, True, True)
+    assert not any(tmp_path.iterdir())
 
 
 def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tmp_path: Path) -> None:

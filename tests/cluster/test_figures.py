@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infra.cluster.__main__ import main
 from infra.cluster.figures import findings, parts, summary
 from infra.cluster.hops import Hops
 
@@ -31,6 +32,21 @@ def test_a_wake_that_failed_is_a_finding() -> None:
 def test_lost_requests_and_a_service_that_did_not_grow_are_findings() -> None:
     found = findings({"scale": {**SCALE, "up and down": {"lost": 1, "most": 1}, "rollout": {"lost": 2}}})
     assert found == ["3 requests were lost", "send never had more than one pod"]
+
+
+def test_events_that_nobody_was_done_with_are_a_finding() -> None:
+    summed = summary(Hops({"route": [1.0], "sweep": [1.0] * 30}, {"route": 2, "sweep": 0}))
+    assert findings({"hops": {"messages": summed}}) == ["route was not done with 2 of 3 events, messages"]
+
+
+@pytest.mark.parametrize("command", ["drill", "figures"])
+def test_what_is_mistyped_is_refused_before_anything_is_started(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cluster.__main__._cluster", lambda: pytest.fail("it was started"))
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "--kafka", "--no-such-option"])
+    assert f"usage: scripts/cluster {command}" in capsys.readouterr().err
 
 
 def test_hops_show_who_was_meant_to_have_many_events_and_how_many_are_missing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.image import __main__ as image
-from infra.image import rootfs
+from infra.image import commands, rootfs
 from infra.image.commands import ImageError
 
 
@@ -50,6 +50,16 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(ImageError):
         rootfs.make(tmp_path / "mine", tmp_path)
+
+
+def test_what_could_not_be_run_is_said_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh")
+    with pytest.raises(ImageError, match="no-such-tool is not installed"):
+        commands.run("no-such-tool", folder=tmp_path)
+    with pytest.raises(ImageError, match="gone"):
+        commands.run("true", folder=tmp_path / "gone")
+    with pytest.raises(ImageError, match="Permission denied"):
+        commands.run(str(tmp_path / "tool"), folder=tmp_path)
 
 
 @pytest.mark.parametrize("program", ["", "#!/bin/sh\necho refused >&2; exit 3"])
