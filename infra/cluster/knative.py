@@ -48,7 +48,13 @@ _SOURCES = {
 _NOT_FOR_ONE_NODE = {"HorizontalPodAutoscaler", "PodDisruptionBudget", "Image"}
 _UNUSED = {"job-sink", "request-reply"}
 SETTINGS = {
-    "config-network": {"ingress-class": INGRESS_CLASS, "autocreate-cluster-domain-claims": "true"},
+    "config-network": {
+        "ingress-class": INGRESS_CLASS,
+        "autocreate-cluster-domain-claims": "true",
+        # Asked first by its address and then by that of its Service, a pod that becomes ready between the two is taken
+        # for one in a mesh, and its revision then waits at each start until kubelet and kube-proxy know of it.
+        "mesh-compatibility-mode": "disabled",
+    },
     "config-domain": {"chat4all.test": ""},
     "config-autoscaler": {
         "stable-window": "10s",

@@ -98,6 +98,7 @@ async def open_servers(
     )
     cluster = Cluster(engines.kafka_bootstrap_servers, engines.kafka_properties)
     async with AsyncExitStack() as stack:
+        sink, broker = await _sink(cluster, engines, k_sink, stack)  # it connects while all else is opened
         try:
             tables, _ = await asyncio.gather(
                 _there("cassandra", lambda: CassandraTables.connect(settings, TABLES), waiting),
@@ -106,7 +107,6 @@ async def open_servers(
         except SchemaMismatch as error:
             raise WiringError(f"the tables in keyspace {settings.keyspace} do not fit this release: {error}") from error
         stack.push_async_callback(tables.close)
-        sink, broker = await _sink(cluster, engines, k_sink, stack)
         event_log = KafkaEventLog(cluster, engines.kafka_topic)
         clock, ids = SystemClock(), RandomIds()
         cache = later(lambda: _cache(engines), lambda made: made.close(), stack)
@@ -185,6 +185,7 @@ async def _sink(
         from shared.adapters.kafka.event_sink import KafkaEventSink
 
         sink = KafkaEventSink(cluster, engines.kafka_topic)
+        sink.connect()
         stack.push_async_callback(sink.close)
         return sink, {"kafka": Dependency(topics.Check(cluster, engines.kafka_topic))}
     import httpx

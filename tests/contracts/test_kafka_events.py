@@ -131,6 +131,15 @@ async def test_an_event_above_a_mebibyte_is_refused_and_harms_no_other(log, sink
     assert [one.event.attributes["id"] for one in await log.latest(5)] == ["small"]
 
 
+async def test_events_go_by_the_connection_that_was_begun_before_them(log, sink):
+    sink.connect()
+    begun = sink._producer
+    sink.connect()
+    await sink.append(cloudevent("first"))
+    assert sink._producer is begun
+    assert [one.event.attributes["id"] for one in await log.latest(5)] == ["first"]
+
+
 async def test_a_kafka_that_is_not_there_is_unavailable_within_the_timeout():
     sink = KafkaEventSink(Cluster("127.0.0.1:1"), "nowhere", delivery_timeout=1.0)
     with pytest.raises(Unavailable):

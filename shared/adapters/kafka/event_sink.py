@@ -25,7 +25,7 @@ _POLL = 0.2
 class KafkaEventSink:
     """
     ``delivery_timeout``: seconds after which an event that Kafka has not taken is Unavailable. ``linger``: seconds
-    that a batch waits for more. The first event connects; close with ``close``.
+    that a batch waits for more. The first event connects, if ``connect`` has not begun it; close with ``close``.
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, delivery_timeout: float = 10.0, linger: float = 0.001) -> None:
@@ -46,6 +46,14 @@ class KafkaEventSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: deque[_Handover] = deque()
         self._woken = False
+
+    def connect(self) -> None:
+        """
+        Begin to, and wait for nothing: librdkafka asks for the id of an idempotent producer half a second after it was
+        made, when it found no broker connected at once, and the first event would wait for that.
+        """
+        if self._producer is None:
+            self._open()
 
     async def emit(self, *events: Event[Any]) -> None:
         await self.append(*(event.to_cloudevent() for event in events))
