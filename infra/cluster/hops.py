@@ -99,11 +99,14 @@ def hops(lines: Iterable[Mapping[str, Any]], appended: Mapping[str, float]) -> d
 
 
 def awaited(wiring: Wiring, events: Iterable[CloudEvent]) -> dict[str, set[str]]:
-    """Ids of those of the events that Triggers want, by function: logs say its name, not that of a Service."""
+    """
+    Ids of those of the events that Triggers want, by function: logs say its name, not that of a Service. Without what
+    timers tell: it has nothing to do with a message, and whom it wakes may be at zero.
+    """
     found: dict[str, set[str]] = {}
     for event in events:
         for trigger in wiring.triggers:
-            if trigger.wants(event.attributes):
+            if "timer" not in trigger.filter and trigger.wants(event.attributes):
                 function = wiring.services[trigger.subscriber].function
                 found.setdefault(function, set()).add(event.attributes["id"])
     return found

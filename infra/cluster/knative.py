@@ -133,7 +133,7 @@ def _adapted(manifest: Manifest) -> Manifest:
         manifest["data"] = settings | SETTINGS.get(name, {})
         manifest["metadata"].get("annotations", {}).pop("knative.dev/example-checksum", None)
     for webhook in manifest.get("webhooks", ()) if manifest["kind"].endswith("WebhookConfiguration") else ():
-        webhook["matchConditions"] = [_NOT_OF_A_STATUS]
+        webhook.setdefault("matchConditions", []).append(_NOT_OF_A_STATUS)
     if manifest["kind"] == "Deployment":
         for container in manifest["spec"]["template"]["spec"]["containers"]:
             _slim(container)

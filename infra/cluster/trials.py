@@ -64,7 +64,8 @@ class Trials:
         Each kind of them is measured and kept by itself: one can be taken again, and whoever is cut keeps the others.
 
         Returns:
-            Whether no request was lost, every function woke, and there were many pods under load; stderr says what not.
+            Whether no request was lost, every function woke, all that follows from messages was handled, and there were
+            many pods under load; stderr says what not.
         """
         given = figures.arguments().parse_args(options)
         told = dict[str, object]()

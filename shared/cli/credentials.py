@@ -49,6 +49,10 @@ def find_client(
     kept = file.all()
     name = tenant or (DEFAULT_TENANT if DEFAULT_TENANT in kept else next(iter(kept), DEFAULT_TENANT))
     found = kept.get(name)
+    if found is None and file.disabled(name):
+        raise NoCredentials(
+            f"the client of tenant {name!r} was disabled; chat4all tenants add-client {name} makes another"
+        )
     if found is None:
         known = ", ".join(sorted(kept)) or "none"
         raise NoCredentials(f"{file.path} has no client of tenant {name!r} (it has: {known})")

@@ -70,16 +70,23 @@ class CredentialsFile:
             if mode is not None:
                 content["mode"] = mode
 
-    def forget(self, client_id: str) -> None:
-        """Whoever uses what is kept would be refused, and tables that do not know the client would be given it anew."""
+    def disable(self, client_id: str) -> None:
+        """
+        Its secret goes: whoever uses what is kept would be refused. That it was disabled stays, so that no start makes
+        another in its place, or this one anew on tables that do not know it.
+        """
         if client_id not in {one.client_id for one in self.all().values()}:
             return
         with self._changed() as content:
-            content["tenants"] = {
-                tenant: entry
-                for tenant, entry in _tenants(content).items()
-                if not (isinstance(entry, dict) and entry.get("client_id") == client_id)
-            }
+            for entry in _tenants(content).values():
+                if isinstance(entry, dict) and entry.get("client_id") == client_id:
+                    entry.pop("client_secret", None)
+                    entry["disabled"] = True
+
+    def disabled(self, tenant: str) -> bool:
+        """Whether the client that was kept of the tenant was disabled, and none made after it."""
+        entry = _tenants(self._content()).get(tenant)
+        return isinstance(entry, dict) and entry.get("disabled") is True
 
     @contextmanager
     def _changed(self) -> Iterator[dict[str, Any]]:
@@ -102,7 +109,7 @@ class CredentialsFile:
         except FileNotFoundError:
             pass
         except ValueError:
-            aside = self.path.replace(self.path.with_suffix(".spoilt"))
+            aside = self.path.replace(_free(self.path.with_suffix(".spoilt")))
             log.warning("what is no JSON any more was put aside, its secrets with it", file=str(aside))
 
     def check(self) -> None:
@@ -122,7 +129,10 @@ class CredentialsFile:
             return {}
 
     def _read(self) -> dict[str, Any]:
-        content = json.loads(self.path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except RecursionError:
+            raise ValueError("it has too many levels") from None
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
         return content
@@ -137,6 +147,15 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number behind it where something is there already."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
 
 
 def _tenants(content: dict[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ async def open_servers(
     folder: Path | None = None,
     k_sink: str | None = None,
     waiting: Waiting | None = None,
+    emits: bool = True,
 ) -> AsyncIterator[Opened]:
     """
     Tables on Cassandra, events through Kafka, cache on Redis, fan-out on NATS.
@@ -63,6 +64,7 @@ async def open_servers(
         folder: for files, where they are not in an S3.
         k_sink: the address of the broker's ingress; without it events go to Kafka itself.
         waiting: learns what is waited for at the start.
+        emits: soon, so the sink connects while the rest is opened; otherwise with the first event.
 
     Raises:
         WiringError: the extra ``servers`` is not installed, or the tables that are there are of another schema.
@@ -98,11 +100,17 @@ async def open_servers(
     )
     cluster = Cluster(engines.kafka_bootstrap_servers, engines.kafka_properties)
     async with AsyncExitStack() as stack:
-        sink, broker = await _sink(cluster, engines, k_sink, stack)  # it connects while all else is opened
+        sink, connect, broker = await _sink(cluster, engines, k_sink, stack)
+
+        async def kafka() -> None:
+            await _topic(cluster, engines, made_elsewhere=k_sink is not None)
+            if emits:
+                connect()  # once Kafka is there: a producer tells each second that it is not
+
         try:
             tables, _ = await asyncio.gather(
                 _there("cassandra", lambda: CassandraTables.connect(settings, TABLES), waiting),
-                _there("kafka", lambda: _topic(cluster, engines, made_elsewhere=k_sink is not None), waiting),
+                _there("kafka", kafka, waiting),
             )
         except SchemaMismatch as error:
             raise WiringError(f"the tables in keyspace {settings.keyspace} do not fit this release: {error}") from error
@@ -178,23 +186,22 @@ def _webhooks(choices: Choices) -> "HttpWebhookSender":
 
 async def _sink(
     cluster: "Cluster", engines: Engines, k_sink: str | None, stack: AsyncExitStack
-) -> "tuple[EventSink, Mapping[str, Dependency]]":
-    """Where events go, and that it is there."""
+) -> "tuple[EventSink, Callable[[], None], Mapping[str, Dependency]]":
+    """Where events go, what begins to connect it, and that it is there."""
     if k_sink is None:
         from shared.adapters.kafka import topics
         from shared.adapters.kafka.event_sink import KafkaEventSink
 
         sink = KafkaEventSink(cluster, engines.kafka_topic)
-        sink.connect()
         stack.push_async_callback(sink.close)
-        return sink, {"kafka": Dependency(topics.Check(cluster, engines.kafka_topic))}
+        return sink, sink.connect, {"kafka": Dependency(topics.Check(cluster, engines.kafka_topic))}
     import httpx
 
     from shared.adapters.http.event_sink import HttpEventSink
 
     client = await stack.enter_async_context(httpx.AsyncClient(timeout=httpx.Timeout(SINK_PATIENCE, connect=5.0)))
     ingress = HttpEventSink(k_sink, client)
-    return ingress, {"broker": Dependency(_asking(ingress.ping))}
+    return ingress, lambda: None, {"broker": Dependency(_asking(ingress.ping))}
 
 
 async def _topic(cluster: "Cluster", engines: Engines, *, made_elsewhere: bool) -> None:

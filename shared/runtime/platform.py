@@ -116,7 +116,7 @@ def add_client(settings: Settings, tenant: str) -> Credentials:
     """
     Raises:
         NotFound: there is no such tenant.
-        StartError: it cannot be used, was started in another mode, or is embedded and not there.
+        StartError: it cannot be used, was started in another mode, or is not there.
         Unavailable: a server is away.
     """
     return _beside(settings, lambda ports: bootstrap.add_client(ports, tenant))
@@ -124,17 +124,17 @@ def add_client(settings: Settings, tenant: str) -> Credentials:
 
 def disable_client(settings: Settings, client_id: str) -> None:
     """
-    The running platform hears of it within seconds. Where it was kept it is forgotten.
+    The running platform hears of it within seconds. Where it was kept, its secret goes and that it was disabled stays.
 
     Raises:
         NotFound, Conflict: see ``bootstrap.disable_client``.
-        StartError: it cannot be used, was started in another mode, or is embedded and not there.
+        StartError: it cannot be used, was started in another mode, or is not there.
         Unavailable: a server is away.
     """
     _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
     file = _credentials(settings)
     try:
-        file.forget(client_id)
+        file.disable(client_id)
     except OSError as error:
         raise StartError(
             f"the client is disabled, but could not be taken out of {file.path} ({error.strerror})",
@@ -165,7 +165,7 @@ def limit_tenant(settings: Settings, name: str, *, requests: int | None, message
 
     Raises:
         NotFound: there is no such tenant.
-        StartError: it cannot be used, was started in another mode, or is embedded and not there.
+        StartError: it cannot be used, was started in another mode, or is not there.
         Unavailable: a server is away.
     """
 
@@ -181,7 +181,7 @@ def all_tenants(settings: Settings) -> list[Tenant]:
     In the order of their names.
 
     Raises:
-        StartError: it cannot be used, was started in another mode, or is embedded and not there.
+        StartError: it cannot be used, was started in another mode, or is not there.
         Unavailable: a server is away.
     """
 
@@ -196,7 +196,7 @@ def _beside(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, makes:
 
     async def opened_for_it() -> T:
         with _refusals(settings):
-            async with _open(settings, waiting=Waiting(_refuse)) as opened:
+            async with _open(settings, waiting=Waiting(_refuse), emits=False) as opened:
                 done = await work(opened.ports)
                 await opened.sync()
                 return done
@@ -213,10 +213,11 @@ def _prepare_command(settings: Settings, *, makes: bool) -> None:
             f"there is no platform in {settings.data_dir}: start it once with scripts/up, or name its --data-dir",
             start_error.DATA_DIR_UNUSABLE,
         )
-    if settings.mode == SERVERS and not makes and settings.secret_key is None and not settings.data_dir.exists():
+    key = settings.data_dir / "vault.key"
+    if settings.mode == SERVERS and not makes and settings.secret_key is None and not key.exists():
         raise StartError(
-            f"there is no {settings.data_dir}, whose vault.key is the key of the secrets: name the --data-dir of your "
-            "platform, or set CHAT4ALL_SECRET_KEY",
+            f"there is no {key}, the key of the platform's secrets: name the --data-dir of your platform, or set "
+            "CHAT4ALL_SECRET_KEY",
             start_error.DATA_DIR_UNUSABLE,
         )
     prepare(settings.data_dir)
@@ -233,7 +234,9 @@ def _refuse(server: str, why: str | None) -> None:
         raise Unavailable(f"{server} is not there ({why}); {START_THEM}")
 
 
-def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> AbstractAsyncContextManager[Opened]:
+def _open(
+    settings: Settings, url: str = "", waiting: Waiting | None = None, *, emits: bool = True
+) -> AbstractAsyncContextManager[Opened]:
     choices = _choices(settings, url)
     if settings.mode == KNATIVE:
         raise StartError(
@@ -247,7 +250,7 @@ def _open(settings: Settings, url: str = "", waiting: Waiting | None = None) -> 
 
     if not choices.keys:
         choices = replace(choices, keys=[load_or_create_key(settings.data_dir / "vault.key")])
-    return open_servers(_engines(settings), choices, folder=settings.data_dir, waiting=waiting)
+    return open_servers(_engines(settings), choices, folder=settings.data_dir, waiting=waiting, emits=emits)
 
 
 def _choices(settings: Settings, url: str) -> Choices:
@@ -455,6 +458,10 @@ async def _first_client(settings: Settings, ports: Ports, url: str) -> Credentia
     if known is not None:
         if await bootstrap.restore_client(ports, known):
             log.info("the client that is kept was unknown here and was made", client_id=known.client_id)
+        file.keep(url=url, mode=settings.mode)
+        return None
+    if file.disabled(tenant):
+        log.warning("the client of this tenant was disabled, and no other is made unasked", tenant=tenant)
         file.keep(url=url, mode=settings.mode)
         return None
     made = await bootstrap.first_client(ports, tenant)

@@ -350,14 +350,17 @@ class Campaign:
 
     async def _still_leaving(self, messages: Mapping[tuple[str, str], Room]) -> dict[tuple[str, str], Room]:
         """Some are asked after at once: one by one, hundreds take longer than the patience where answers are slow."""
-        at_once = asyncio.Semaphore(_ASKED_AT_ONCE)
+        to_ask, still = iter(messages.items()), dict(messages)
 
-        async def left(room: Room, message_id: str) -> bool:
-            async with at_once:
-                return not await self.observe(room, message_id)
+        async def ask() -> None:
+            for key, room in to_ask:
+                if await self.observe(room, key[1]):
+                    del still[key]
 
-        still = await asyncio.gather(*(left(room, key[1]) for key, room in messages.items()))
-        return {key: room for (key, room), open_ in zip(messages.items(), still, strict=True) if open_}
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_ASKED_AT_ONCE):
+                group.create_task(ask())
+        return still
 
     async def _lag(self) -> float:
         """Events that Triggers have not seen, or are busy with."""

@@ -85,7 +85,10 @@ def test_a_client_that_was_disabled_lets_nobody_in(tmp_path: Path) -> None:
     assert ended.exit_code == 0, ended.stderr
     assert json.loads(ended.stdout) == {"client_id": made["client_id"], "disabled": True}
     assert valid(tmp_path, made["client_id"], made["client_secret"]) is None
-    assert kept(tmp_path) == {}, "whoever uses what is kept would be refused"
+    assert kept(tmp_path)["acme"] == {"client_id": made["client_id"], "disabled": True}, "nobody uses it again"
+    assert json.loads(tenants("list", "--json", data_dir=tmp_path).stdout)["items"][0]["client_id"] is None
+    asked = CliRunner().invoke(app, ["users", "list", "--tenant", "acme", "--data-dir", str(tmp_path)])
+    assert "chat4all tenants add-client acme" in asked.stderr
     unknown = tenants("disable-client", "nobody", data_dir=tmp_path)
     assert (unknown.exit_code, "nobody" in unknown.stderr) == (1, True)
 
@@ -118,12 +121,17 @@ def test_where_no_platform_was_nothing_is_made(tmp_path: Path, empty: bool, aske
     assert list(tmp_path.rglob("*")) == [nothing] * empty
 
 
-def test_a_folder_that_was_mistyped_gets_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_was_mistyped_gets_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     """In the mode servers its vault.key would be another than the platform's."""
     monkeypatch.setenv("CHAT4ALL_MODE", "servers")
-    refused = tenants("list", data_dir=tmp_path / "mistyped")
-    assert (refused.exit_code, "mistyped" in refused.stderr, "CHAT4ALL_SECRET_KEY" in refused.stderr) == (1, True, True)
-    assert not any(tmp_path.iterdir())
+    mistyped = tmp_path / "mistyped"
+    if there:
+        mistyped.mkdir()
+    refused = tenants("list", data_dir=mistyped)
+    assert refused.exit_code == 1
+    assert "CHAT4ALL_SECRET_KEY" in refused.stderr
+    assert list(tmp_path.rglob("*")) == [mistyped] * there
 
 
 def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tmp_path: Path) -> None:

@@ -74,9 +74,13 @@ class Slow(Idle):
             self._asked += 1
             if self._asked == 8:
                 self._together.set()
-            async with asyncio.timeout(10):
-                await self._together.wait()
-            done(Answer(200, body=b'{"deliveries": [{"recipient": "r", "channel": "c", "status": "SENT"}]}'))
+            try:
+                async with asyncio.timeout(10):
+                    await self._together.wait()
+            except TimeoutError:
+                done(Answer(503))
+            else:
+                done(Answer(200, body=b'{"deliveries": [{"recipient": "r", "channel": "c", "status": "SENT"}]}'))
 
         self._answers.append(asyncio.ensure_future(answer()))
 
@@ -94,9 +98,12 @@ async def test_many_messages_are_asked_after_at_once():
 
 async def test_what_a_campaign_waits_for_is_told_while_it_waits(present, monkeypatch):
     monkeypatch.setattr(campaigns, "_SAID_EVERY", 0)
-    told: list[str] = []
-    await Campaign(Idle(1), [], seed=1, say=told.append)._rest(0.1, present)
-    assert "parked e9" in told[0]
+    told: asyncio.Queue[str] = asyncio.Queue()
+    rest = asyncio.create_task(Campaign(Idle(1), [], seed=1, say=told.put_nowait)._rest(60, present))
+    try:
+        assert "parked e9" in await asyncio.wait_for(told.get(), 30)
+    finally:
+        rest.cancel()
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,25 @@ def test_the_first_start_keeps_a_generated_secret_for_its_owner_only_and_tells_i
     process.login(kept["client_id"], kept["client_secret"], tenant="demo")
 
 
+def test_no_start_makes_another_client_for_one_that_was_disabled(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    chat4all = [sys.executable, "-m", "shared.cli.main", "tenants"]
+    with Process(data, settings=of_nobody({})) as process:
+        process.start()
+        kept = json.loads((data / "credentials.json").read_text())["tenants"]["demo"]
+        subprocess.run(
+            [*chat4all, "disable-client", kept["client_id"], "--data-dir", str(data)], check=True, timeout=60
+        )
+        process.stop()
+        said = len(process.said)
+        process.start()
+        assert "client_secret" not in process.said[said:]
+        entry = json.loads((data / "credentials.json").read_text())["tenants"]["demo"]
+        assert entry == {"client_id": kept["client_id"], "disabled": True}
+        refused = process.client().post("/auth/token", json=kept)
+        assert refused.status_code == 401
+
+
 def test_a_start_that_fails_leaves_the_secret_to_the_first_that_succeeds(tmp_path: Path) -> None:
     data = tmp_path / "data"
     up = [sys.executable, "-m", "shared.cli.main", "up", "--port", "0", "--data-dir", str(data)]

@@ -55,6 +55,24 @@ def test_what_cannot_be_read_is_put_aside_and_not_written_over(tmp_path: Path, c
     assert list(CredentialsFile(tmp_path).all()) == ["globex"]
 
 
+def test_what_is_spoilt_again_does_not_cost_what_was_put_aside_before(tmp_path: Path) -> None:
+    for content in ("{first", "{second", "[" * 100_000):
+        (tmp_path / FILE_NAME).write_text(content)
+        CredentialsFile(tmp_path).keep(Credentials("globex", "globex-1", "new"))
+    aside = {path.name: path.read_text()[:7] for path in tmp_path.glob("credentials.spoilt*")}
+    assert aside == {"credentials.spoilt": "{first", "credentials.spoilt.2": "{second", "credentials.spoilt.3": "[" * 7}
+
+
+def test_that_a_client_was_disabled_is_kept_until_another_is_made(tmp_path: Path) -> None:
+    file = CredentialsFile(tmp_path)
+    file.keep(Credentials("acme", "acme-1", "s3cr3t"), Credentials("globex", "globex-1", "kept"))
+    file.disable("acme-1")
+    assert (file.disabled("acme"), file.disabled("globex"), list(file.all())) == (True, False, ["globex"])
+    assert "s3cr3t" not in file.path.read_text()
+    file.keep(Credentials("acme", "acme-2", "another"))
+    assert (file.disabled("acme"), sorted(file.all())) == (False, ["acme", "globex"])
+
+
 def test_those_who_keep_at_once_lose_nothing(tmp_path: Path) -> None:
     """As a loop over `tenants create` in a shell, each in the background."""
     made = [Credentials(f"tenant-{number}", "client", "s3cr3t") for number in range(24)]
