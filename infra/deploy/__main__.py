@@ -166,9 +166,23 @@ def _rendered(overlay: Path, image: Image | None) -> str:
 
 
 def _names_of_image(overlay: Path) -> list[str]:
-    """What the image is called below: the manifests' name for it, and the one that the overlay gives it instead."""
-    own = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
-    return [IMAGE, *(one["newName"] for one in own.get("images") or [] if one["name"] == IMAGE and "newName" in one)]
+    """
+    What the image is called below: the manifests' name for it, and the one that the overlay gives it instead.
+
+    Raises:
+        Refused: the kustomization is none. kustomize would say so too, but it is read here before.
+    """
+    path = overlay / "kustomization.yaml"
+    try:
+        own = yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(own, dict):
+        raise Refused(f"{path} is no kustomization: it must have fields at the top, such as resources")
+    images = own.get("images") or []
+    if not isinstance(images, list) or not all(isinstance(one, dict) and one.get("name") for one in images):
+        raise Refused(f"{path}: images must be a list, each with a name")
+    return [IMAGE, *(one["newName"] for one in images if one["name"] == IMAGE and "newName" in one)]
 
 
 def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:

@@ -131,6 +131,26 @@ def test_an_image_that_no_container_would_have_is_not_passed_over(
     assert not said.out
 
 
+@pytest.mark.parametrize(
+    ("kustomization", "why"),
+    [
+        ("resources: [", "cannot be read"),
+        ("- resources", "is no kustomization"),
+        ("images: [{newName: registry.acme.de/chat4all}]", "each with a name"),
+        ("images: [chat4all]", "each with a name"),
+        ("images: 1", "each with a name"),
+    ],
+)
+def test_a_broken_kustomization_is_said_in_a_line(
+    kustomization: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    assert run(str(tmp_path), "--image", DIGEST, "--dry-run") == 1
+    said = capsys.readouterr()
+    assert why in said.err
+    assert (said.err.count("\n"), said.out) == (1, "")
+
+
 def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
     assert run("production", "--image", DIGEST, "--context", "east") == 0
     assert all(one["told"][:2] == ["--context", "east"] for one in ready.told if "kustomize" not in one["told"])
