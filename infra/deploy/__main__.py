@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import plan
+from infra.deploy import misfitting, plan, unsaid
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
 from infra.deploy.tools import Tools
-from infra.deploy.unsaid import refusal, unsaid
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
@@ -86,8 +85,8 @@ def _deploy(given: argparse.Namespace) -> None:
         )
     if given.dry_run:
         _tell(manifests, namespace)
-    if lines := unsaid(manifests):
-        raise Refused(refusal(lines))
+    if found := _found_wrong(manifests):
+        raise Refused("\n".join(found))
     if given.dry_run:
         return
     tools = Tools(given.context)
@@ -103,6 +102,16 @@ def _deploy(given: argparse.Namespace) -> None:
         _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
     for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
         _say("url", address)
+
+
+def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
+    """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
+    found = []
+    if lines := unsaid.unsaid(manifests):
+        found.append(unsaid.refusal(lines))
+    if lines := misfitting.misfitting(manifests):
+        found.append(misfitting.refusal(lines))
+    return found
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:

@@ -149,7 +149,7 @@ def _pod(manifest: Manifest) -> dict[str, Any]:
     return pod
 
 
-def _containers(manifest: Manifest) -> list[dict[str, Any]]:
+def containers(manifest: Manifest) -> list[dict[str, Any]]:
     """Of its pods, those that run first among them."""
     pod = _pod(manifest)
     return [*pod.get("initContainers", []), *pod.get("containers", [])]
@@ -160,13 +160,13 @@ def unversioned(manifests: Iterable[Manifest]) -> list[str]:
     return [
         one["metadata"]["name"]
         for one in manifests
-        for container in _containers(one)
+        for container in containers(one)
         if _is_loose(container.get("image", ":"))
     ]
 
 
 def images(manifests: Iterable[Manifest]) -> set[str]:
-    return {container["image"] for one in manifests for container in _containers(one) if "image" in container}
+    return {container["image"] for one in manifests for container in containers(one) if "image" in container}
 
 
 def _is_loose(image: str) -> bool:
@@ -197,7 +197,7 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
     told = {
         source["secretRef"]["name"]
         for one in manifests
-        for container in _containers(one)
+        for container in containers(one)
         for source in container.get("envFrom", [])
         if "secretRef" in source
     }

@@ -10,6 +10,7 @@ import yaml
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import plan
+from infra.deploy.misfitting import misfitting
 from infra.deploy.unsaid import unsaid
 from infra.manifests.kustomize import manifests
 from tests.deploy.conftest import FakeCluster
@@ -459,6 +460,68 @@ def test_examples_that_nobody_filled_in_are_not_deployed(
     assert "still says PASSWORD and USER" in lines["CHAT4ALL_NATS_URL"]
     assert "docs/guides/production.md" in said
     assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_no_function_would_start_with_is_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], dry: tuple[str, ...]
+) -> None:
+    told = {"CHAT4ALL_PUBLC_URLL": "https://chat.acme.de", "CHAT4ALL_LOG_LEVEL": "zzz", "K_SINK": "x/chat4all/chat4all"}
+    broker = manifest("eventing.knative.dev/v1", "Broker", "chat4all")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
+    _telling(
+        ready,
+        broker,
+        manifest("v1", "ConfigMap", "chat4all") | {"data": told},
+        secret | {"stringData": {"CHAT4ALL_SECRET_KEY": "hidden-and-no-key"}},
+    )
+    assert run("production", "--image", DIGEST, *dry) == 1
+    said = capsys.readouterr()
+    lines = {line.split()[0]: line for line in said.err.splitlines()[1:]}
+    assert set(lines) == {"CHAT4ALL_PUBLC_URLL", "CHAT4ALL_LOG_LEVEL", "CHAT4ALL_SECRET_KEY"}
+    assert "unknown" in lines["CHAT4ALL_PUBLC_URLL"]
+    assert "ConfigMap chat4all" in lines["CHAT4ALL_LOG_LEVEL"]
+    assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
+    assert "docs/reference/settings.md" in said.err
+    assert "hidden" not in said.err + said.out
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_what_a_container_is_told_itself_counts_too() -> None:
+    env = [
+        {"name": "CHAT4ALL_FUNCTION", "value": "send"},
+        {"name": "CHAT4ALL_LOG_LEVEL", "value": "zzz"},
+        {"name": "CHAT4ALL_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "chat4all", "key": "key"}}},
+    ]
+    told = manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": DIGEST, "env": env}]}})
+    (line,) = misfitting([told])
+    assert line.startswith("CHAT4ALL_LOG_LEVEL in the Service send")
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"),
+    [
+        (base64.urlsafe_b64encode(bytes(32)).decode(), True),
+        (f"{base64.urlsafe_b64encode(bytes(32)).decode()}, {base64.urlsafe_b64encode(bytes(32)).decode()}\n", True),
+        (base64.urlsafe_b64encode(bytes(16)).decode(), False),
+        (f"{base64.urlsafe_b64encode(bytes(32)).decode()},old", False),
+        (",", False),
+    ],
+)
+def test_keys_are_such_as_the_vault_takes(key: str, fits: bool) -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "stringData": {"CHAT4ALL_SECRET_KEY": key}}
+    assert (misfitting([secret]) == []) is fits
+
+
+@pytest.mark.parametrize("overlay", sorted(path.parent.name for path in deploy._OVERLAYS.glob("*/kustomization.yaml")))
+def test_functions_would_start_with_what_every_overlay_tells_them(overlay: str) -> None:
+    """By the real kustomize. What is still to be said, as the network of the pods, is told as that, and once."""
+    assert misfitting(manifests(deploy._OVERLAYS / overlay)) == []
+
+
+@pytest.mark.parametrize("example", ["production", "one-node-kafka-broker"])
+def test_examples_that_nobody_filled_in_are_only_unsaid(example: str) -> None:
+    assert misfitting([_filled(f"{example}/secret.env.example")]) == []
 
 
 def test_what_is_no_value_is_said_and_no_traceback() -> None:
