@@ -629,10 +629,6 @@ def test_a_dry_run_of_a_rollback_prints_the_command(cluster: FakeCluster, capsys
         (("--traffic", "send-00004"), "REVISION=PERCENT"),
         (("--traffic", "@latest=100"), "--latest SERVICE"),
         (("nowhere",), "no overlay nowhere"),
-        (("production", "--image", "chat4all:latest"), "name a version"),
-        (("production", "--image", "chat4all"), "name a version"),
-        (("production", "--image", "registry:5000/chat4all"), "name a version"),
-        (("production", "--image", "chat4all@sha256:abc"), "64 hexadecimal"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_done(
@@ -649,6 +645,52 @@ def test_wrong_usage_is_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixt
         run(*arguments)
     assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rollback", "send-00004", "--image", DIGEST), "--image says nothing without an overlay"),
+        (("--latest", "send", "--timeout", "5"), "--timeout says nothing without an overlay"),
+        (("production", "-n", "here"), "--namespace says nothing with an overlay"),
+        (("production", "--timeout", "-1"), "0 or more"),
+        (("production", "--timeout", "nan"), "0 or more"),
+        (("production", "--timeout", "inf"), "0 or more"),
+        (("production", "--timeout", "soon"), "0 or more"),
+        (("production", "--image", ""), "no name of an image"),
+        (("production", "--image", "a b"), "no name of an image"),
+        (("production", "--image", "a b:1"), "no name of an image"),
+        (("production", "--image", "chat4all:1 2"), "no name of an image"),
+        (("production", "--image", "http://registry.acme.de/chat4all:1"), "no name of an image"),
+        (("production", "--image", "http://registry.acme.de/" + DIGEST), "no name of an image"),
+        (("production", "--image", "@" + DIGEST.split("@")[1]), "no name of an image"),
+        (("production", "--image", "chat4all:latest"), "name a version"),
+        (("production", "--image", "chat4all"), "name a version"),
+        (("production", "--image", "registry:5000/chat4all"), "name a version"),
+        (("production", "--image", "chat4all@sha256:abc"), "64 hexadecimal"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_wrong_usage(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not cluster.told
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "chat4all:1",
+        "registry:5000/chat4all:1.2-rc_1",
+        "REGISTRY/a__b/c-d.e:1",
+        f"[::1]:5000/a:1@{DIGEST.split('@')[1]}",
+    ],
+)
+def test_what_registries_take_is_an_image(image: str) -> None:
+    assert str(plan.Image.read(image)) == image
 
 
 def test_without_kubectl_it_says_what_to_install(
