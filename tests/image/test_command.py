@@ -1,6 +1,7 @@
 """python -m infra.image from its arguments to what is on the disk; the root file system itself is not made here."""
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_a_bill_that_cannot_be_made_is_said_in_a_line(
     said = capsys.readouterr()
     assert ("refused" if program else "uv is not installed") in said.err
     assert (said.err.count("\n"), said.out) == (1, "")
+
+
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--nonsense", 2)])
+def test_the_script_of_the_bill_says_how_it_is_used_and_prints_none(word: str, code: int) -> None:
+    script = image._REPOSITORY / "scripts/sbom"
+    ended = subprocess.run((script, word), capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, timeout=10)
+    assert ended.returncode == code
+    assert "no options" in ended.stdout + ended.stderr
+    assert "bomFormat" not in ended.stdout
 
 
 def test_the_archive_is_the_image_that_the_dockerfile_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
