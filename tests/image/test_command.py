@@ -47,6 +47,23 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert image.main(["/proc/nope"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("/proc/nope")
+    assert said.count("\n") == 1
+
+
+def test_an_archive_that_cannot_be_written_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image, "make", lambda target, _: target.mkdir())
+    assert image.main([str(tmp_path / "root"), "--archive", str(tmp_path), "--name", "chat4all:1"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path))
+    assert said.count("\n") == 1
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(ImageError):
