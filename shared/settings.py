@@ -5,15 +5,17 @@ Each is an environment variable with the prefix CHAT4ALL_. One that nobody knows
 misspelt setting would otherwise be silently ignored. docs/reference/settings.md is printed from here.
 """
 
+import json
 import os
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.domain.errors import Invalid
 from shared.domain.identity import check_tenant_name
@@ -241,8 +243,7 @@ def load_settings(**given: Any) -> Settings:
     Raises:
         SettingsError: a variable is unknown, or a value does not fit.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(READ_ELSEWHERE)
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)  # noqa: TID251
+    unknown = _unknown(os.environ)  # noqa: TID251
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known ones are in docs/reference/settings.md")
     try:
@@ -255,6 +256,47 @@ def load_settings(**given: Any) -> Settings:
     if (settings.s3_access_key is None) is not (settings.s3_secret_key is None):
         raise SettingsError("set CHAT4ALL_S3_ACCESS_KEY and CHAT4ALL_S3_SECRET_KEY together")
     return settings
+
+
+def misfits(told: Mapping[str, str]) -> dict[str, str]:
+    """
+    What of ``told`` would stop the start of whoever got it as environment, and why; no value is quoted that may be a
+    secret. For what is to be checked before anything starts: nothing is read of this process's environment.
+    """
+    found = dict.fromkeys(_unknown(told), "unknown setting")
+    given: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        variable = PREFIX + name.upper()
+        if variable not in told:
+            continue
+        try:
+            is_json = get_origin(field.annotation) is dict
+            given[name] = json.loads(told[variable]) if is_json else told[variable]
+        except ValueError:
+            found[variable] = "it must be JSON"
+    try:
+        _Told(**given)
+    except ValidationError as error:
+        found |= {_variable(one["loc"]): one["msg"] for one in error.errors()}
+    return found
+
+
+class _Told(Settings):
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def _unknown(names: Iterable[str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(READ_ELSEWHERE)
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
 
 
 def secrets() -> frozenset[str]:

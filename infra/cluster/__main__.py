@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.words = words
     if given.words and given.command not in ("exec", "kubectl", *_TRIALS):
         parser.error(f"not understood: {' '.join(given.words)}")
+    if given.command == "exec" and not _command(words):
+        parser.error("exec needs a command")
     if given.command in _OPTIONS:  # before minutes are spent on what they are of
         _OPTIONS[given.command]().parse_args(given.words)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
@@ -56,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         ("drill", "deploy, and kill pods under load (--kills N); whether anything was lost, doubled or out of order"),
         ("figures", "deploy, and measure: starts from zero, hops, scaling, rollouts, memory"),
     ):
-        of_it = commands.add_parser(name, help=words)
+        of_it = commands.add_parser(
+            name, help=words, epilog=_own_options(name), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         which = of_it.add_mutually_exclusive_group()
         kafka = "events by Kafka and our dispatcher, not by Knative's in-memory channel; drill and figures need it"
         which.add_argument("--kafka", action="store_true", help=kafka)
@@ -71,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, words in (("exec", "run a command inside"), ("kubectl", "run kubectl inside")):
         commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
     return parser
+
+
+def _own_options(name: str) -> str | None:
+    """For the help: the options that the trial reads itself, inside the cluster."""
+    if name not in _OPTIONS:
+        return None
+    return "options of the trial:" + _OPTIONS[name](add_help=False).format_help().partition("options:")[2].rstrip()
 
 
 def _say_from(begin: float) -> programs.Say:
@@ -162,17 +173,18 @@ def _report(_: argparse.Namespace) -> None:
 
 
 def _exec(given: argparse.Namespace) -> None:
-    words = given.words[1:] if given.words[:1] == ["--"] else given.words
-    if not words:
-        raise ClusterError("exec needs a command")
-    _cluster().become(words)
+    _cluster().become(_command(given.words))
+
+
+def _command(words: list[str]) -> list[str]:
+    return words[1:] if words[:1] == ["--"] else words
 
 
 def _kubectl(given: argparse.Namespace) -> None:
     _cluster().become(["kubectl", *given.words])
 
 
-_OPTIONS: dict[str, Callable[[], argparse.ArgumentParser]] = {"drill": drill.arguments, "figures": figures.arguments}
+_OPTIONS: dict[str, Callable[..., argparse.ArgumentParser]] = {"drill": drill.arguments, "figures": figures.arguments}
 _TRIALS: dict[str, Callable[[Trials, list[str]], bool]] = {
     "test": Trials.flows,
     "drill": Trials.drill,

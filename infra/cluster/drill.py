@@ -238,10 +238,16 @@ def shortfalls(*, accepted: int, delivered: int, killed: int, asked: int) -> lis
     return found
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scripts/cluster drill", description=__doc__)
-    parser.add_argument("--kills", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+def arguments(*, add_help: bool = True) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/cluster drill", description=__doc__, add_help=add_help)
+    parser.add_argument("--kills", type=int, default=24, metavar="N", help="how many pods (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.randrange(1 << 30),
+        metavar="N",
+        help="of the load; told with what was found (default: another each time)",
+    )
     return parser
 
 

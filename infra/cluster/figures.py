@@ -146,10 +146,14 @@ def findings(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scripts/cluster figures", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", type=parts, default=_PARTS, help=f"some of {', '.join(_PARTS)}, comma-separated")
+def arguments(*, add_help: bool = True) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/cluster figures", description=__doc__, add_help=add_help)
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="of starts from zero and of the chain (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", type=parts, default=_PARTS, metavar="PARTS", help=f"some of {', '.join(_PARTS)}, comma-separated"
+    )
     return parser
 
 

@@ -15,16 +15,18 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import plan
+from infra.deploy import misfitting, plan, unsaid
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
 from infra.deploy.tools import Tools
-from infra.deploy.unsaid import refusal, unsaid
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
 _FIRST_WHAT_IS_NEW = "; of the next ones what is new goes before that, what runs already after it"
+_NAMESPACE, _PATIENCE = "chat4all", 600.0
+_WITH_AN_OVERLAY, _NOT_WITH_AN_OVERLAY = ("image", "timeout"), ("namespace",)
+"""Options that are refused where they would be passed over in silence; so none of them has a default of argparse's."""
 _EXAMPLES = """\
 scripts/deploy ../acme --image registry.acme.example/chat4all@sha256:…
 scripts/deploy ../acme --image registry.acme.example/chat4all:0.1.0 --dry-run
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if bool(given.overlay) + bool(given.rollback) + bool(given.traffic) + bool(given.latest) != 1:
         parser.error("name an overlay, or one of --rollback, --traffic and --latest")
+    for option in _NOT_WITH_AN_OVERLAY if given.overlay else _WITH_AN_OVERLAY:
+        if getattr(given, option) is not None:
+            parser.error(f"--{option} says nothing {'with' if given.overlay else 'without'} an overlay")
     try:
         if given.overlay:
             _deploy(given)
@@ -59,19 +64,36 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overlay", nargs="?", help="a name below infra/overlays, or a folder of your own")
-    parser.add_argument("--image", metavar="NAME@DIGEST", help="the image of every function; or NAME:TAG")
+    parser.add_argument("--image", type=_image, metavar="NAME@DIGEST", help="the image of every function; or NAME:TAG")
     parser.add_argument("--rollback", metavar="REVISION", help="all requests of its Service to this revision")
     parser.add_argument("--traffic", metavar="REVISION=PERCENT", nargs="+", help="the requests of one Service, split")
     parser.add_argument("--latest", metavar="SERVICE", help="all its requests to the newest revision again")
-    parser.add_argument("--namespace", "-n", default="chat4all", help="for traffic (default: %(default)s)")
+    parser.add_argument("--namespace", "-n", help=f"for traffic (default: {_NAMESPACE}); an overlay says its own")
     parser.add_argument("--context", help="of the kubeconfig (default: the current one)")
-    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="to wait (default: %(default)s)")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=f"to wait (default: {_PATIENCE:g})")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; ask no cluster")
     return parser
 
 
+def _image(text: str) -> Image:
+    try:
+        return Image.read(text)
+    except Refused as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):  # a number that is none is not either
+        raise argparse.ArgumentTypeError(f"{text}: so many seconds, 0 or more")
+    return seconds
+
+
 def _deploy(given: argparse.Namespace) -> None:
-    image = Image.read(given.image) if given.image else None
+    image, patience = given.image, _PATIENCE if given.timeout is None else given.timeout
     manifests = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
     namespace = plan.namespace_of(manifests)
     if image and str(image) not in (found := plan.images(manifests)):
@@ -86,8 +108,8 @@ def _deploy(given: argparse.Namespace) -> None:
         )
     if given.dry_run:
         _tell(manifests, namespace)
-    if lines := unsaid(manifests):
-        raise Refused(refusal(lines))
+    if wrong := _found_wrong(manifests):
+        raise Refused("\n".join(wrong))
     if given.dry_run:
         return
     tools = Tools(given.context)
@@ -95,14 +117,24 @@ def _deploy(given: argparse.Namespace) -> None:
     later = plan.after_triggers(manifests, tools.running(namespace))
     applied = tools.apply(yaml.safe_dump_all([one for one in manifests if one not in later]))
     if later:
-        _wait(tools, plan.triggers(manifests), namespace, given.timeout)
+        _wait(tools, plan.triggers(manifests), namespace, patience)
         applied += tools.apply(yaml.safe_dump_all(later))
     _say("applied", f"{len(applied)} objects in {namespace}")
-    seen = _wait(tools, manifests, namespace, given.timeout)
+    seen = _wait(tools, manifests, namespace, patience)
     for service, shares in plan.pinned(seen).items():
         _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
     for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
         _say("url", address)
+
+
+def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
+    """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
+    found = []
+    if lines := unsaid.unsaid(manifests):
+        found.append(unsaid.refusal(lines))
+    if lines := misfitting.misfitting(manifests):
+        found.append(misfitting.refusal(lines))
+    return found
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
@@ -126,12 +158,12 @@ def _tell_waited(manifests: Sequence[Manifest], namespace: str, more: str = "") 
 
 
 def _shift(traffic: Traffic, given: argparse.Namespace) -> None:
-    tools = Tools(given.context)
+    tools, namespace = Tools(given.context), given.namespace or _NAMESPACE
     shares = " ".join(f"{revision}={share}" for revision, share in traffic.percent.items())
     if given.dry_run:
-        _say("would run", shlex.join(tools.shifting(traffic, given.namespace)))
+        _say("would run", shlex.join(tools.shifting(traffic, namespace)))
         return
-    tools.shift(traffic, given.namespace)
+    tools.shift(traffic, namespace)
     _say(traffic.service, shares)
 
 
@@ -166,9 +198,23 @@ def _rendered(overlay: Path, image: Image | None) -> str:
 
 
 def _names_of_image(overlay: Path) -> list[str]:
-    """What the image is called below: the manifests' name for it, and the one that the overlay gives it instead."""
-    own = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
-    return [IMAGE, *(one["newName"] for one in own.get("images") or [] if one["name"] == IMAGE and "newName" in one)]
+    """
+    What the image is called below: the manifests' name for it, and the one that the overlay gives it instead.
+
+    Raises:
+        Refused: the kustomization is none. kustomize would say so too, but it is read here before.
+    """
+    path = overlay / "kustomization.yaml"
+    try:
+        own = yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(own, dict):
+        raise Refused(f"{path} is no kustomization: it must have fields at the top, such as resources")
+    images = own.get("images") or []
+    if not isinstance(images, list) or not all(isinstance(one, dict) and one.get("name") for one in images):
+        raise Refused(f"{path}: images must be a list, each with a name")
+    return [IMAGE, *(one["newName"] for one in images if one["name"] == IMAGE and "newName" in one)]
 
 
 def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:

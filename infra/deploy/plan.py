@@ -15,6 +15,10 @@ LATEST = "@latest"
 """Whatever revision of a Service is the newest one that is ready."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""As registries take them."""
 _REVISION = re.compile(r"(?P<service>[a-z0-9-]+)-[0-9]{5}")
 _WAITED_FOR = {
     "serving.knative.dev Service": "ksvc",
@@ -50,20 +54,22 @@ class Image:
     def read(cls, text: str) -> "Image":
         """
         Raises:
-            Refused: it names no version.
+            Refused: it names no version, or is no name of an image.
 
         >>> Image.read("registry:5000/chat4all:1.2").kustomization
         {'name': 'ghcr.io/chat4all/chat4all', 'newName': 'registry:5000/chat4all', 'newTag': '1.2'}
         """
         name, at, digest = text.partition("@")
+        if at and not _DIGEST.fullmatch(digest):
+            raise Refused(f"{text}: a digest is sha256: and 64 hexadecimal digits")
+        bare, tag = _without_tag(name)
+        if not _NAME.fullmatch(bare) or (tag and not _TAG.fullmatch(tag)):
+            raise Refused(f"{text}: no name of an image, such as registry.acme.example/chat4all:0.1.0")
         if at:
-            if not _DIGEST.fullmatch(digest):
-                raise Refused(f"{text}: a digest is sha256: and 64 hexadecimal digits")
             return cls(name, digest)
-        name, colon, tag = text.rpartition(":")
-        if not colon or "/" in tag or tag == "latest":
+        if tag in ("", "latest"):
             raise Refused(f"{text}: name a version, NAME:TAG or better NAME@sha256:DIGEST")
-        return cls(name, tag)
+        return cls(bare, tag)
 
     def __str__(self) -> str:
         return f"{self.name}{'@' if self.version.startswith('sha256:') else ':'}{self.version}"
@@ -72,6 +78,12 @@ class Image:
     def kustomization(self) -> dict[str, str]:
         kind = "digest" if self.version.startswith("sha256:") else "newTag"
         return {"name": IMAGE, "newName": self.name, kind: self.version}
+
+
+def _without_tag(name: str) -> tuple[str, str]:
+    """A colon before a slash is that of a port."""
+    bare, colon, tag = name.rpartition(":")
+    return (bare, tag) if colon and "/" not in tag else (name, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,7 @@ def _pod(manifest: Manifest) -> dict[str, Any]:
     return pod
 
 
-def _containers(manifest: Manifest) -> list[dict[str, Any]]:
+def containers(manifest: Manifest) -> list[dict[str, Any]]:
     """Of its pods, those that run first among them."""
     pod = _pod(manifest)
     return [*pod.get("initContainers", []), *pod.get("containers", [])]
@@ -160,13 +172,13 @@ def unversioned(manifests: Iterable[Manifest]) -> list[str]:
     return [
         one["metadata"]["name"]
         for one in manifests
-        for container in _containers(one)
+        for container in containers(one)
         if _is_loose(container.get("image", ":"))
     ]
 
 
 def images(manifests: Iterable[Manifest]) -> set[str]:
-    return {container["image"] for one in manifests for container in _containers(one) if "image" in container}
+    return {container["image"] for one in manifests for container in containers(one) if "image" in container}
 
 
 def _is_loose(image: str) -> bool:
@@ -197,7 +209,7 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
     told = {
         source["secretRef"]["name"]
         for one in manifests
-        for container in _containers(one)
+        for container in containers(one)
         for source in container.get("envFrom", [])
         if "secretRef" in source
     }

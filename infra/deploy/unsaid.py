@@ -11,8 +11,9 @@ _EXAMPLE_HOST = re.compile(
     r"(?<![\w-])(?:(?:[\w-]+\.)*example\.(?:org|com|net)|(?:[\w-]+\.)+example)(?!\.?[\w-])", re.IGNORECASE
 )
 _PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
+_PROXIES = "CHAT4ALL_TRUSTED_PROXIES"
 _GUIDE = "docs/guides/production.md"
-_NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
 
 
 def unsaid(manifests: Iterable[Manifest]) -> list[str]:
@@ -25,25 +26,37 @@ def _of_secret(manifest: Manifest) -> Iterator[str]:
     """Only of a Secret that the overlay makes: what one in the cluster holds is nobody's to read."""
     if manifest["kind"] != "Secret":
         return
-    values = {name: _decoded(value or "") for name, value in _map(manifest, "data")}
-    values |= {name: value or "" for name, value in _map(manifest, "stringData")}
-    for name, value in values.items():
+    for name, value in values_of(manifest).items():
         at = f"{name} in the Secret {manifest['metadata']['name']}"
         if value is None:
             yield f"{at} is no base64: encode it, or write it into stringData"
         elif not value.strip():
-            how = f"make one by: {_NEW_KEY}" if name == "CHAT4ALL_SECRET_KEY" else "fill it in, or leave its line out"
+            how = f"make one by: {NEW_KEY}" if name == "CHAT4ALL_SECRET_KEY" else "fill it in, or leave its line out"
             yield f"{at} is empty: {how} (the file that secretGenerator reads)"
         elif found := sorted(set(_PLACEHOLDER.findall(value))):
             yield f"{at} still says {' and '.join(found)}: fill it in (the file that secretGenerator reads)"
 
 
+def values_of(manifest: Manifest) -> dict[str, str | None]:
+    """Of a ConfigMap or a Secret; None is what is no base64 where it must be some."""
+    if manifest["kind"] == "ConfigMap":
+        return dict(_map(manifest, "data"))
+    return {name: _decoded(value) for name, value in _map(manifest, "data")} | dict(_map(manifest, "stringData"))
+
+
+def is_unsaid(manifest: Manifest, name: str, value: str) -> bool:
+    """Whether ``unsaid`` has a line for it already, which says better what to do than that it does not fit."""
+    if manifest["kind"] == "Secret":
+        return not value.strip() or bool(_PLACEHOLDER.search(value))
+    return manifest["kind"] == "ConfigMap" and name == _PROXIES
+
+
 def _of_proxies(manifest: Manifest) -> Iterator[str]:
     """What is no address and no network among the proxies that functions are told to trust: they would not start."""
-    told = dict(_map(manifest, "data")).get("CHAT4ALL_TRUSTED_PROXIES") if manifest["kind"] == "ConfigMap" else ""
+    told = dict(_map(manifest, "data")).get(_PROXIES) if manifest["kind"] == "ConfigMap" else ""
     if unknown := [part for part in map(str.strip, (told or "").split(",")) if part and not _is_network(part)]:
         yield (
-            f"CHAT4ALL_TRUSTED_PROXIES has {', '.join(unknown)}: set it to the network of your pods "
+            f"{_PROXIES} has {', '.join(unknown)}: set it to the network of your pods "
             "(configMapGenerator), or no function with an HTTP face starts"
         )
 
@@ -64,7 +77,8 @@ def _of_hosts(manifest: Manifest) -> Iterator[str]:
 
 
 def _map(manifest: Manifest, field: str) -> Iterable[tuple[str, str]]:
-    return (manifest.get(field) or {}).items()
+    """A number without quotes is refused by the API server, which says so better than a traceback from here."""
+    return [(name, "" if value is None else str(value)) for name, value in (manifest.get(field) or {}).items()]
 
 
 def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:

@@ -26,11 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(json.dumps(bill_of_materials(_REPOSITORY, uv(_REPOSITORY)), indent=1) + "\n")
             return 0
         make(given.folder.absolute(), _REPOSITORY)
+        if given.archive:
+            write_archive([of_functions(given.folder, given.name)], given.archive)
     except ImageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    if given.archive:
-        write_archive([of_functions(given.folder, given.name)], given.archive)
+    except OSError as error:  # a folder where nothing can be made, a full disk
+        sys.stderr.write(f"{error.filename or given.folder}: {error.strerror or error}\n")
+        return 1
     return 0
 
 

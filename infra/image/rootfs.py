@@ -89,6 +89,7 @@ def make(target: Path, repository: Path) -> None:
 
     Raises:
         ImageError: there is something in it; a tool is missing or failed.
+        OSError: nothing can be written there.
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ImageError(f"{target} is there and not an empty folder: name a new one, or remove it first")

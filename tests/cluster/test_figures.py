@@ -49,6 +49,30 @@ def test_what_is_mistyped_is_refused_before_anything_is_started(
     assert f"usage: scripts/cluster {command}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("drill", ("--kills", "--seed", "--write")), ("figures", ("--rounds", "--only", "--write"))],
+)
+def test_the_help_shows_the_options_of_the_trial_too(
+    command: str, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert [option for option in options if option not in said] == []
+    assert said.count("--help") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--"]])
+def test_exec_without_a_command_is_wrong_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cluster.__main__._cluster", lambda: pytest.fail("it was started"))
+    with pytest.raises(SystemExit, match="2"):
+        main(["exec", *words])
+    assert "exec needs a command" in capsys.readouterr().err
+
+
 def test_hops_show_who_was_meant_to_have_many_events_and_how_many_are_missing() -> None:
     taken = {"route": [float(ms) for ms in range(1, 101)], "sweep": [900.0], "push": [5.0]}
     found = summary(Hops(taken, {"route": 2, "sweep": 0, "push": 59, "record-status": 60}))

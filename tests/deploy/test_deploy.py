@@ -10,6 +10,7 @@ import yaml
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import plan
+from infra.deploy.misfitting import misfitting
 from infra.deploy.unsaid import unsaid
 from infra.manifests.kustomize import manifests
 from tests.deploy.conftest import FakeCluster
@@ -129,6 +130,26 @@ def test_an_image_that_no_container_would_have_is_not_passed_over(
     assert "no container" in said.err
     assert "registry.acme.de/chat4all" in said.err
     assert not said.out
+
+
+@pytest.mark.parametrize(
+    ("kustomization", "why"),
+    [
+        ("resources: [", "cannot be read"),
+        ("- resources", "is no kustomization"),
+        ("images: [{newName: registry.acme.de/chat4all}]", "each with a name"),
+        ("images: [chat4all]", "each with a name"),
+        ("images: 1", "each with a name"),
+    ],
+)
+def test_a_broken_kustomization_is_said_in_a_line(
+    kustomization: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    assert run(str(tmp_path), "--image", DIGEST, "--dry-run") == 1
+    said = capsys.readouterr()
+    assert why in said.err
+    assert (said.err.count("\n"), said.out) == (1, "")
 
 
 def test_the_context_is_handed_on_to_every_command(ready: FakeCluster) -> None:
@@ -441,6 +462,68 @@ def test_examples_that_nobody_filled_in_are_not_deployed(
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_no_function_would_start_with_is_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], dry: tuple[str, ...]
+) -> None:
+    told = {"CHAT4ALL_PUBLC_URLL": "https://chat.acme.de", "CHAT4ALL_LOG_LEVEL": "zzz", "K_SINK": "x/chat4all/chat4all"}
+    broker = manifest("eventing.knative.dev/v1", "Broker", "chat4all")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
+    _telling(
+        ready,
+        broker,
+        manifest("v1", "ConfigMap", "chat4all") | {"data": told},
+        secret | {"stringData": {"CHAT4ALL_SECRET_KEY": "hidden-and-no-key"}},
+    )
+    assert run("production", "--image", DIGEST, *dry) == 1
+    said = capsys.readouterr()
+    lines = {line.split()[0]: line for line in said.err.splitlines()[1:]}
+    assert set(lines) == {"CHAT4ALL_PUBLC_URLL", "CHAT4ALL_LOG_LEVEL", "CHAT4ALL_SECRET_KEY"}
+    assert "unknown" in lines["CHAT4ALL_PUBLC_URLL"]
+    assert "ConfigMap chat4all" in lines["CHAT4ALL_LOG_LEVEL"]
+    assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
+    assert "docs/reference/settings.md" in said.err
+    assert "hidden" not in said.err + said.out
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+def test_what_a_container_is_told_itself_counts_too() -> None:
+    env = [
+        {"name": "CHAT4ALL_FUNCTION", "value": "send"},
+        {"name": "CHAT4ALL_LOG_LEVEL", "value": "zzz"},
+        {"name": "CHAT4ALL_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "chat4all", "key": "key"}}},
+    ]
+    told = manifest(KSVC, "Service", "send", template={"spec": {"containers": [{"image": DIGEST, "env": env}]}})
+    (line,) = misfitting([told])
+    assert line.startswith("CHAT4ALL_LOG_LEVEL in the Service send")
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"),
+    [
+        (base64.urlsafe_b64encode(bytes(32)).decode(), True),
+        (f"{base64.urlsafe_b64encode(bytes(32)).decode()}, {base64.urlsafe_b64encode(bytes(32)).decode()}\n", True),
+        (base64.urlsafe_b64encode(bytes(16)).decode(), False),
+        (f"{base64.urlsafe_b64encode(bytes(32)).decode()},old", False),
+        (",", False),
+    ],
+)
+def test_keys_are_such_as_the_vault_takes(key: str, fits: bool) -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "stringData": {"CHAT4ALL_SECRET_KEY": key}}
+    assert (misfitting([secret]) == []) is fits
+
+
+@pytest.mark.parametrize("overlay", sorted(path.parent.name for path in deploy._OVERLAYS.glob("*/kustomization.yaml")))
+def test_functions_would_start_with_what_every_overlay_tells_them(overlay: str) -> None:
+    """By the real kustomize. What is still to be said, as the network of the pods, is told as that, and once."""
+    assert misfitting(manifests(deploy._OVERLAYS / overlay)) == []
+
+
+@pytest.mark.parametrize("example", ["production", "one-node-kafka-broker"])
+def test_examples_that_nobody_filled_in_are_only_unsaid(example: str) -> None:
+    assert misfitting([_filled(f"{example}/secret.env.example")]) == []
+
+
 def test_what_is_no_value_is_said_and_no_traceback() -> None:
     told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"CHAT4ALL_TRUSTED_PROXIES": None}}
     secret = {"kind": "Secret", "metadata": {"name": "chat4all"}, "data": {"CHAT4ALL_SECRET_KEY": "abcde"}}
@@ -546,10 +629,6 @@ def test_a_dry_run_of_a_rollback_prints_the_command(cluster: FakeCluster, capsys
         (("--traffic", "send-00004"), "REVISION=PERCENT"),
         (("--traffic", "@latest=100"), "--latest SERVICE"),
         (("nowhere",), "no overlay nowhere"),
-        (("production", "--image", "chat4all:latest"), "name a version"),
-        (("production", "--image", "chat4all"), "name a version"),
-        (("production", "--image", "registry:5000/chat4all"), "name a version"),
-        (("production", "--image", "chat4all@sha256:abc"), "64 hexadecimal"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_done(
@@ -566,6 +645,52 @@ def test_wrong_usage_is_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixt
         run(*arguments)
     assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rollback", "send-00004", "--image", DIGEST), "--image says nothing without an overlay"),
+        (("--latest", "send", "--timeout", "5"), "--timeout says nothing without an overlay"),
+        (("production", "-n", "here"), "--namespace says nothing with an overlay"),
+        (("production", "--timeout", "-1"), "0 or more"),
+        (("production", "--timeout", "nan"), "0 or more"),
+        (("production", "--timeout", "inf"), "0 or more"),
+        (("production", "--timeout", "soon"), "0 or more"),
+        (("production", "--image", ""), "no name of an image"),
+        (("production", "--image", "a b"), "no name of an image"),
+        (("production", "--image", "a b:1"), "no name of an image"),
+        (("production", "--image", "chat4all:1 2"), "no name of an image"),
+        (("production", "--image", "http://registry.acme.de/chat4all:1"), "no name of an image"),
+        (("production", "--image", "http://registry.acme.de/" + DIGEST), "no name of an image"),
+        (("production", "--image", "@" + DIGEST.split("@")[1]), "no name of an image"),
+        (("production", "--image", "chat4all:latest"), "name a version"),
+        (("production", "--image", "chat4all"), "name a version"),
+        (("production", "--image", "registry:5000/chat4all"), "name a version"),
+        (("production", "--image", "chat4all@sha256:abc"), "64 hexadecimal"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_wrong_usage(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not cluster.told
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "chat4all:1",
+        "registry:5000/chat4all:1.2-rc_1",
+        "REGISTRY/a__b/c-d.e:1",
+        f"[::1]:5000/a:1@{DIGEST.split('@')[1]}",
+    ],
+)
+def test_what_registries_take_is_an_image(image: str) -> None:
+    assert str(plan.Image.read(image)) == image
 
 
 def test_without_kubectl_it_says_what_to_install(

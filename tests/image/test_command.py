@@ -1,6 +1,7 @@
 """python -m infra.image from its arguments to what is on the disk; the root file system itself is not made here."""
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert image.main(["/proc/nope"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("/proc/nope")
+    assert said.count("\n") == 1
+
+
+def test_an_archive_that_cannot_be_written_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image, "make", lambda target, _: target.mkdir())
+    assert image.main([str(tmp_path / "root"), "--archive", str(tmp_path), "--name", "chat4all:1"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path))
+    assert said.count("\n") == 1
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(ImageError):
@@ -75,6 +93,15 @@ def test_a_bill_that_cannot_be_made_is_said_in_a_line(
     said = capsys.readouterr()
     assert ("refused" if program else "uv is not installed") in said.err
     assert (said.err.count("\n"), said.out) == (1, "")
+
+
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--nonsense", 2)])
+def test_the_script_of_the_bill_says_how_it_is_used_and_prints_none(word: str, code: int) -> None:
+    script = image._REPOSITORY / "scripts/sbom"
+    ended = subprocess.run((script, word), capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, timeout=10)
+    assert ended.returncode == code
+    assert "no options" in ended.stdout + ended.stderr
+    assert "bomFormat" not in ended.stdout
 
 
 def test_the_archive_is_the_image_that_the_dockerfile_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
