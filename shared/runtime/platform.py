@@ -28,6 +28,7 @@ from shared.adapters.s3.settings import S3Settings
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.domain.identity import Tenant
+from shared.domain.sealing_keys import keys_of
 from shared.domain.webhook import WebhookPolicy, schedule_of
 from shared.http.live_socket import MAX_FRAME, LiveSocket
 from shared.observability import metrics
@@ -254,9 +255,8 @@ def _open(
 
 
 def _choices(settings: Settings, url: str) -> Choices:
-    keys = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
     return Choices(
-        keys=[key.encode() for key in keys],
+        keys=keys_of(settings.secret_key.get_secret_value()) if settings.secret_key else [],
         provider_hosts=_provider_hosts(settings),
         webhook_policy=WebhookPolicy(
             schedule=schedule_of(settings.webhook_schedule),
