@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from shared.domain.errors import Invalid
 from shared.domain.identity import check_tenant_name
+from shared.domain.sealing_keys import keys_of
 from shared.domain.webhook import schedule_of
 
 PREFIX = "CHAT4ALL_"
@@ -84,6 +85,12 @@ def _at(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _keys(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None:
+        keys_of(secret.get_secret_value())
+    return secret
+
+
 def _schedule(text: str) -> str:
     schedule_of(text)
     return text
@@ -123,7 +130,7 @@ class Settings(BaseSettings):
     )
     bootstrap_client_id: str | None = Field(None, description="Its client; set together with the secret")
     bootstrap_client_secret: SecretStr | None = Field(None, description="Applied at every start, also when changed")
-    secret_key: SecretStr | None = Field(
+    secret_key: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
         None, description="Fernet keys, comma-separated, the first seals (default: the file vault.key in data_dir)"
     )
     simulators: bool = Field(True, description="Serve simulated providers under /simulators; only on a loopback host")

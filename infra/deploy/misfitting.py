@@ -3,23 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from infra.deploy.plan import containers
-from infra.deploy.unsaid import NEW_KEY, is_unsaid, values_of
+from infra.deploy.unsaid import is_unsaid, values_of
 from infra.manifests.kustomize import Manifest
-from shared.adapters.local.vault import FernetVault
-from shared.runtime.choices import split
 from shared.settings import misfits
-
-_KEY = "CHAT4ALL_SECRET_KEY"
 
 
 def misfitting(manifests: Iterable[Manifest]) -> list[str]:
     """A line for each: what it is, where, and why. What is only unsaid yet is left to infra/deploy/unsaid.py."""
-    lines = (
-        f"{name} in the {one['kind']} {one['metadata']['name']}: {why}"
-        for one in manifests
-        for told in _told(one)
-        for name, why in _misfits({name: value for name, value in told.items() if not is_unsaid(one, name, value)})
-    )
+    lines: list[str] = []
+    for one in manifests:
+        for told in _told(one):
+            said = {name: value for name, value in told.items() if not is_unsaid(one, name, value)}
+            where = f"in the {one['kind']} {one['metadata']['name']}"
+            lines += [f"{name} {where}: {why}" for name, why in misfits(said).items()]
     return list(dict.fromkeys(lines))
 
 
@@ -28,20 +24,6 @@ def _told(manifest: Manifest) -> Iterator[Mapping[str, str]]:
         yield {name: value for name, value in values_of(manifest).items() if value is not None}
     for container in containers(manifest):
         yield {one["name"]: str(one["value"]) for one in container.get("env") or [] if one.get("value") is not None}
-
-
-def _misfits(told: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    yield from misfits(told).items()
-    if _KEY in told and not _is_key(told[_KEY]):
-        yield _KEY, f"no Fernet key, or several with commas between; make one by: {NEW_KEY}"
-
-
-def _is_key(text: str) -> bool:
-    try:
-        FernetVault([key.encode() for key in split(text)])
-    except ValueError:
-        return False
-    return True
 
 
 def refusal(lines: Iterable[str]) -> str:

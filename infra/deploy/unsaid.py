@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from infra.manifests.kustomize import Manifest
+from shared.domain.sealing_keys import NEW_KEY
 
 _EXAMPLE_HOST = re.compile(
     r"(?<![\w-])(?:(?:[\w-]+\.)*example\.(?:org|com|net)|(?:[\w-]+\.)+example)(?!\.?[\w-])", re.IGNORECASE
@@ -13,7 +14,6 @@ _EXAMPLE_HOST = re.compile(
 _PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
 _PROXIES = "CHAT4ALL_TRUSTED_PROXIES"
 _GUIDE = "docs/guides/production.md"
-NEW_KEY = "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
 
 
 def unsaid(manifests: Iterable[Manifest]) -> list[str]:

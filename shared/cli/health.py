@@ -159,6 +159,22 @@ def _databases(data_dir: Path) -> Iterator[Check]:
                 f"{path.name}: {said}",
                 "stop the platform, keep a copy of the file, and bring back a backup",
             )
+        if _read_by_others(path):
+            yield Check(
+                "who reads it",
+                Verdict.WARN,
+                f"{path.name} can be read by others: it and {data_dir} let them in",
+                f"personal data is in it: chmod 700 {data_dir}",
+            )
+
+
+def _read_by_others(path: Path) -> bool:
+    """SQLite makes its files for everybody's eyes, where the umask lets it: what keeps others out is the folder."""
+    file, folder = path.stat().st_mode, path.parent.stat().st_mode
+    return any(
+        file & reads and folder & enters
+        for reads, enters in ((stat.S_IRGRP, stat.S_IXGRP), (stat.S_IROTH, stat.S_IXOTH))
+    )
 
 
 def _settings(data_dir: Path) -> Iterator[Check]:

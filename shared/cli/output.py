@@ -1,11 +1,12 @@
 """What goes to the terminal: tables for people, one JSON document for programs, errors on stderr."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from shared.cli.visible import as_json, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,21 +45,21 @@ class Output:
     def document(self, document: Any, human: Callable[[], None]) -> None:
         """``document`` for programs; ``human`` draws the same for people."""
         if self.as_json:
-            print(json.dumps(document, ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2))
+            print(as_json(document, indent=None if not sys.stdout.isatty() else 2))
         else:
             human()
 
     def line(self, document: Any, human: Callable[[], None]) -> None:
         """One of a stream: newline-delimited JSON, or a line for people; seen at once."""
         if self.as_json:
-            print(json.dumps(document, ensure_ascii=False), flush=True)
+            print(as_json(document), flush=True)
         else:
             human()
 
     def say(self, text: str) -> None:
         """A sentence for people; ``text`` is markup."""
         if not self.as_json:
-            self.console.print(text, soft_wrap=True)
+            self.console.print(visible(text), soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", empty: str = "none"
@@ -72,7 +73,7 @@ class Output:
         for column in columns:
             drawn.add_column(whole(column), overflow="fold")
         for row in rows:
-            drawn.add_row(*(Text(whole(shown(cell)), style=_STYLES.get(str(cell), "")) for cell in row))
+            drawn.add_row(*(Text(whole(visible(shown(cell))), style=_STYLES.get(str(cell), "")) for cell in row))
         if drawn.row_count:
             self.console.print(drawn)
         else:
@@ -85,17 +86,17 @@ class Output:
     def error(self, title: str, detail: str = "", errors: Sequence[dict[str, Any]] = (), **more: Any) -> None:
         if self.as_json:
             fields = {"title": title, "detail": detail, **({"errors": list(errors)} if errors else {}), **more}
-            print(json.dumps(fields, ensure_ascii=False), file=sys.stderr)
+            print(as_json(fields), file=sys.stderr)
             return
         if errors and all(str(error.get("detail", "")) in detail for error in errors):
             detail = ""  # it is the list that follows, in one line
-        print(f"{title}: {detail}" if detail and detail != title else title, file=sys.stderr)
-        for error in errors:
-            print(f"  {': '.join(filter(None, (error.get('pointer'), error.get('detail'))))}", file=sys.stderr)
+        lines = [f"{title}: {detail}" if detail and detail != title else title]
+        lines += [f"  {': '.join(filter(None, (error.get('pointer'), error.get('detail'))))}" for error in errors]
         if more.get("command"):
-            print(f"  here: {more['command']}", file=sys.stderr)
+            lines.append(f"  here: {more['command']}")
         if more.get("trace_id"):
-            print(f"  trace_id {more['trace_id']}", file=sys.stderr)
+            lines.append(f"  trace_id {more['trace_id']}")
+        print(visible("\n".join(lines)), file=sys.stderr)
 
 
 def _on_one_line(text: str) -> str:

@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shared.domain.sealing_keys import keys_of
 from shared.domain.webhook import WebhookPolicy
 from shared.runtime.object_stores import s3_settings
 from shared.runtime.webhook_policy import policy_of, private_allowed
+from shared.runtime.wiring_error import WiringError
 
 if TYPE_CHECKING:
     from shared.adapters.s3.settings import S3Settings
+
+
+_SECRET_KEY = "CHAT4ALL_SECRET_KEY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class Choices:
             WiringError: a value does not fit.
         """
         return cls(
-            keys=[key.encode() for key in split(cfg.get("CHAT4ALL_SECRET_KEY", ""))],
+            keys=_keys(cfg),
             provider_hosts=split(cfg.get("CHAT4ALL_PROVIDER_HOSTS", "")),
             webhook_policy=policy_of(cfg),
             private_webhooks=private_allowed(cfg),
@@ -46,6 +51,13 @@ class Choices:
             s3=s3_settings(cfg, mode=cfg.get("CHAT4ALL_MODE", "embedded")),
             clamav=cfg.get("CHAT4ALL_CLAMAV", ""),
         )
+
+
+def _keys(cfg: Mapping[str, str]) -> list[bytes]:
+    try:
+        return keys_of(cfg.get(_SECRET_KEY, ""))
+    except ValueError as error:
+        raise WiringError(f"{_SECRET_KEY}: {error}") from None
 
 
 def split(listed: str) -> list[str]:

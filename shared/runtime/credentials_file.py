@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.observability.log import log
-
 FILE_NAME = "credentials.json"
 
 
@@ -109,6 +107,8 @@ class CredentialsFile:
         except FileNotFoundError:
             pass
         except ValueError:
+            from shared.observability.log import log  # not for a command that only reads
+
             aside = self.path.replace(_free(self.path.with_suffix(".spoilt")))
             log.warning("what is no JSON any more was put aside, its secrets with it", file=str(aside))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.ports import Ports
 from shared.runtime import object_stores
-from shared.runtime.choices import Choices
+from shared.runtime.choices import Choices, split
 from shared.runtime.dependency import Dependency
 from shared.runtime.engines import Engines
 from shared.runtime.opened import Opened
@@ -59,22 +59,32 @@ async def open_by(cfg: Mapping[str, str]) -> AsyncIterator[Opened]:
         )
     from shared.runtime.open_servers import open_servers
 
+    check_key_is_said(cfg)
     if not choices.keys:
-        choices = replace(choices, keys=[_key_beside(folder)])
+        choices = replace(choices, keys=[_key_beside(Path(cfg["CHAT4ALL_DATA_DIR"]))])
     k_sink = cfg[K_SINK] if mode == KNATIVE else None
     kept = Path(folder) if folder else None
     async with open_servers(Engines.read(cfg), choices, folder=kept, k_sink=k_sink) as opened:
         yield opened
 
 
-def _key_beside(folder: str | None) -> bytes:
-    if not folder:
+def check_key_is_said(cfg: Mapping[str, str]) -> None:
+    """
+    On servers; a command asks before it serves, for then it can still say it in one line.
+
+    Raises:
+        WiringError: neither the keys are set, nor where one is kept.
+    """
+    if not split(cfg.get("CHAT4ALL_SECRET_KEY", "")) and not cfg.get("CHAT4ALL_DATA_DIR"):
         raise WiringError(
             "CHAT4ALL_SECRET_KEY is not set, nor CHAT4ALL_DATA_DIR, whose vault.key could stand in for it"
         )
+
+
+def _key_beside(folder: Path) -> bytes:
     from shared.adapters.local.vault import load_or_create_key
 
-    return load_or_create_key(Path(folder) / "vault.key")
+    return load_or_create_key(folder / "vault.key")
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from shared.adapters.s3.settings import S3Settings
 from shared.adapters.sqlite.database import CorruptDatabase
 from shared.domain.errors import Chat4AllError, Unavailable
 from shared.domain.identity import Tenant
+from shared.domain.sealing_keys import keys_of
 from shared.domain.webhook import WebhookPolicy, schedule_of
 from shared.http.live_socket import MAX_FRAME, LiveSocket
 from shared.observability import metrics
@@ -213,6 +214,11 @@ def _prepare_command(settings: Settings, *, makes: bool) -> None:
             f"there is no platform in {settings.data_dir}: start it once with scripts/up, or name its --data-dir",
             start_error.DATA_DIR_UNUSABLE,
         )
+    with _refusals(settings):
+        for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
+            silent = engine.silent()
+            if engine.needed and len(silent) == len(engine.addresses):
+                _refuse(engine.name, f"nobody listens at {', '.join(silent)}")
     key = settings.data_dir / "vault.key"
     if settings.mode == SERVERS and not makes and settings.secret_key is None and not key.exists():
         raise StartError(
@@ -221,11 +227,6 @@ def _prepare_command(settings: Settings, *, makes: bool) -> None:
             start_error.DATA_DIR_UNUSABLE,
         )
     prepare(settings.data_dir)
-    with _refusals(settings):
-        for engine in engine_addresses(settings) if settings.mode == SERVERS else ():
-            silent = engine.silent()
-            if engine.needed and len(silent) == len(engine.addresses):
-                _refuse(engine.name, f"nobody listens at {', '.join(silent)}")
 
 
 def _refuse(server: str, why: str | None) -> None:
@@ -254,9 +255,8 @@ def _open(
 
 
 def _choices(settings: Settings, url: str) -> Choices:
-    keys = split(settings.secret_key.get_secret_value()) if settings.secret_key else []
     return Choices(
-        keys=[key.encode() for key in keys],
+        keys=keys_of(settings.secret_key.get_secret_value()) if settings.secret_key else [],
         provider_hosts=_provider_hosts(settings),
         webhook_policy=WebhookPolicy(
             schedule=schedule_of(settings.webhook_schedule),

@@ -35,6 +35,31 @@ def test_a_corrupt_database_fails_and_says_what_to_do(tmp_path: Path) -> None:
     assert "backup" in check.advice
 
 
+@pytest.mark.parametrize(
+    ("folder", "file", "warned"),
+    [
+        (0o700, 0o644, False),  # as a start makes them
+        (0o755, 0o600, False),
+        (0o755, 0o644, True),
+        (0o750, 0o640, True),
+        (0o705, 0o640, False),
+        (0o744, 0o644, False),  # whose name is seen cannot be opened all the same
+    ],
+)
+def test_a_database_that_others_can_read_is_a_warning(tmp_path: Path, folder: int, file: int, warned: bool) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    sqlite3.connect(data_dir / "chat4all.db").close()
+    (data_dir / "chat4all.db").chmod(file)
+    data_dir.chmod(folder)
+    found = _found(data_dir)
+    assert found["database"].verdict is Verdict.OK
+    assert ("who reads it" in found) is warned
+    if warned:
+        assert found["who reads it"].verdict is Verdict.WARN
+        assert f"chmod 700 {data_dir}" in found["who reads it"].advice
+
+
 def test_a_secret_that_others_can_read_fails(tmp_path: Path) -> None:
     credentials = tmp_path / "credentials.json"
     credentials.write_text("{}")

@@ -156,3 +156,27 @@ def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tm
     said = tenants("list", data_dir=tmp_path).stdout
     assert "globex" in said
     assert acme["client_secret"] not in said + listed.stdout
+
+
+def limits(data_dir: Path) -> tuple[int | None, int | None]:
+    (acme,) = json.loads(tenants("list", "--json", data_dir=data_dir).stdout)["items"]
+    return acme["requests_per_minute"], acme["messages_per_minute"]
+
+
+@pytest.mark.parametrize("asked", [(), ("--reset", "--requests", "1")])
+def test_who_says_no_limit_takes_none_away(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    """It took both away, of whoever wanted to see them."""
+    assert tenants("create", "acme", data_dir=tmp_path).exit_code == 0
+    assert tenants("limit", "acme", "--requests", "5000", "--messages", "0", data_dir=tmp_path).exit_code == 0
+    refused = tenants("limit", "acme", *asked, data_dir=tmp_path)
+    assert refused.exit_code == 2
+    for said in ("--requests", "--messages", "--reset", "tenants list"):
+        assert said in " ".join(refused.stderr.split())
+    assert limits(tmp_path) == (5000, 0)
+
+
+def test_the_limits_of_the_settings_come_back_when_that_is_said(tmp_path: Path) -> None:
+    assert tenants("create", "acme", data_dir=tmp_path).exit_code == 0
+    assert tenants("limit", "acme", "--requests", "5000", data_dir=tmp_path).exit_code == 0
+    assert tenants("limit", "acme", "--reset", data_dir=tmp_path).exit_code == 0
+    assert limits(tmp_path) == (None, None)

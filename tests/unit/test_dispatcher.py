@@ -19,7 +19,7 @@ from events.cloudevent import CloudEvent, from_http
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.runtime.dispatcher import Dispatcher
 from shared.runtime.opened import Opened
-from shared.runtime.start_error import StartError
+from shared.runtime.start_error import SETTINGS_WRONG, StartError
 from shared.runtime.trigger_runner import Pace, TriggerRunner
 from shared.runtime.wiring import Delivery, Service, Timer, Trigger, Wiring
 from shared.testing.memory_ports import open_memory
@@ -148,3 +148,12 @@ def test_without_the_packages_of_servers_it_says_what_to_install() -> None:
     assert ended.returncode == 3
     assert "pip install 'chat4all[servers]'" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_without_the_key_it_says_so_in_one_line_as_a_platform_does() -> None:
+    command = [sys.executable, "-m", "shared.cli.main", "dispatch", "--port", "0"]
+    ended = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == SETTINGS_WRONG
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("chat4all: CHAT4ALL_SECRET_KEY is not set, nor CHAT4ALL_DATA_DIR")

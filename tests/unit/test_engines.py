@@ -1,5 +1,8 @@
 """The addresses of the real engines: said once in the settings, read twice (the lean way, for a quick start)."""
 
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -7,6 +10,8 @@ from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.open_ports import open_by
 from shared.runtime.wiring_error import WiringError
 from shared.settings import Settings
+
+KEY = urlsafe_b64encode(bytes(32)).decode()
 
 
 def test_every_address_is_a_setting_with_the_same_default() -> None:
@@ -55,10 +60,22 @@ def test_what_does_not_fit_stops_the_start(given: dict[str, str]) -> None:
         ({"CHAT4ALL_MODE": "cloud"}, "CHAT4ALL_MODE=cloud"),
         ({"CHAT4ALL_MODE": "embedded"}, "CHAT4ALL_DATA_DIR"),
         ({"CHAT4ALL_MODE": "servers"}, "CHAT4ALL_SECRET_KEY"),
-        ({"CHAT4ALL_MODE": "knative", "CHAT4ALL_SECRET_KEY": "k"}, "K_SINK"),
+        ({"CHAT4ALL_MODE": "knative", "CHAT4ALL_SECRET_KEY": KEY}, "K_SINK"),
     ],
 )
 async def test_a_mode_says_which_setting_it_lacks(given: dict[str, str], named: str) -> None:
     with pytest.raises(WiringError, match=named):
         async with open_by(given):
             pass
+
+
+@pytest.mark.parametrize("mode", ["embedded", "servers", "knative"])
+@pytest.mark.parametrize("wrong", ["notafernet", f"{KEY},another", KEY[:-4], "çç"])
+async def test_a_key_that_is_none_is_told_before_anything_is_made(tmp_path: Path, mode: str, wrong: str) -> None:
+    folder = tmp_path / "data"
+    given = {"CHAT4ALL_MODE": mode, "CHAT4ALL_DATA_DIR": str(folder), "CHAT4ALL_SECRET_KEY": wrong, "K_SINK": "/a/b"}
+    with pytest.raises(WiringError, match=r"CHAT4ALL_SECRET_KEY.*make one by: python3") as stopped:
+        async with open_by(given):
+            pass
+    assert wrong not in str(stopped.value)
+    assert not folder.exists()

@@ -1,8 +1,15 @@
 """What the environment says wrong stops the start with one line, and shows no secret (E8)."""
 
-import pytest
+from base64 import urlsafe_b64encode
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from shared.cli.main import app
 from shared.settings import SettingsError, load_settings, misfits
+
+KEY = urlsafe_b64encode(bytes(32)).decode()
 
 
 @pytest.mark.parametrize(
@@ -78,3 +85,35 @@ def test_what_would_start_has_no_misfits(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     told |= {"FUNCTION": "send", "CHANNEL": "whatsapp", "SIMULATORS": "false", "CASSANDRA_PASSWORD": "any"}
     assert misfits({f"CHAT4ALL_{name}": value for name, value in told.items()}) == {}
+
+
+@pytest.mark.parametrize("wrong", ["notafernet", f"{KEY},hidden"])
+def test_a_key_that_is_none_stops_the_start_and_is_not_shown(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("CHAT4ALL_SECRET_KEY", wrong)
+    with pytest.raises(SettingsError, match=r"CHAT4ALL_SECRET_KEY.*make one by: python3") as stopped:
+        load_settings()
+    assert wrong not in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("given", ["", KEY, f"{KEY}, {KEY}"])
+def test_keys_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("CHAT4ALL_SECRET_KEY", given)
+    kept = load_settings().secret_key
+    assert kept is not None
+    assert kept.get_secret_value() == given
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("up", 15), ("run send", 15), ("dispatch", 15), ("tenants create acme", 1)]
+)
+def test_a_command_says_it_in_one_line_and_makes_no_data_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, code: int
+) -> None:
+    monkeypatch.setenv("CHAT4ALL_SECRET_KEY", "notafernet")
+    monkeypatch.setenv("CHAT4ALL_DATA_DIR", str(tmp_path / "data"))
+    ended = CliRunner().invoke(app, command.split())
+    assert ended.exit_code == code
+    (line,) = ended.stderr.splitlines()
+    assert "CHAT4ALL_SECRET_KEY" in line
+    assert not (tmp_path / "data").exists()

@@ -54,26 +54,26 @@ def _ensure(cluster: Cluster, topic: Topic) -> int:
         },
     )
     made = admin.create_topics([wanted], request_timeout=_WITHIN, operation_timeout=_WITHIN)
-    if not _done(made, unless=KafkaError.TOPIC_ALREADY_EXISTS):
-        has = _led(admin, topic.name)
+    if not _done(cluster, made, unless=KafkaError.TOPIC_ALREADY_EXISTS):
+        has = _led(cluster, admin, topic.name)
         if has >= topic.partitions:
             return has
         more = NewPartitions(topic.name, topic.partitions)
         # Somebody else may have added them meanwhile: then the count is invalid, and right.
         added = admin.create_partitions([more], request_timeout=_WITHIN, operation_timeout=_WITHIN)
-        _done(added, unless=KafkaError.INVALID_PARTITIONS)
+        _done(cluster, added, unless=KafkaError.INVALID_PARTITIONS)
     deadline = monotonic() + _WITHIN
-    while (has := _led(admin, topic.name)) < topic.partitions and monotonic() < deadline:
+    while (has := _led(cluster, admin, topic.name)) < topic.partitions and monotonic() < deadline:
         sleep(0.05)
     return has
 
 
-def _led(admin: AdminClient, name: str) -> int:
+def _led(cluster: Cluster, admin: AdminClient, name: str) -> int:
     """How many partitions of the topic have a leader: what was made a moment ago may not be known everywhere."""
     try:
         found = admin.list_topics(name, timeout=_WITHIN).topics.get(name)
     except KafkaException as error:
-        raise Unavailable(f"Kafka cannot be reached: {reason(error)}") from error
+        raise Unavailable(_silence(cluster, error)) from error
     if found is None or found.error is not None:
         return 0
     return sum(one.error is None and one.leader >= 0 for one in found.partitions.values())
@@ -83,6 +83,7 @@ class Check:
     """Whether the topic can be used, for readiness. The client is kept: connecting costs more than the question."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
         self._admin = AdminClient(cluster.settings())
         self._name = name
 
@@ -97,7 +98,7 @@ class Check:
         try:
             found = self._admin.list_topics(self._name, timeout=_ANSWER).topics[self._name]
         except KafkaException as error:
-            raise Unavailable(f"Kafka cannot be reached: {reason(error)}") from error
+            raise Unavailable(_silence(self._cluster, error)) from error
         led = sum(one.error is None and one.leader >= 0 for one in found.partitions.values())
         if found.error is not None or led < len(found.partitions):
             raise Unavailable(f"{len(found.partitions) - led} of {len(found.partitions)} partitions have no leader")
@@ -109,12 +110,12 @@ async def remove(cluster: Cluster, name: str) -> None:
 
     def delete() -> None:
         admin = AdminClient(cluster.settings())
-        _done(admin.delete_topics([name], request_timeout=_WITHIN), unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
+        _done(cluster, admin.delete_topics([name], request_timeout=_WITHIN), unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     await asyncio.to_thread(delete)
 
 
-def _done(answers: "dict[str, Future[None]]", *, unless: int) -> bool:
+def _done(cluster: Cluster, answers: "dict[str, Future[None]]", *, unless: int) -> bool:
     """Whether it was done now; False: Kafka says ``unless``, it was so already."""
     for answer in answers.values():
         try:
@@ -122,5 +123,11 @@ def _done(answers: "dict[str, Future[None]]", *, unless: int) -> bool:
         except KafkaException as error:
             if code(error) == unless:
                 return False
+            if code(error) < 0:  # the library's own: nobody was asked, or nobody answered
+                raise Unavailable(_silence(cluster, error)) from error
             raise Unavailable(f"Kafka does not change the topic: {reason(error)}") from error
     return True
+
+
+def _silence(cluster: Cluster, error: KafkaException) -> str:
+    return f"Kafka at {cluster.servers} does not answer: {reason(error)}"

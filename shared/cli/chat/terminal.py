@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shared.cli.chat.room import Line
 from shared.cli.output import Output
 from shared.cli.repeats import Repeats
+from shared.cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +36,8 @@ class Terminal:
     """
 
     def __init__(self, output: Output, status: Callable[[], str], typed: Callable[[], None]) -> None:
-        self._output, self._status, self._typed = output, status, typed
+        self._output, self._typed = output, typed
+        self._status = lambda: visible(status())
         self._repeats = Repeats()
         self.interactive = not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
@@ -117,8 +119,8 @@ def drawn(line: Line) -> "Table":
     if line.mark and not line.who:
         text.append(f"{line.mark} ", _STYLES[line.style])
     if line.who:
-        text.append(f"{line.who}: ", "green" if line.style == "mine" else "yellow")
-    text.append(line.text, _STYLES[line.style])
+        text.append(f"{visible(line.who)}: ", "green" if line.style == "mine" else "yellow")
+    text.append(visible(line.text), _STYLES[line.style])
     if line.mark and line.who:
         text.append(f"  {line.mark}", "dim")
     row.add_row(line.at, text)

@@ -29,25 +29,27 @@ def dispatch(
     from shared.observability.log import write_to
     from shared.runtime import wiring
     from shared.runtime.dispatcher import Dispatcher
-    from shared.runtime.open_ports import SERVERS, open_by
+    from shared.runtime.open_ports import SERVERS, check_key_is_said, open_by
     from shared.runtime.serve import serve
     from shared.runtime.start_error import SETTINGS_WRONG, WIRING_WRONG
     from shared.runtime.trigger_runner import Pace
     from shared.runtime.wiring_error import WiringError
     from shared.settings import SettingsError, load_settings
 
+    cfg = {**os.environ, "CHAT4ALL_MODE": SERVERS}  # noqa: TID251  the process's border
     try:
         settings = load_settings(mode=SERVERS)
-        write_to(sys.stdout, level=settings.log_level)
-        dispatcher = Dispatcher(open_by, wiring.read(), Pace(calls=concurrency or settings.concurrency))
-    except SettingsError as error:
+        check_key_is_said(cfg)
+    except (SettingsError, WiringError) as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(SETTINGS_WRONG) from None
+    write_to(sys.stdout, level=settings.log_level)
+    try:
+        wired = wiring.read()
     except WiringError as error:
         print(f"chat4all: {error}", file=sys.stderr)
         raise typer.Exit(WIRING_WRONG) from None
-    given = {"CHAT4ALL_MODE": SERVERS}
-    cfg = {**os.environ, **given}  # noqa: TID251  the process's border
+    dispatcher = Dispatcher(open_by, wired, Pace(calls=concurrency or settings.concurrency))
     serve(
         dispatcher,
         cfg,

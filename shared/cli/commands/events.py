@@ -9,6 +9,7 @@ import typer
 from shared.cli.command import Failed, Session, command
 from shared.cli.platform import Json
 from shared.cli.repeats import Repeats
+from shared.cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -144,7 +145,7 @@ def chain_of(session: Session, any_id: str) -> list[Json]:
 
 
 def _tell_loss(error: Exception) -> None:
-    print(f"connection lost ({error}); going on when the platform is back", file=sys.stderr, flush=True)
+    print(f"connection lost ({visible(str(error))}); going on when the platform is back", file=sys.stderr, flush=True)
 
 
 def _message(entry: Json) -> str | None:
@@ -186,12 +187,12 @@ def _print(session: Session, entry: Json) -> None:
     session.output.console.print(
         Text.assemble(
             (f"{entry['offset']:>8} ", "dim"),
-            (f"{event.get('time', '')} ", "dim"),
-            (f"{_short(event['type']):<22} ", "bold cyan"),
-            f"{event.get('subject', '')} ",
-            (f"{event.get('channel', '')} ", "magenta"),
-            facts,
-            (_repeat(entry), "yellow"),
+            (visible(f"{event.get('time', '')} "), "dim"),
+            (visible(f"{_short(event['type']):<22} "), "bold cyan"),
+            visible(f"{event.get('subject', '')} "),
+            (visible(f"{event.get('channel', '')} "), "magenta"),
+            visible(facts),
+            (visible(_repeat(entry)), "yellow"),
         ),
         soft_wrap=True,
     )
@@ -234,4 +235,4 @@ def _label(link: "Link", below: bool) -> str:
         escape(str(data.get("status") or "")),
         f"[dim]{escape(str(event.get('source', '')))} {escape(str(event['id']))}[/dim]",
     ]
-    return "  ".join(part for part in parts if part)
+    return visible("  ".join(part for part in parts if part))

@@ -1,12 +1,12 @@
 """The machine-readable description of the HTTP surface."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shared.cli.command import Session, command
+from shared.cli.visible import as_json
 
 app = typer.Typer(help="The OpenAPI document.", no_args_is_help=True)
 
@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Fetch the OpenAPI document of the running platform."""
     document = session.public.call("GET", "/openapi.json", anonymous=True).body
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    text = as_json(document, indent=2) + "\n"
     if output is None:
         print(text, end="")
         return

@@ -88,8 +88,15 @@ def limit(
     name: Annotated[str, typer.Argument(help="a-z, 0-9 and -")],
     requests: Annotated[int | None, typer.Option(help="Requests a minute; 0: no limit.", min=0)] = None,
     messages: Annotated[int | None, typer.Option(help="The same for messages, history and files.", min=0)] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Both as the settings have them.")] = False,
 ) -> None:
     """Give a tenant rate limits of its own, in place of those of the settings; what is left out is the settings'."""
+    own = not (requests is None and messages is None)
+    if own is reset:  # nothing at all would take away limits that somebody only wanted to see
+        raise typer.BadParameter(
+            "say --requests, --messages or both; or --reset alone, for the limits of the settings. "
+            "`chat4all tenants list` shows those that it has"
+        )
     from shared.runtime.platform import limit_tenant
 
     with _settings(session) as settings:

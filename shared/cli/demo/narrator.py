@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from shared.cli.command import Failed
 from shared.cli.output import Output
+from shared.cli.visible import visible
 
 T = TypeVar("T")
 
@@ -73,4 +74,4 @@ class Narrator:
 
         if self.output.as_json:
             return nullcontext()
-        return self.output.console.status(self.text("waiting", what=what))
+        return self.output.console.status(visible(self.text("waiting", what=what)))

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from shared.cli.visible import visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -38,7 +40,7 @@ class Drawn:
         self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         self._bar.start()  # not before: a bar without a stage ends with an empty line
