@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -124,11 +125,16 @@ def test_where_no_platform_was_nothing_is_made(tmp_path: Path, empty: bool, aske
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_that_was_mistyped_gets_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     """In the mode servers its vault.key would be another than the platform's."""
-    monkeypatch.setenv("CHAT4ALL_MODE", "servers")
     mistyped = tmp_path / "mistyped"
     if there:
         mistyped.mkdir()
-    refused = tenants("list", data_dir=mistyped)
+    with socket.create_server(("127.0.0.1", 0)) as engine:
+        port = engine.getsockname()[1]
+        monkeypatch.setenv("CHAT4ALL_MODE", "servers")
+        monkeypatch.setenv("CHAT4ALL_CASSANDRA_CONTACT_POINTS", "127.0.0.1")
+        monkeypatch.setenv("CHAT4ALL_CASSANDRA_PORT", str(port))
+        monkeypatch.setenv("CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{port}")
+        refused = tenants("list", data_dir=mistyped)
     assert refused.exit_code == 1
     assert "CHAT4ALL_SECRET_KEY" in refused.stderr
     assert list(tmp_path.rglob("*")) == [mistyped] * there
