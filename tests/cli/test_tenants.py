@@ -140,6 +140,18 @@ def test_a_folder_that_was_mistyped_gets_no_key(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.rglob("*")) == [mistyped] * there
 
 
+@pytest.mark.parametrize("content", [b"spoilt", b"", b"\xff\xfe"])
+def test_a_key_that_was_spoilt_is_told_in_a_line_and_stays(tmp_path: Path, content: bytes) -> None:
+    tenants("create", "acme", data_dir=tmp_path)
+    (tmp_path / "vault.key").write_bytes(content)
+    refused = tenants("list", data_dir=tmp_path)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert "vault.key" in line
+    assert "restore it from a backup" in line
+    assert (tmp_path / "vault.key").read_bytes() == content
+
+
 def test_all_tenants_are_listed_with_their_limits_and_the_client_that_is_kept(tmp_path: Path) -> None:
     for name in ("globex", "acme"):
         assert tenants("create", name, data_dir=tmp_path).exit_code == 0

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography.fernet import Fernet
 
 import functions
 from infra.deploy import plan
@@ -222,6 +223,7 @@ def test_what_functions_are_told_can_be_settings(monkeypatch: pytest.MonkeyPatch
     filled = {name: value for name, value in sealed().items() if value} | {
         name: "filled-in" for name, value in sealed().items() if not value
     }
+    filled["CHAT4ALL_SECRET_KEY"] = Fernet.generate_key().decode()
     told = settings_map()["data"] | filled
     for name, value in told.items():
         monkeypatch.setenv(name, value)

@@ -1,5 +1,6 @@
 """Secrets sealed with Fernet (AES-128-CBC and HMAC-SHA256, https://github.com/fernet/spec)."""
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from secrets import token_hex
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shared.domain.errors import Unavailable
+from shared.domain.sealing_keys import keys_of
 
 
 class FernetVault:
@@ -38,12 +40,21 @@ def load_or_create_key(path: Path) -> bytes:
     Processes that start at the same time get the same key.
 
     Raises:
-        OSError: the file can be neither read nor made.
+        OSError: the file can be neither read nor made, or what is in it is no key.
     """
     try:
-        return path.read_bytes().strip()
+        return _read_key(path)
     except FileNotFoundError:
         return _create_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    content = path.read_bytes()
+    try:
+        (key,) = keys_of(content.decode())
+    except ValueError:  # never another in its place: what the lost one sealed could not be opened any more
+        raise OSError(errno.EINVAL, "it is no key any more; restore it from a backup", str(path)) from None
+    return key
 
 
 def _create_key(path: Path) -> bytes:
@@ -58,4 +69,4 @@ def _create_key(path: Path) -> bytes:
             os.link(draft, path)
     finally:
         draft.unlink()
-    return path.read_bytes().strip()
+    return _read_key(path)
