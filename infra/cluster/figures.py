@@ -96,9 +96,9 @@ async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:
 
 def summary(seen: hops.Hops) -> dict[str, dict[str, float]]:
     """
-    Milliseconds, by function and of all together; a timer's few events say nothing, unless one of them is missing.
+    Milliseconds, by function and of all together; a timer's few events say nothing.
 
-    A function that was done with so few events for whom many were meant has no times, but is there.
+    A function that was done with so few events has no times, and is there only if it lacks some that were meant for it.
     """
     every = [one for of_it in seen.taken.values() for one in of_it]
     names = sorted({*seen.taken, *seen.missing})

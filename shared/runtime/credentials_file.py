@@ -90,8 +90,7 @@ class CredentialsFile:
     def _changed(self) -> Iterator[dict[str, Any]]:
         """What it has, to be changed; written when the context ends well."""
         with _alone_in(self.path.parent):
-            self._save_what_is_spoilt()
-            content = self._content()
+            content = self._read_or_put_aside()
             yield content
             beside = self.path.with_suffix(".new")
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -101,16 +100,17 @@ class CredentialsFile:
                 os.fsync(file.fileno())
             beside.replace(self.path)
 
-    def _save_what_is_spoilt(self) -> None:
+    def _read_or_put_aside(self) -> dict[str, Any]:
         try:
-            self._read()
+            return self._read()
         except FileNotFoundError:
-            pass
+            return {}
         except ValueError:
             from shared.observability.log import log  # not for a command that only reads
 
             aside = self.path.replace(_free(self.path.with_suffix(".spoilt")))
             log.warning("what is no JSON any more was put aside, its secrets with it", file=str(aside))
+            return {}
 
     def check(self) -> None:
         """

@@ -133,14 +133,8 @@ def disable_client(settings: Settings, client_id: str) -> None:
         Unavailable: a server is away.
     """
     _beside(settings, lambda ports: bootstrap.disable_client(ports, client_id))
-    file = _credentials(settings)
-    try:
+    with _kept(settings, "the client is disabled, but could not be taken out of") as file:
         file.disable(client_id)
-    except OSError as error:
-        raise StartError(
-            f"the client is disabled, but could not be taken out of {file.path} ({error.strerror})",
-            start_error.DATA_DIR_UNUSABLE,
-        ) from None
 
 
 def keep_client(settings: Settings, made: Credentials) -> None:
@@ -150,14 +144,8 @@ def keep_client(settings: Settings, made: Credentials) -> None:
     Raises:
         StartError: it cannot be written.
     """
-    file = _credentials(settings)
-    try:
+    with _kept(settings, "the client was made, but could not be kept in") as file:
         file.keep(made)
-    except OSError as error:
-        raise StartError(
-            f"the client was made, but could not be kept in {file.path} ({error.strerror})",
-            start_error.DATA_DIR_UNUSABLE,
-        ) from error
 
 
 def limit_tenant(settings: Settings, name: str, *, requests: int | None, messages: int | None) -> Tenant:
@@ -455,22 +443,30 @@ async def _first_client(settings: Settings, ports: Ports, url: str) -> Credentia
         file.keep(set_client, url=url, mode=settings.mode)
         return None
     known = file.of(tenant)
-    if known is not None:
-        if await bootstrap.restore_client(ports, known):
-            log.info("the client that is kept was unknown here and was made", client_id=known.client_id)
-        file.keep(url=url, mode=settings.mode)
-        return None
-    if file.disabled(tenant):
+    if known is None and not file.disabled(tenant):
+        made = await bootstrap.first_client(ports, tenant)
+        file.keep(made, url=url, mode=settings.mode)
+        return made
+    if known is None:
         log.warning("the client of this tenant was disabled, and no other is made unasked", tenant=tenant)
-        file.keep(url=url, mode=settings.mode)
-        return None
-    made = await bootstrap.first_client(ports, tenant)
-    file.keep(made, url=url, mode=settings.mode)
-    return made
+    elif await bootstrap.restore_client(ports, known):
+        log.info("the client that is kept was unknown here and was made", client_id=known.client_id)
+    file.keep(url=url, mode=settings.mode)
+    return None
 
 
 def _credentials(settings: Settings) -> CredentialsFile:
     return CredentialsFile(settings.data_dir)
+
+
+@contextmanager
+def _kept(settings: Settings, otherwise: str) -> Iterator[CredentialsFile]:
+    """``otherwise``: what is said, before its path and the reason, where it cannot be written."""
+    file = _credentials(settings)
+    try:
+        yield file
+    except OSError as error:
+        raise StartError(f"{otherwise} {file.path} ({error.strerror})", start_error.DATA_DIR_UNUSABLE) from error
 
 
 def _check_channels(ports: Ports) -> None:
