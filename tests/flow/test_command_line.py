@@ -132,7 +132,7 @@ async def test_the_doctor_finds_nothing_wrong_with_a_running_platform(
     platform.data.chmod(0o700)  # as the platform makes it, where nobody made it before
     code, out, err = await chat4all("doctor", "--data-dir", str(platform.data), "--json", **settings)
     assert code == 0, err
-    assert {check["verdict"] for check in json.loads(out)["checks"]} == {"ok"}
+    assert [check for check in json.loads(out)["checks"] if check["verdict"] != "ok"] == []
 
 
 async def _refused(expected: int, *arguments: str, **environment: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from infra.deploy.plan import misled, secrets_wanted
 from infra.deploy.unsaid import unsaid
@@ -57,7 +58,9 @@ def test_what_functions_are_told_are_settings(monkeypatch: pytest.MonkeyPatch) -
     told, secret = set(data("chat4all")) - {"K_SINK"}, set(sealed())
     assert told | secret <= KNOWN
     assert not told & (settings.secrets() | secret)
-    for name, value in (data("chat4all") | {name: value or "filled-in" for name, value in sealed().items()}).items():
+    filled = {name: value or "filled-in" for name, value in sealed().items()}
+    filled["CHAT4ALL_SECRET_KEY"] = Fernet.generate_key().decode()
+    for name, value in (data("chat4all") | filled).items():
         monkeypatch.setenv(name, value)
     assert settings.load_settings().mode == "knative"
 
