@@ -21,11 +21,15 @@ from shared.runtime.credentials_file import FILE_NAME
 
 if TYPE_CHECKING:
     from shared.cli.command import Session
+    from shared.cli.platform import Answer
     from shared.settings import Settings
 
 _MIB = 1024 * 1024
 _LOW_DISK, _NO_DISK = 1024 * _MIB, 100 * _MIB
 _SKEW = 2.0  # seconds
+_LOOKS_AT_THE_CLOCK = 3
+_NEXT_DATE = 1.5
+"""Seconds until an answer has another Date: uvicorn makes it once a second, and later when it is busy."""
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _WITHOUT = {
     "redis": "the platform goes on without: each process grants its own part of the rate limits meanwhile",
@@ -79,7 +83,7 @@ def platform(session: "Session") -> Iterator[Check]:
         yield Check("platform", Verdict.FAIL, f"{address} answers {error.status}", "is another program there?")
         return
     yield Check("platform", Verdict.OK, f"{address} is alive ({live.milliseconds:.0f} ms)")
-    yield _clock(live.headers.get("date"))
+    yield _clock(session, live)
     yield from _ready(session)
     try:
         session.platform.token()
@@ -249,18 +253,35 @@ def _port(host: str, port: int) -> Check:
         return Check("port", Verdict.WARN, f"{host}:{port}: {error}", "is the address right?")
 
 
-def _clock(date: str | None) -> Check:
-    if date is None:
+def _clock(session: "Session", live: "Answer") -> Check:
+    """The Date of a platform that is busy may be seconds old: it is apart when all of several are."""
+    apart = _apart(live)
+    for _ in range(_LOOKS_AT_THE_CLOCK - 1):
+        if apart is None or _close(apart):
+            break
+        time.sleep(_NEXT_DATE)
+        again = _apart(session.public.call("GET", "/health/live", anonymous=True))
+        apart = apart if again is None else min(apart, again, key=abs)
+    if apart is None:
         return Check("clock", Verdict.WARN, "the platform sent no Date header")
-    # The machine's own clock is what is examined here.
-    skew = time.time() - parsedate_to_datetime(date).timestamp()  # noqa: TID251
-    close = -_SKEW <= skew <= _SKEW + 1  # the header has whole seconds
+    if _close(apart):
+        return Check("clock", Verdict.OK, "agrees with the platform's")
     return Check(
         "clock",
-        Verdict.OK if close else Verdict.WARN,
-        "agrees with the platform's" if close else f"{skew:+.0f} s apart from the platform's",
-        "" if close else "synchronise the clocks (NTP): tokens and webhook signatures depend on them",
+        Verdict.WARN,
+        f"{apart:+.0f} s apart from the platform's",
+        "synchronise the clocks (NTP): tokens and webhook signatures depend on them",
     )
+
+
+def _apart(answer: "Answer") -> float | None:
+    """Seconds that the machine's own clock, which is examined here, is ahead of the answer's Date, if it has one."""
+    date = answer.headers.get("date")
+    return None if date is None else time.time() - parsedate_to_datetime(date).timestamp()  # noqa: TID251
+
+
+def _close(apart: float) -> bool:
+    return -_SKEW <= apart <= _SKEW + 1  # the header has whole seconds
 
 
 def _ready(session: "Session") -> Iterator[Check]:

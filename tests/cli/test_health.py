@@ -2,6 +2,8 @@
 
 import socket
 import sqlite3
+import time
+from email.utils import formatdate
 from pathlib import Path
 
 import httpx
@@ -111,6 +113,31 @@ def test_in_the_mode_servers_engines_that_do_not_listen_are_told_and_how_they_st
 
 def test_in_the_mode_embedded_no_engine_is_looked_for(tmp_path: Path) -> None:
     assert not [name for name in _found(tmp_path) if name.startswith("engine")]
+
+
+@pytest.mark.parametrize(
+    ("ages", "verdict"),
+    [([0], Verdict.OK), ([9, 0], Verdict.OK), ([60, 61, 62], Verdict.WARN), ([-60] * 3, Verdict.WARN)],
+)
+def test_a_clock_is_apart_when_every_date_of_the_platform_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ages: list[int], verdict: Verdict
+) -> None:
+    """One that is busy sends a Date of some seconds ago."""
+    monkeypatch.setattr("shared.cli.health._NEXT_DATE", 0)
+    dates = iter([formatdate(time.time() - age, usegmt=True) for age in ages])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/health/live":
+            return httpx.Response(200, json={"dependencies": {}, "access_token": "t"})
+        return httpx.Response(200, json={"status": "ok"}, headers={"date": next(dates)})
+
+    session = Session(Connection(tmp_path, "http://127.0.0.1:1", None, "c", "s", httpx.MockTransport(answer)), Output())
+    (clock,) = (check for check in platform(session) if check.name == "clock")
+    session.close()
+    assert clock.verdict is verdict
+    assert not list(dates)
+    if verdict is Verdict.WARN:
+        assert f"{ages[0]:+} s apart" in clock.found
 
 
 def _readiness(**needed: bool) -> httpx.MockTransport:
