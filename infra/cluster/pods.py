@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ class Pod:
     """
     ``service``: of Knative, or the component of a Deployment; ``revision`` is "" in the latter.
 
-    restarts: how often its containers were started again, all together.
+    restarts: how often its containers were started again, all together; made: when, to the second.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Pod:
     ready: bool
     leaving: bool
     restarts: int
+    made: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def _pod(item: Mapping[str, dict[str, object]]) -> Pod:
         ready=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
         leaving="deletionTimestamp" in described,
         restarts=sum(one["restartCount"] for one in containers),
+        made=datetime.fromisoformat(str(described["creationTimestamp"])),
     )
 
 

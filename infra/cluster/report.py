@@ -127,6 +127,10 @@ def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if seconds:
         soon = sum(one < _SOON for one in seconds)
         yield f"Of {len(seconds)}: median {median(seconds):.2f} s; {soon} below {_SOON:g} s, which is the aim."
+    late = [one for one in seen if wakes.good(one) and one["seconds"] >= _SOON]
+    if met := [one for one in late if one.get("beside")]:
+        names = ", ".join(sorted({name for one in met for name in one["beside"]}))
+        yield f"Of the {len(late)} others {len(met)} began while pods of other functions started ({names})."
     if beside := sum(not one.get("alone", True) for one in seen):
         yield f"When {beside} of them began, a pod of before was still ending."
 

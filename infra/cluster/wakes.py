@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -23,6 +23,7 @@ from shared.runtime.wiring import Wiring
 _PATIENCE = 200.0
 _ENDING = 45.0
 """Seconds that a pod may take to end: queue-proxy waits half a minute for who may still call it."""
+_STARTING = timedelta(seconds=3)
 _LOOK_BACK = 20_000
 _TRIED = 50
 """Events of which a Service must handle one; the flow tests end with some that it is meant to refuse."""
@@ -35,7 +36,8 @@ _LOGGED_AS = ("route", "deliver", "record-status")
 class Wake:
     """
     seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any;
-    status: 0 without an answer; alone: whether no pod of before was still ending.
+    status: 0 without an answer; alone: whether no pod of before was still ending; beside: the Services of pods that
+    started meanwhile, as timers have it every minute.
     """
 
     service: str
@@ -44,6 +46,7 @@ class Wake:
     status: int
     memory: int
     alone: bool
+    beside: tuple[str, ...] = ()
 
 
 def good(told: Mapping[str, Any]) -> bool:
@@ -138,15 +141,23 @@ async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
     alone = await until_gone([service])
     request = _request(client, service, event)
-    started = time.perf_counter()
+    began, started = datetime.now(UTC), time.perf_counter()
     try:
         answer = await client.send(request)
     except httpx.HTTPError:
         return Wake(service, event is not None, round(time.perf_counter() - started, 2), 0, 0, alone)
     seconds = time.perf_counter() - started
+    seen = await asyncio.to_thread(pods.pods)
     # Whoever could not be woken may have no process.
-    memory = memory_of(service, await asyncio.to_thread(pods.pods), pods.processes()) if answer.is_success else 0
-    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory, alone)
+    memory = memory_of(service, seen, pods.processes()) if answer.is_success else 0
+    others = beside(service, seen, began)
+    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory, alone, others)
+
+
+def beside(service: str, seen: Iterable[Pod], began: datetime) -> tuple[str, ...]:
+    """The other Services of which a pod was made since, or so shortly before that it still started then."""
+    since = began - _STARTING
+    return tuple(sorted({pod.service for pod in seen if pod.service != service and pod.made >= since}))
 
 
 def _request(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> httpx.Request:

@@ -2,11 +2,13 @@
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from infra.cluster.drill import BY_TURNS, Outcome, judge, shortfalls, turns
 from infra.cluster.pods import Pod
 
-HIT = Pod("send-a", "1", "send", "send-00001", "10.244.0.7", ready=True, leaving=False, restarts=1)
+MADE = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
+HIT = Pod("send-a", "1", "send", "send-00001", "10.244.0.7", ready=True, leaving=False, restarts=1, made=MADE)
 OTHER = replace(HIT, name="send-b", uid="2")
 NEW = replace(HIT, name="send-c", uid="3", restarts=0)
 DISPATCHER = replace(HIT, name="dispatcher-a", service="dispatcher", revision="")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,14 +17,18 @@ from infra.cluster import pods
 from infra.cluster.hops import awaited, hops, missing
 from infra.cluster.logs import lines_of
 from infra.cluster.pods import Pod, Running, kill_in, knative, parse
-from infra.cluster.wakes import handled, handled_before, memory_of
+from infra.cluster.wakes import beside, handled, handled_before, memory_of
 from shared.runtime.wiring import Delivery, Service, Trigger, Wiring
+
+
+MADE = "2026-11-30T12:00:00Z"
 
 
 def item(name: str, labels: dict[str, str], *, ready: str = "True", phase: str = "Running", **more: str) -> Any:
     conditions = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": ready}]
     status = {"phase": phase, "podIP": "10.244.0.7", "conditions": conditions}
-    return {"metadata": {"name": name, "uid": f"uid of {name}", "labels": labels, **more}, "status": status}
+    described = {"name": name, "uid": f"uid of {name}", "labels": labels, "creationTimestamp": MADE, **more}
+    return {"metadata": described, "status": status}
 
 
 ROUTE = {"serving.knative.dev/service": "route", "serving.knative.dev/revision": "route-00002"}
@@ -49,8 +54,17 @@ def test_a_pod_that_goes_is_known_and_one_that_has_ended_is_none() -> None:
 
 
 def test_a_pod_that_is_not_scheduled_yet_has_no_address_and_is_not_ready() -> None:
-    (pending,) = parse(json.dumps({"items": [{"metadata": {"name": "a", "uid": "1"}, "status": {"phase": "Pending"}}]}))
+    described = {"name": "a", "uid": "1", "creationTimestamp": MADE}
+    (pending,) = parse(json.dumps({"items": [{"metadata": described, "status": {"phase": "Pending"}}]}))
     assert (pending.address, pending.ready, pending.service) == ("", False, "")
+
+
+def test_who_started_beside_a_wake_was_made_since_or_shortly_before() -> None:
+    before, since = item("a", ROUTE, creationTimestamp="2026-11-30T11:59:50Z"), item("b", ROUTE)
+    began = datetime(2026, 11, 30, 12, 0, 2, tzinfo=UTC)
+    assert beside("send", seen(before), began) == ()
+    assert beside("send", seen(before, since, since), began) == ("route",)
+    assert beside("route", seen(since), began) == (), "its own pod is what is waited for"
 
 
 def test_restarts_are_those_of_all_its_containers() -> None:

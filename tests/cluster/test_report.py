@@ -69,6 +69,13 @@ def test_a_wake_beside_a_pod_of_before_is_said_to_be_one() -> None:
     assert "still ending" not in page(seen("figures-wakes", beside[:1]))
 
 
+def test_who_started_beside_the_slow_ones_is_named() -> None:
+    slow = [{**WAKES[1], "beside": ["sweep", "redrive"]}, {**WAKES[1], "beside": []}, {**WAKES[0], "beside": ["reap"]}]
+    text = " ".join(page(seen("figures-wakes", slow)).split())
+    assert "Of the 2 others 1 began while pods of other functions started (redrive, sweep)." in text
+    assert "other functions" not in page(seen("figures-wakes", WAKES))
+
+
 def test_what_was_not_tried_is_not_there() -> None:
     text = page(seen("figures-scale", SCALE))
     assert "Scaling" in text
