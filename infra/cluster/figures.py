@@ -61,7 +61,7 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
         events = {service: await wakes.handled_before(client, service, some) for service, some in newest.items()}
         for _ in range(rounds):
             for service in sorted(wired.services):
-                one = await wakes.wake(client, service, events.get(service))
+                one = await wakes.wake(client, ports.clock, service, events.get(service))
                 say(f"{one.service:<20} {one.seconds:5.2f} s  {one.status}  {one.memory / 2**20:4.0f} MiB")
                 seen.append(asdict(one))
     return seen

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -137,11 +137,11 @@ async def inside() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def wake(client: httpx.AsyncClient, service: str, event: CloudEvent | None) -> Wake:
+async def wake(client: httpx.AsyncClient, clock: Clock, service: str, event: CloudEvent | None) -> Wake:
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
     alone = await until_gone([service])
     request = _request(client, service, event)
-    began, started = datetime.now(UTC), time.perf_counter()
+    began, started = clock.now(), time.perf_counter()
     try:
         answer = await client.send(request)
     except httpx.HTTPError:

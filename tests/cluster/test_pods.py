@@ -20,7 +20,6 @@ from infra.cluster.pods import Pod, Running, kill_in, knative, parse
 from infra.cluster.wakes import beside, handled, handled_before, memory_of
 from shared.runtime.wiring import Delivery, Service, Trigger, Wiring
 
-
 MADE = "2026-11-30T12:00:00Z"
 
 
