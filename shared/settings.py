@@ -52,6 +52,9 @@ KEEP_EVENTS LOG_FILE FAILPOINT
 OF_ONE_PROCESS = frozenset(PREFIX + name for name in _OF_ONE_PROCESS.split())
 """Settings that say nothing to a function of its own on Knative."""
 
+OF_ONE_SERVICE = frozenset({PREFIX + "SHUTDOWN_GRACE"})
+"""Settings that each Knative Service says for itself, because they must fit what else it says."""
+
 
 class SettingsError(Exception):
     """The environment says something that cannot be; the text is one line for people."""
@@ -240,6 +243,12 @@ class Settings(BaseSettings):
     nats_url: Annotated[str, _at("nats", "tls", "ws", "wss")] = Field(
         "nats://127.0.0.1:4222", repr=False, description="Mode servers: NATS, comma-separated; may be away for a while"
     )
+    shutdown_grace: int = Field(
+        25,
+        ge=1,
+        description="Seconds that a function of its own has after SIGTERM to finish the requests under way. On "
+        "Knative 35 less than its Service's `timeoutSeconds`: the proxy takes 30 before, and closing takes some",
+    )
     failpoint: str = Field("", description="For crash campaigns: points at which the process kills itself")
 
 
@@ -333,7 +342,8 @@ def reference() -> str:
             "<!-- Made by scripts/export-contracts from shared/settings.py. -->",
             "",
             "Environment variables. One that is not listed here stops the start. On Kubernetes functions get them from",
-            "the ConfigMap and the Secret `chat4all`, as the last column says; those without are not for functions.",
+            "the ConfigMap and the Secret `chat4all`, as the last column says, or each from its own Service; those",
+            "without are not for functions.",
             "",
             "| variable | what | default | on Kubernetes |",
             "| --- | --- | --- | --- |",
@@ -348,4 +358,6 @@ def _on_kubernetes(name: str) -> str:
     variable = PREFIX + name.upper()
     if variable in OF_ONE_PROCESS:
         return ""
+    if variable in OF_ONE_SERVICE:
+        return "its Service"
     return "Secret" if variable in secrets() else "ConfigMap"

@@ -14,14 +14,17 @@ from typing import Any
 import uvicorn
 
 from shared.observability import metrics
-from shared.runtime.start_error import NOT_STARTED
+from shared.observability.log import log
+from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 
 GRACE = 25
 """
-Seconds to finish what is under way after SIGTERM. On Knative a pod has its Service's timeoutSeconds until SIGKILL, 60
-or more, of which the proxy in it takes 30 before we hear of it; a Deployment says its own.
+Seconds to finish what is under way after SIGTERM, unless CHAT4ALL_SHUTDOWN_GRACE says others. On Knative a pod has its
+Service's timeoutSeconds until SIGKILL, 60 unless it needs more, of which the proxy in it takes 30 before we hear of it,
+whatever is under way; so a Service with more time says how much of it is ours. A Deployment says its own.
 """
+SHUTDOWN_GRACE = "CHAT4ALL_SHUTDOWN_GRACE"
 KEEP_ALIVE = 120
 """
 Seconds that an idle connection is kept: longer than who calls keeps it, 90 in Knative's proxies. Whoever closes first
@@ -130,14 +133,24 @@ def serve(
     function: Any, cfg: Mapping[str, str], *, host: str = "0.0.0.0", port: int = 8080, announce: Announce | None = None
 ) -> None:
     """Until SIGTERM or SIGINT; SystemExit(3) when the function does not start."""
-    server = _Server(config(function, cfg, host=host, port=port), function, announce)
+    try:
+        made = config(function, cfg, host=host, port=port)
+    except StartError as error:
+        log.critical("the function could not be started", why=str(error))
+        raise SystemExit(error.exit_code) from None
+    server = _Server(made, function, announce)
     server.run()
     if not server.started:
         raise SystemExit(NOT_STARTED)
 
 
 def config(function: Any, cfg: Mapping[str, str], *, host: str, port: int) -> uvicorn.Config:
-    """Who asks stays who asked: only the setting ``trusted_proxies`` says whose word counts for another address."""
+    """
+    Who asks stays who asked: only the setting ``trusted_proxies`` says whose word counts for another address.
+
+    Raises:
+        StartError: the grace is none.
+    """
     return uvicorn.Config(
         Application(function, cfg),
         host=host,
@@ -153,5 +166,12 @@ def config(function: Any, cfg: Mapping[str, str], *, host: str, port: int) -> uv
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=_grace(cfg),
     )
+
+
+def _grace(cfg: Mapping[str, str]) -> int:
+    said = cfg.get(SHUTDOWN_GRACE, str(GRACE))
+    if not (said.isdecimal() and int(said)):
+        raise StartError(f"{SHUTDOWN_GRACE} is no number of seconds", NOT_STARTED)
+    return int(said)

@@ -75,12 +75,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def hosted(module: str, function: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+def hosted(module: str, function: str, **settings: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
     port = free_port()
     environment = os.environ | {  # noqa: TID251  the process's own is extended
         "CHAT4ALL_FUNCTION": function,
         "LISTEN_ADDRESS": f"127.0.0.1:{port}",
         "PORT": str(port),
+        **settings,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", module],
@@ -228,3 +229,64 @@ def test_our_server_keeps_an_idle_connection_longer_than_those_who_call_it() -> 
                 assert (answer.status, answer.read()) == (200, b"alive")
                 time.sleep(pause)
             assert used[0] is used[1]
+
+
+@contextmanager
+def half_sent(client: httpx.Client) -> Iterator[socket.socket]:
+    """An event of which the last byte is missing; its function waits for that already."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=PATIENCE) as line:
+        line.sendall(
+            b"POST / HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+            b"content-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert line.recv(1024) == b"HTTP/1.1 100 Continue\r\n\r\n"  # said when the body is asked for
+        line.sendall(b"{")
+        yield line
+
+
+def wait_until_refused(client: httpx.Client) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=PATIENCE).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("it still listens")
+
+
+def test_our_server_finishes_what_is_under_way_when_it_is_told_to_end() -> None:
+    with hosted("shared.testing.lean_host", "route", CHAT4ALL_SHUTDOWN_GRACE="60") as (client, process):
+        wait_until_ready(client, process)
+        with half_sent(client) as line:
+            process.send_signal(signal.SIGTERM)
+            wait_until_refused(client)
+            time.sleep(1.5)  # longer than the grace that the next test cuts by
+            line.sendall(b"}")
+            assert line.recv(1024).startswith(b"HTTP/1.1 422 ")
+        assert process.wait(timeout=PATIENCE) == -signal.SIGTERM
+
+
+def test_our_server_cuts_what_takes_longer_than_its_grace() -> None:
+    with hosted("shared.testing.lean_host", "route", CHAT4ALL_SHUTDOWN_GRACE="1") as (client, process):
+        wait_until_ready(client, process)
+        with half_sent(client) as line:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=PATIENCE) == -signal.SIGTERM
+            assert b" 422 " not in line.recv(1024)
+
+
+def test_our_server_waits_for_nobody_when_nothing_is_under_way() -> None:
+    """A connection that is kept for the next request is nothing."""
+    with hosted("shared.testing.lean_host", "route", CHAT4ALL_SHUTDOWN_GRACE="600") as (client, process):
+        wait_until_ready(client, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE) == -signal.SIGTERM
+
+
+def test_our_server_does_not_start_with_a_grace_that_is_none() -> None:
+    with hosted("shared.testing.lean_host", "route", CHAT4ALL_SHUTDOWN_GRACE="soon") as (_, process):
+        output, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 3
+        assert "CHAT4ALL_SHUTDOWN_GRACE" in output
+        assert "Traceback" not in output

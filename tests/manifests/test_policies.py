@@ -29,6 +29,13 @@ RESTRICTED = {
 LONGEST_REVISION = 600
 """Seconds: Knative's max-revision-timeout-seconds, unless somebody sets another."""
 
+QUIET = 30
+"""
+Seconds without a new request for which Knative's proxy holds TERM back (its drainSleepDuration, v1.23); not until those
+under way have ended. They are taken from the pod's own time to end, which is its Service's timeoutSeconds.
+"""
+WAITED_FOR = "CHAT4ALL_SHUTDOWN_GRACE"
+
 LONGEST_START = 600
 """Seconds: Knative's progress-deadline, after which it gives a start up itself."""
 
@@ -126,6 +133,29 @@ def test_every_function_has_bounds(overlay: list[Manifest]) -> None:
         # Unless told otherwise Knative gives up after 300 s on an answer that has not begun.
         begins = pod.get("responseStartTimeoutSeconds", min(300, pod["timeoutSeconds"]))
         assert begins == pod["timeoutSeconds"], name
+
+
+def test_what_is_under_way_may_end_before_its_pod_is_killed(overlay: list[Manifest]) -> None:
+    """Seen: functions that may take ten minutes were cut 55 s after a rollout, a scale-down or a drain had begun."""
+    for manifest in functions(overlay):
+        name, pod = manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
+        grace = int(told(pod).get(WAITED_FOR, GRACE))
+        assert QUIET + grace < pod["timeoutSeconds"], f"{name}: killed before it gives up"
+        if pod["timeoutSeconds"] > 60:
+            assert grace >= pod["timeoutSeconds"] - 40, f"{name}: cut though its pod has time left"
+
+
+def test_only_a_function_of_its_own_timeout_is_told_how_long_it_is_waited_for(overlay: list[Manifest]) -> None:
+    """In the ConfigMap it would be for those too whose pods have 60 s."""
+    for one in of_kind(overlay, "ConfigMap"):
+        assert WAITED_FOR not in one["data"], one["metadata"]["name"]
+    for one in of_kind(overlay, "Deployment"):
+        assert WAITED_FOR not in told(one["spec"]["template"]["spec"]), one["metadata"]["name"]
+
+
+def told(pod: dict[str, Any]) -> dict[str, str]:
+    (container,) = pod["containers"]
+    return {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
 
 
 def test_ticks_that_pile_up_reach_the_pod_that_works(overlay: list[Manifest]) -> None:

@@ -19,7 +19,11 @@ from shared import settings
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra/overlays/one-node-kafka-broker"
 GUIDE = (ROOT / "docs/guides/small-cluster.md").read_text()
-KNOWN = {settings.PREFIX + name.upper() for name in settings.Settings.model_fields} - settings.OF_ONE_PROCESS
+KNOWN = (
+    {settings.PREFIX + name.upper() for name in settings.Settings.model_fields}
+    - settings.OF_ONE_PROCESS
+    - settings.OF_ONE_SERVICE
+)
 
 
 @cache

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from shared.runtime.serve import config
+import pytest
+
+from shared.runtime.serve import GRACE, SHUTDOWN_GRACE, config
+from shared.runtime.start_error import StartError
+from shared.settings import Settings
 
 
 class Asked:
@@ -30,3 +34,17 @@ async def test_nobody_says_by_a_header_who_asks() -> None:
 
     await made.loaded_app(scope, nothing, nothing)
     assert function.client == ("127.0.0.1", 4711)
+
+
+def test_what_is_under_way_has_as_long_as_the_setting_says() -> None:
+    """The server of a function does not import the settings, which cost a cold start; both have the same default."""
+    told = {SHUTDOWN_GRACE: "565"}
+    assert config(Asked(), told, host="127.0.0.1", port=0).timeout_graceful_shutdown == 565
+    unsaid = config(Asked(), {}, host="127.0.0.1", port=0).timeout_graceful_shutdown
+    assert unsaid == GRACE == Settings.model_fields["shutdown_grace"].default
+
+
+@pytest.mark.parametrize("said", ["", "soon", "0", "-1", "1.5"])
+def test_a_grace_that_is_none_stops_the_start(said: str) -> None:
+    with pytest.raises(StartError, match=SHUTDOWN_GRACE):
+        config(Asked(), {SHUTDOWN_GRACE: said}, host="127.0.0.1", port=0)
