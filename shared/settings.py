@@ -334,6 +334,7 @@ def reference() -> str:
             "",
             "Environment variables. One that is not listed here stops the start. On Kubernetes functions get them from",
             "the ConfigMap and the Secret `chat4all`, as the last column says; those without are not for functions.",
+            "In production `CHAT4ALL_KAFKA_PROPERTIES` is in another Secret, `chat4all-log`, for who goes to Kafka.",
             "",
             "| variable | what | default | on Kubernetes |",
             "| --- | --- | --- | --- |",
