@@ -784,6 +784,36 @@ def test_the_guide_counts_right() -> None:
     assert set(re.findall(r"(\d+) Triggers\b(?! a pod)", GUIDE)) == {str(len(read().triggers))}
 
 
+def test_the_guide_reckons_with_every_dispatcher_that_must_be_there() -> None:
+    """The least is that of each StatefulSet (eventing-kafka-broker, reconciler/consumergroup/controller.go)."""
+    sets = set(re.findall(r"statefulset/(kafka-\w+-dispatcher)", GUIDE))
+    assert sets == {"kafka-broker-dispatcher", "kafka-source-dispatcher"}
+    memory = re.sub(r"\s+", " ", GUIDE.partition("**Memory of the Broker**")[2].partition("\n\n")[0])
+    receivers, dispatchers, controller, webhook = map(
+        int, re.findall(r"receivers (\d+) MiB, dispatchers (\d+), controller (\d+), webhook (\d+)", memory)[0]
+    )
+    (told,) = re.findall(r"set env deploy/kafka-controller DISPATCHERS_MIN_REPLICAS=(\d)", GUIDE)
+    assert f"For A: 3 + 3 receivers (the Broker's and the sink's) × {receivers} + {told} + {told} dispatchers" in memory
+    for each, said in ((int(told), r"= ([\d.]+) GiB"), (6, r"for B, with 6 \+ 6 dispatchers, ([\d.]+) GiB")):
+        made = 6 * receivers + len(sets) * each * dispatchers + 2 * controller + 2 * webhook
+        assert re.findall(said, memory)[0] == f"{made / 1024:.1f}"
+
+
+KNATIVE = re.findall(
+    r"^\tknative\.dev/(?:serving|eventing) v0\.(\d+)\.", (ROOT / "infra/cluster/go/knative/go.mod").read_text(), re.M
+)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_knative_is_named_by_its_release(page: Path) -> None:
+    """Installers know knative-v1.23 and the like; its Go modules count 27 more, and from 0."""
+    (module,) = set(KNATIVE)
+    release = f"1.{int(module) - 27}"
+    for line in page.read_text().splitlines():
+        if re.search(rf"\b0\.{module}(?:\.0)?\b(?! s\b)", line):
+            assert release in line, line
+
+
 def test_these_tests_know_every_port() -> None:
     from shared.ports import Ports
 

@@ -105,6 +105,23 @@ def test_the_overlay_on_top_of_the_guide_is_one(tmp_path: Path) -> None:
             assert container["envFrom"][0] == {"configMapRef": {"name": "chat4all"}}, json.dumps(container)
 
 
+def test_the_guide_says_which_functions_never_sleep() -> None:
+    """As Knative is shipped a function goes to zero after a minute without requests: a tick each minute keeps it."""
+    often = {
+        one["spec"]["ceOverrides"]["extensions"]["timer"]
+        for one in rendered()
+        if one["kind"] == "PingSource" and one["spec"]["schedule"] == "* * * * *"
+    }
+    (said,) = re.findall(r"\*\*What sleeps\*\*: .*?((?:`[\w-]+`(?:, | and )?)+)", GUIDE)
+    assert set(re.findall(r"[\w-]+", said.replace(" and ", " "))) == often
+    subscribers = {
+        one["spec"]["filter"]["attributes"]["timer"]: one["spec"]["subscriber"]["ref"]["name"]
+        for one in rendered()
+        if one["kind"] == "Trigger" and "timer" in one["spec"].get("filter", {}).get("attributes", {})
+    }
+    assert {subscribers[timer] for timer in often} == often
+
+
 def test_the_guide_restarts_every_pod() -> None:
     (label,) = re.findall(r"delete pods -l (\S+)`", GUIDE)
     templates = [one["spec"]["template"] for one in rendered() if "template" in one.get("spec", {})]
