@@ -438,7 +438,8 @@ def test_examples_that_nobody_filled_in_are_not_deployed(
     gateway = manifest(
         "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"hostname": "files.chat4all.example.org"}]
     )
-    _telling(ready, told, gateway, _filled("production/secret.env.example"), _filled("production/kafka.env.example"))
+    examples = (_filled(f"production/{name}.env.example") for name in ("secret", "log", "kafka"))
+    _telling(ready, told, gateway, *examples)
     assert run("production", "--image", DIGEST, *dry) == 1
     said = capsys.readouterr().err
     lines = {line.split()[0]: line for line in said.splitlines()[1:]}

@@ -85,9 +85,10 @@ def test_every_pod_gets_the_one_image_and_the_settings(overlay: list[Manifest]) 
     for _, pod in pods(overlay):
         (container,) = pod["containers"]
         assert container["image"].partition(":")[0] == "ghcr.io/chat4all/chat4all"
-        (settings, secret) = container["envFrom"]
+        settings, secret, *log = container["envFrom"]
         assert settings["configMapRef"]["name"].startswith("chat4all")
         assert secret == {"secretRef": {"name": "chat4all"}}
+        assert log in ([], [{"secretRef": {"name": "chat4all-log"}}])
 
 
 def test_functions_and_gateway_are_probed(overlay: list[Manifest]) -> None:

@@ -49,8 +49,8 @@ FLOWS = {
 }
 """The namespace that an adapter of a port speaks to."""
 
-ALWAYS = {"kube-system", "cassandra", "kafka", "monitoring"}
-"""Every process asks for names, tells of its spans, and waits at its start for Cassandra and for its topic."""
+ALWAYS = {"kube-system", "cassandra", "monitoring"}
+"""Every process asks for names, tells of its spans, and waits at its start for Cassandra. Kafka is the Broker's."""
 
 CALLS = {"post", "connect", "send_message", "send_file"}
 """Methods of webhook senders and channels that dial a stranger."""
@@ -109,13 +109,14 @@ def needs(deployed: str) -> set[str]:
 
 
 def labels(deployed: str) -> dict[str, str]:
-    (pod,) = (
-        one["spec"]["template"]["metadata"]
+    (made,) = (
+        one
         for one in rendered()
-        if one["metadata"]["name"] == deployed and "template" in one["spec"]
+        if one["metadata"]["name"] == deployed and {"template", "jobTemplate"} & {*one["spec"]}
     )
-    given = {} if deployed == "realtime" else {"serving.knative.dev/service": deployed}  # by Knative itself
-    return given | dict(pod["labels"])
+    pod = made["spec"].get("jobTemplate", made)["spec"]["template"]["metadata"]
+    by_knative = {"serving.knative.dev/service": deployed} if made["apiVersion"] == "serving.knative.dev/v1" else {}
+    return by_knative | dict(pod["labels"])
 
 
 def selects(selector: dict[str, Any], given: dict[str, str]) -> bool:
@@ -152,6 +153,27 @@ def test_all_is_denied_that_is_not_allowed() -> None:
 @pytest.mark.parametrize("deployed", sorted(RUN))
 def test_a_function_may_speak_to_what_its_code_needs_and_to_nothing_else(deployed: str) -> None:
     assert {name_of(peer) for peer, _ in peers(deployed, "Egress")} == needs(deployed)
+
+
+def test_the_job_of_the_first_tenant_reaches_tables_and_topic_and_nothing_else() -> None:
+    """It runs in the mode servers, which looks after the topic itself, and emits nothing."""
+    assert {name_of(peer) for peer, _ in peers("first-tenant", "Egress")} == ALWAYS | {FLOWS["log"]}
+
+
+def test_who_reaches_kafka_and_nobody_else_has_its_password() -> None:
+    """Whoever gets in there reads, forges and deletes any tenant's events, past the Broker and the policy before it."""
+    told = {
+        one["metadata"]["name"]: {
+            source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source
+        }
+        for one in rendered()
+        for container in plan.containers(one)
+    }
+    reach = {one for one in told if FLOWS["log"] in {name_of(peer) for peer, _ in peers(one, "Egress")}}
+    assert reach == {one for one in told if "log" in ports_of().get(RUN.get(one, ""), ())} | {"first-tenant"}
+    assert {one for one, names in told.items() if "chat4all-log" in names} == reach
+    assert "CHAT4ALL_KAFKA_PROPERTIES" not in example("secret.env.example")
+    assert set(example("log.env.example")) == {"CHAT4ALL_KAFKA_PROPERTIES"}
 
 
 def test_a_function_that_is_new_is_seen_by_these_tests() -> None:
@@ -204,9 +226,13 @@ def settings_map() -> Manifest:
     return found
 
 
-def sealed() -> dict[str, str]:
-    lines = (FOLDER / "secret.env.example").read_text().splitlines()
+def example(name: str) -> dict[str, str]:
+    lines = (FOLDER / name).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def sealed() -> dict[str, str]:
+    return example("secret.env.example") | example("log.env.example")
 
 
 def test_what_functions_are_told_are_settings_and_no_secret_is_among_them() -> None:
@@ -316,8 +342,7 @@ def test_a_dead_letter_is_kept_by_what_keeps_the_broker_and_not_by_what_may_have
 
 def test_knative_s_own_ways_to_kafka_have_credentials() -> None:
     """Kafka's only listener wants SCRAM of everybody."""
-    lines = (FOLDER / "kafka.env.example").read_text().splitlines()
-    secret = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    secret = example("kafka.env.example")
     assert set(secret) == {"protocol", "sasl.mechanism", "user", "password"}
     name = told_to_broker()["auth.secret.ref.name"]
     (sink,), (source,) = of_kind("KafkaSink"), of_kind("KafkaSource")
@@ -482,10 +507,18 @@ def engines(kind: str) -> list[Manifest]:
     return [one for one in manifests(ROOT / "infra/overlays/production-engines") if one["kind"] == kind]
 
 
-def test_nats_has_no_lame_duck_of_less_than_it_takes() -> None:
-    """nats-server 2.15 ends at once: "invalid lame_duck_duration of 20s, minimum is 30 seconds"."""
+def test_a_nats_that_goes_has_time_to_send_its_clients_away() -> None:
+    """
+    Seen of nats-server 2.15: it refuses less than 30 s ("minimum is 30 seconds"), and at TERM alone it ends at once.
+    As shipped it takes two minutes, longer than the pod is given.
+    """
     (config,) = (one["data"]["nats.conf"] for one in engines("ConfigMap") if "nats.conf" in one["data"])
-    assert all(int(seconds) >= 30 for seconds in re.findall(r"lame_duck_duration: (\d+)s", config))
+    (seconds,) = re.findall(r"^lame_duck_duration: (\d+)s$", config, re.M)
+    (pod,) = (one["spec"]["template"]["spec"] for one in engines("StatefulSet") if one["metadata"]["name"] == "nats")
+    assert 30 <= int(seconds) < pod["terminationGracePeriodSeconds"]
+    (container,) = pod["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["nats-server", "--signal", "ldm=1"]
+    assert "command" not in container, "the image's entrypoint makes itself nats-server, so that is process 1"
 
 
 def test_events_are_thrown_away_before_the_disks_of_kafka_are_full() -> None:
@@ -674,6 +707,7 @@ def test_nothing_here_is_left_over() -> None:
     assert {name for name in there if name not in text} == {
         "kustomization.yaml",
         "secret.env.example",
+        "log.env.example",
         "kafka.env.example",
     }
 
@@ -688,13 +722,16 @@ def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / "chat4all" / folder)
     (tmp_path / "kustomization.yaml").write_text(shown)
     (tmp_path / "secret.env").write_text("CHAT4ALL_SECRET_KEY=filled-in\n")
-    shutil.copy(FOLDER / "kafka.env.example", tmp_path / "kafka.env")
+    for name in ("log.env", "kafka.env"):
+        shutil.copy(FOLDER / f"{name}.example", tmp_path / name)
     made = manifests(tmp_path)
     (told,) = (one for one in made if one["kind"] == "ConfigMap" and "CHAT4ALL_MODE" in one["data"])
     secrets = {one["metadata"]["name"]: one for one in made if one["kind"] == "Secret"}
     (broker,) = (one for one in made if one["kind"] == "ConfigMap" and "bootstrap.servers" in one["data"])
     assert secrets.pop(broker["data"]["auth.secret.ref.name"])["data"].keys() >= {"user", "password"}
-    (secret,) = secrets.values()
+    # Named by its content, as the other: a new password makes new revisions.
+    (log,) = (name for name in secrets if name.startswith("chat4all-log-"))
+    (secret,) = secrets.keys() - {log}
     Limits.of(requests_per_minute=1, messages_per_minute=1, trusted_proxies=told["data"][PROXIES])
     assert told["data"]["CHAT4ALL_PUBLIC_URL"] == "https://chat.acme.example"
     for one in made:
@@ -702,7 +739,8 @@ def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
             (container,) = one["spec"]["template"]["spec"]["containers"]
             assert container["envFrom"] == [
                 {"configMapRef": {"name": told["metadata"]["name"]}},
-                {"secretRef": {"name": secret["metadata"]["name"]}},
+                {"secretRef": {"name": secret}},
+                *([{"secretRef": {"name": log}}] if one["metadata"]["name"] == "events" else []),
             ]
             assert container["image"] == "registry.acme.example/chat4all@sha256:…"
     (account,) = (one for one in made if one["kind"] == "ServiceAccount")
@@ -710,6 +748,8 @@ def test_the_overlay_of_the_guide_is_one(tmp_path: Path) -> None:
     assert len(plan.unversioned(made)) == len(RUN) + 1, "a digest that nobody filled in is none; the Job's is one more"
     left = " ".join(unsaid(made))
     assert "password in the Secret chat4all-kafka still says PASSWORD" in left
+    assert f"CHAT4ALL_KAFKA_PROPERTIES in the Secret {log} still says PASSWORD" in left
+    assert plan.secrets_wanted(made) == {"registry"}, "all else that is named is made, under that name"
     assert "example.org" not in left
     assert "CHAT4ALL_PUBLIC_URL has chat.acme.example" in left, "who copies it is told what is not theirs"
     assert "NETWORK-OF-PODS" not in left
@@ -746,6 +786,36 @@ def test_the_guide_deploys_no_image_that_nobody_publishes() -> None:
 def test_the_guide_counts_right() -> None:
     assert f"{len(read().services)} functions are Knative Services" in GUIDE
     assert set(re.findall(r"(\d+) Triggers\b(?! a pod)", GUIDE)) == {str(len(read().triggers))}
+
+
+def test_the_guide_reckons_with_every_dispatcher_that_must_be_there() -> None:
+    """The least is that of each StatefulSet (eventing-kafka-broker, reconciler/consumergroup/controller.go)."""
+    sets = set(re.findall(r"statefulset/(kafka-\w+-dispatcher)", GUIDE))
+    assert sets == {"kafka-broker-dispatcher", "kafka-source-dispatcher"}
+    memory = re.sub(r"\s+", " ", GUIDE.partition("**Memory of the Broker**")[2].partition("\n\n")[0])
+    receivers, dispatchers, controller, webhook = map(
+        int, re.findall(r"receivers (\d+) MiB, dispatchers (\d+), controller (\d+), webhook (\d+)", memory)[0]
+    )
+    (told,) = re.findall(r"set env deploy/kafka-controller DISPATCHERS_MIN_REPLICAS=(\d)", GUIDE)
+    assert f"For A: 3 + 3 receivers (the Broker's and the sink's) × {receivers} + {told} + {told} dispatchers" in memory
+    for each, said in ((int(told), r"= ([\d.]+) GiB"), (6, r"for B, with 6 \+ 6 dispatchers, ([\d.]+) GiB")):
+        made = 6 * receivers + len(sets) * each * dispatchers + 2 * controller + 2 * webhook
+        assert re.findall(said, memory)[0] == f"{made / 1024:.1f}"
+
+
+KNATIVE = re.findall(
+    r"^\tknative\.dev/(?:serving|eventing) v0\.(\d+)\.", (ROOT / "infra/cluster/go/knative/go.mod").read_text(), re.M
+)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_knative_is_named_by_its_release(page: Path) -> None:
+    """Installers know knative-v1.23 and the like; its Go modules count 27 more, and from 0."""
+    (module,) = set(KNATIVE)
+    release = f"1.{int(module) - 27}"
+    for line in page.read_text().splitlines():
+        if re.search(rf"\b0\.{module}(?:\.0)?\b(?! s\b)", line):
+            assert release in line, line
 
 
 def test_these_tests_know_every_port() -> None:

@@ -1,11 +1,15 @@
 """The addresses of the real engines: said once in the settings, read twice (the lean way, for a quick start)."""
 
+import asyncio
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from shared.adapters.cassandra.tables import CassandraTables
+from shared.adapters.local.clock import SystemClock
+from shared.adapters.memory.tables import MemoryTables
 from shared.runtime.engines import FIELDS, Engines
 from shared.runtime.open_ports import open_by
 from shared.runtime.wiring_error import WiringError
@@ -67,6 +71,31 @@ async def test_a_mode_says_which_setting_it_lacks(given: dict[str, str], named: 
     with pytest.raises(WiringError, match=named):
         async with open_by(given):
             pass
+
+
+async def test_behind_a_broker_a_function_starts_without_kafka_and_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So most need neither the way there nor the Secret (infra/overlays/production)."""
+
+    class Tables(MemoryTables):
+        async def ping(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+    async def connect(*_: object) -> Tables:
+        return Tables(SystemClock())
+
+    monkeypatch.setattr(CassandraTables, "connect", connect)
+    given = {
+        "CHAT4ALL_MODE": "knative",
+        "CHAT4ALL_SECRET_KEY": KEY,
+        "CHAT4ALL_OBJECT_STORE": "s3",
+        "CHAT4ALL_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "K_SINK": "http://broker/chat4all/chat4all",
+    }
+    async with asyncio.timeout(10), open_by(given) as opened:
+        assert opened.dependencies.keys() == {"cassandra", "broker", "redis", "nats", "objects"}
 
 
 @pytest.mark.parametrize("mode", ["embedded", "servers", "knative"])
