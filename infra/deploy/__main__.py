@@ -8,7 +8,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +16,17 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from infra.deploy import misfitting, plan, unsaid
-from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
+from infra.deploy.order import in_order
+from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
 from infra.deploy.tools import Tools
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
+_STANDS_AFTER = 30.0
+"""Seconds in which a refusal of pods may pass: a ReplicaSet that was refused once asks again within them."""
+
 _FIRST_WHAT_IS_NEW = "; of the next ones what is new goes before that, what runs already after it"
 _NAMESPACE, _PATIENCE = "chat4all", 600.0
 _WITH_AN_OVERLAY, _NOT_WITH_AN_OVERLAY = ("image", "timeout"), ("namespace",)
@@ -94,7 +98,8 @@ def _seconds(text: str) -> float:
 
 def _deploy(given: argparse.Namespace) -> None:
     image, patience = given.image, _PATIENCE if given.timeout is None else given.timeout
-    manifests = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
+    rendered = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
+    manifests = in_order(rendered)
     namespace = plan.namespace_of(manifests)
     if image and str(image) not in (found := plan.images(manifests)):
         raise Refused(
@@ -129,12 +134,8 @@ def _deploy(given: argparse.Namespace) -> None:
 
 def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
-    found = []
-    if lines := unsaid.unsaid(manifests):
-        found.append(unsaid.refusal(lines))
-    if lines := misfitting.misfitting(manifests):
-        found.append(misfitting.refusal(lines))
-    return found
+    found = ((unsaid.HEADING, unsaid.unsaid(manifests)), (misfitting.HEADING, misfitting.misfitting(manifests)))
+    return [_listed(heading, lines) for heading, lines in found if lines]
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
@@ -234,6 +235,7 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
 def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience: float) -> list[Manifest]:
     """Until all that was applied is ready. Raises Refused when something never will be, or time is up."""
     wanted, ends, before = plan.waited_for(manifests), time.monotonic() + patience, -1
+    held: dict[str, float] = {}
     while True:
         objects = [
             one
@@ -242,22 +244,28 @@ def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience:
             if one["metadata"]["name"] in names
         ]
         seen = [plan.look_at(one) for one in objects]
-        if failed := [one for one in seen if one.state is State.FAILED]:
-            raise Refused(f"this will not get ready:\n{_listed(failed)}")
-        waiting, total = [one for one in seen if one.state is State.WAITING], sum(map(len, wanted.values()))
+        now = time.monotonic()
+        held = {one.name: held.get(one.name, now) for one in seen if one.state is State.HELD}
+        stand = {name for name, since in held.items() if now - since >= _STANDS_AFTER}
+        if failed := [
+            one for one in seen if one.state is State.FAILED or (one.state is State.HELD and one.name in stand)
+        ]:
+            raise Refused(_listed("this will not get ready:", map(str, failed)))
+        waiting, total = [one for one in seen if one.state is not State.READY], sum(map(len, wanted.values()))
         ready = len(seen) - len(waiting)
         if ready != before:
             _say("ready", f"{ready} of {total}" + "".join(f"; {one.kind} {one.name} is not" for one in waiting[:1]))
         if ready == total:
             return objects
-        if time.monotonic() > ends:
-            raise Refused(f"{total - ready} of {total} not ready after {patience:g} s:\n{_listed(waiting)}")
+        if now > ends:
+            heading = f"{total - ready} of {total} not ready after {patience:g} s:"
+            raise Refused(_listed(heading, map(str, waiting)))
         before = ready
         time.sleep(_LOOK_AGAIN)
 
 
-def _listed(seen: Sequence[Seen]) -> str:
-    return "\n".join(f"  {one.kind} {one.name}: {one.why}" for one in seen)
+def _listed(heading: str, lines: Iterable[str]) -> str:
+    return "\n".join((heading, *(f"  {line}" for line in lines)))
 
 
 def _say(what: str, words: str) -> None:

@@ -43,7 +43,7 @@ gateways   gtw               gateway.networking.k8s.io/v1  true   Gateway
 """
 
 
-def items(*objects: dict[str, Any], conditions: list[dict[str, str]], seen: int = 2, **spec: Any) -> dict[str, Any]:
+def items(*objects: dict[str, Any], conditions: list[dict[str, Any]], seen: int = 2, **spec: Any) -> dict[str, Any]:
     return {
         "items": [
             one
@@ -349,6 +349,50 @@ def test_a_revision_that_fails_ends_the_wait_with_its_reason(
     ready.answers("ksvc", by=[items(function(), conditions=failed)])
     assert run("production", "--image", DIGEST) == 1
     assert "Service send: Unable to fetch image" in capsys.readouterr().err
+
+
+def _failing(message: str) -> dict[str, Any]:
+    """As Knative's Configuration says it of its newest revision."""
+    why = f'Revision "send-00001" failed with message: {message}.'
+    return items(function(), conditions=[{"type": "ConfigurationsReady", "status": "False", "message": why}])
+
+
+REFUSED_POD = 'pods "send-00001-deployment-5d8f7-" is forbidden: '
+
+
+@pytest.mark.parametrize(
+    ("message", "state"),
+    [
+        (REFUSED_POD + "no PriorityClass with name chat4all-live was found", plan.State.HELD),
+        (REFUSED_POD + 'error looking up service account c/c: serviceaccount "c" not found', plan.State.HELD),
+        (REFUSED_POD + "exceeded quota: q, requested: cpu=1, used: cpu=9, limited: cpu=9", plan.State.HELD),
+        ('Internal error occurred: failed calling webhook "a.b": connection refused', plan.State.HELD),
+        ("0/3 nodes are available: 3 Insufficient cpu", plan.State.WAITING),
+        ("Initial scale was never achieved", plan.State.FAILED),
+        ("Container failed with: settings: access is forbidden", plan.State.FAILED),
+        ('Unable to fetch image "registry.acme.de/chat4all:1": not found', plan.State.FAILED),
+    ],
+)
+def test_only_what_may_pass_is_waited_for(message: str, state: plan.State) -> None:
+    (failing,) = _failing(message)["items"]
+    assert plan.look_at(failing).state is state
+
+
+def test_pods_that_were_refused_at_first_may_be_made_yet(ready: FakeCluster) -> None:
+    refused = _failing(REFUSED_POD + "no PriorityClass with name chat4all-live was found")
+    ready.answers("ksvc", by=[{"items": []}, refused, refused, items(function(), conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == 0
+
+
+def test_pods_that_go_on_being_refused_end_the_wait(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "_STANDS_AFTER", 0.0)
+    ready.answers("ksvc", by=[{"items": []}, _failing(REFUSED_POD + "exceeded quota: small")])
+    assert run("production", "--image", DIGEST) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("this will not get ready:\n  Service send: ")
+    assert "exceeded quota: small" in said
 
 
 def test_time_that_is_up_names_what_is_missing(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
