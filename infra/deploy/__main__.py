@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import misfitting, plan, unsaid
+from infra.deploy import left_over, misfitting, plan, unsaid
 from infra.deploy.order import in_order
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
-from infra.deploy.tools import Tools
+from infra.deploy.tools import Kinds, Tools
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
@@ -99,7 +99,7 @@ def _seconds(text: str) -> float:
 def _deploy(given: argparse.Namespace) -> None:
     image, patience = given.image, _PATIENCE if given.timeout is None else given.timeout
     rendered = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
-    manifests = in_order(rendered)
+    manifests = left_over.labelled(in_order(rendered))
     namespace = plan.namespace_of(manifests)
     if image and str(image) not in (found := plan.images(manifests)):
         raise Refused(
@@ -118,7 +118,8 @@ def _deploy(given: argparse.Namespace) -> None:
     if given.dry_run:
         return
     tools = Tools(given.context)
-    _check(tools, manifests, namespace)
+    kinds = tools.kinds()
+    _check(tools, kinds, manifests, namespace)
     later = plan.after_triggers(manifests, tools.running(namespace))
     applied = tools.apply(yaml.safe_dump_all([one for one in manifests if one not in later]))
     if later:
@@ -130,12 +131,30 @@ def _deploy(given: argparse.Namespace) -> None:
         _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
     for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
         _say("url", address)
+    for words in _left_over(tools, kinds, manifests, namespace):
+        _say("left over", words)
 
 
 def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
     found = ((unsaid.HEADING, unsaid.unsaid(manifests)), (misfitting.HEADING, misfitting.misfitting(manifests)))
     return [_listed(heading, lines) for heading, lines in found if lines]
+
+
+def _left_over(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> list[str]:
+    """Everything is ready by now: what cannot be looked at, as where Secrets may not be listed, is no failure."""
+    if not plan.brings_functions(manifests):
+        return []
+    try:
+        asked = left_over.asked_for(manifests, kinds.resources)
+        left = left_over.left_over(manifests, tools.found(asked, left_over.SELECTOR, namespace))
+        if any(one.kind in left_over.NAMED for one in left):
+            objects = [one for kind in left_over.naming(kinds.resources) for one in tools.get(kind, namespace)]
+            left = left_over.unnamed(left, objects)
+    except Refused as error:
+        return [f"cannot be told: {error}"]
+    deletions = [tools.deleting(kinds.resources[one.version, one.kind], one.name, namespace) for one in left]
+    return [f"{one.kind} {one.name}: {shlex.join(words)}" for one, words in zip(left, deletions, strict=True)]
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
@@ -218,10 +237,13 @@ def _names_of_image(overlay: Path) -> list[str]:
     return [IMAGE, *(one["newName"] for one in images if one["name"] == IMAGE and "newName" in one)]
 
 
-def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
+def _check(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> None:
     """What would otherwise be found out half way."""
-    if missing := plan.missing_kinds(manifests, tools.known_kinds()):
-        raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
+    if missing := plan.missing_kinds(manifests, kinds.known):
+        more = f"\n{kinds.complaint}" if kinds.complaint else ""
+        raise Refused(
+            f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there{more}"
+        )
     if misled := plan.misled(manifests, namespace):
         raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:

@@ -244,6 +244,11 @@ def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> li
     ]
 
 
+def brings_functions(manifests: Iterable[Manifest]) -> bool:
+    """Whether it is the platform, and not a part on top of it, beside which all of that would look left over."""
+    return any(one["kind"] == "Service" and containers(one) for one in manifests)
+
+
 def triggers(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [one for one in manifests if one["kind"] == "Trigger"]
 
