@@ -8,21 +8,25 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import misfitting, plan, unsaid
-from infra.deploy.plan import IMAGE, LATEST, Image, Refused, Seen, State, Traffic
-from infra.deploy.tools import Tools
+from infra.deploy import left_over, misfitting, plan, unsaid
+from infra.deploy.order import in_order
+from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
+from infra.deploy.tools import Kinds, Tools
 from infra.manifests.kustomize import Manifest, RenderError, render
 from infra.stack.install import InstallError
 
 _OVERLAYS = Path(__file__).resolve().parents[1] / "overlays"
 _LOOK_AGAIN = 2.0
+_STANDS_AFTER = 30.0
+"""Seconds in which a refusal of pods may pass: a ReplicaSet that was refused once asks again within them."""
+
 _FIRST_WHAT_IS_NEW = "; of the next ones what is new goes before that, what runs already after it"
 _NAMESPACE, _PATIENCE = "chat4all", 600.0
 _WITH_AN_OVERLAY, _NOT_WITH_AN_OVERLAY = ("image", "timeout"), ("namespace",)
@@ -94,7 +98,8 @@ def _seconds(text: str) -> float:
 
 def _deploy(given: argparse.Namespace) -> None:
     image, patience = given.image, _PATIENCE if given.timeout is None else given.timeout
-    manifests = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
+    rendered = list(yaml.load_all(_rendered(_folder(given.overlay), image), yaml.CSafeLoader))
+    manifests = left_over.labelled(in_order(rendered))
     namespace = plan.namespace_of(manifests)
     if image and str(image) not in (found := plan.images(manifests)):
         raise Refused(
@@ -113,7 +118,8 @@ def _deploy(given: argparse.Namespace) -> None:
     if given.dry_run:
         return
     tools = Tools(given.context)
-    _check(tools, manifests, namespace)
+    kinds = tools.kinds()
+    _check(tools, kinds, manifests, namespace)
     later = plan.after_triggers(manifests, tools.running(namespace))
     applied = tools.apply(yaml.safe_dump_all([one for one in manifests if one not in later]))
     if later:
@@ -125,16 +131,30 @@ def _deploy(given: argparse.Namespace) -> None:
         _say("pinned", f"{service}: {shares}; its newest revision waits for: scripts/deploy --latest {service}")
     for address in plan.public_addresses(manifests) or [one["status"]["url"] for one in seen if "url" in one["status"]]:
         _say("url", address)
+    for words in _left_over(tools, kinds, manifests, namespace):
+        _say("left over", words)
 
 
 def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
-    found = []
-    if lines := unsaid.unsaid(manifests):
-        found.append(unsaid.refusal(lines))
-    if lines := misfitting.misfitting(manifests):
-        found.append(misfitting.refusal(lines))
-    return found
+    found = ((unsaid.HEADING, unsaid.unsaid(manifests)), (misfitting.HEADING, misfitting.misfitting(manifests)))
+    return [_listed(heading, lines) for heading, lines in found if lines]
+
+
+def _left_over(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> list[str]:
+    """Everything is ready by now: what cannot be looked at, as where Secrets may not be listed, is no failure."""
+    if not plan.brings_functions(manifests):
+        return []
+    try:
+        asked = left_over.asked_for(manifests, kinds.resources)
+        left = left_over.left_over(manifests, tools.found(asked, left_over.SELECTOR, namespace))
+        if any(one.kind in left_over.NAMED for one in left):
+            objects = [one for kind in left_over.naming(kinds.resources) for one in tools.get(kind, namespace)]
+            left = left_over.unnamed(left, objects)
+    except Refused as error:
+        return [f"cannot be told: {error}"]
+    deletions = [tools.deleting(kinds.resources[one.version, one.kind], one.name, namespace) for one in left]
+    return [f"{one.kind} {one.name}: {shlex.join(words)}" for one, words in zip(left, deletions, strict=True)]
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
@@ -217,10 +237,13 @@ def _names_of_image(overlay: Path) -> list[str]:
     return [IMAGE, *(one["newName"] for one in images if one["name"] == IMAGE and "newName" in one)]
 
 
-def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
+def _check(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> None:
     """What would otherwise be found out half way."""
-    if missing := plan.missing_kinds(manifests, tools.known_kinds()):
-        raise Refused(f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there")
+    if missing := plan.missing_kinds(manifests, kinds.known):
+        more = f"\n{kinds.complaint}" if kinds.complaint else ""
+        raise Refused(
+            f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there{more}"
+        )
     if misled := plan.misled(manifests, namespace):
         raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
@@ -234,6 +257,7 @@ def _check(tools: Tools, manifests: Sequence[Manifest], namespace: str) -> None:
 def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience: float) -> list[Manifest]:
     """Until all that was applied is ready. Raises Refused when something never will be, or time is up."""
     wanted, ends, before = plan.waited_for(manifests), time.monotonic() + patience, -1
+    held: dict[str, float] = {}
     while True:
         objects = [
             one
@@ -242,22 +266,28 @@ def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience:
             if one["metadata"]["name"] in names
         ]
         seen = [plan.look_at(one) for one in objects]
-        if failed := [one for one in seen if one.state is State.FAILED]:
-            raise Refused(f"this will not get ready:\n{_listed(failed)}")
-        waiting, total = [one for one in seen if one.state is State.WAITING], sum(map(len, wanted.values()))
+        now = time.monotonic()
+        held = {one.name: held.get(one.name, now) for one in seen if one.state is State.HELD}
+        stand = {name for name, since in held.items() if now - since >= _STANDS_AFTER}
+        if failed := [
+            one for one in seen if one.state is State.FAILED or (one.state is State.HELD and one.name in stand)
+        ]:
+            raise Refused(_listed("this will not get ready:", map(str, failed)))
+        waiting, total = [one for one in seen if one.state is not State.READY], sum(map(len, wanted.values()))
         ready = len(seen) - len(waiting)
         if ready != before:
             _say("ready", f"{ready} of {total}" + "".join(f"; {one.kind} {one.name} is not" for one in waiting[:1]))
         if ready == total:
             return objects
-        if time.monotonic() > ends:
-            raise Refused(f"{total - ready} of {total} not ready after {patience:g} s:\n{_listed(waiting)}")
+        if now > ends:
+            heading = f"{total - ready} of {total} not ready after {patience:g} s:"
+            raise Refused(_listed(heading, map(str, waiting)))
         before = ready
         time.sleep(_LOOK_AGAIN)
 
 
-def _listed(seen: Sequence[Seen]) -> str:
-    return "\n".join(f"  {one.kind} {one.name}: {one.why}" for one in seen)
+def _listed(heading: str, lines: Iterable[str]) -> str:
+    return "\n".join((heading, *(f"  {line}" for line in lines)))
 
 
 def _say(what: str, words: str) -> None:

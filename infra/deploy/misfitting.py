@@ -7,6 +7,8 @@ from infra.deploy.unsaid import is_unsaid, values_of
 from infra.manifests.kustomize import Manifest
 from shared.settings import misfits
 
+HEADING = "functions would not start with what the overlay tells them (docs/reference/settings.md):"
+
 
 def misfitting(manifests: Iterable[Manifest]) -> list[str]:
     """A line for each: what it is, where, and why. What is only unsaid yet is left to infra/deploy/unsaid.py."""
@@ -24,11 +26,3 @@ def _told(manifest: Manifest) -> Iterator[Mapping[str, str]]:
         yield {name: value for name, value in values_of(manifest).items() if value is not None}
     for container in containers(manifest):
         yield {one["name"]: str(one["value"]) for one in container.get("env") or [] if one.get("value") is not None}
-
-
-def refusal(lines: Iterable[str]) -> str:
-    """For people: all of them, and where it is explained."""
-    listed = "".join(f"  {line}\n" for line in lines)
-    return (
-        f"functions would not start with what the overlay tells them (docs/reference/settings.md):\n{listed.rstrip()}"
-    )

@@ -34,6 +34,14 @@ _WAITED_FOR = {
 _UNWATCHED = "chat4all.dev/unwatched"
 """On what nobody gives a status: the Gateway of scripts/cluster."""
 
+_REFUSED_POD = re.compile(r'pods? "[^"]*" is forbidden|failed calling webhook')
+"""
+Knative hands on what the API server said of a pod that a ReplicaSet wanted to make: no such class or account, no quota.
+The ReplicaSet asks again, and then the revision comes right.
+"""
+
+_NO_ROOM = re.compile(r"\bnodes are available\b")
+"""Of the scheduler, while a node is added or somebody else's pod is evicted."""
 
 _OF_KAFKA = "auth.secret.ref.name"
 """In the ConfigMap of a Kafka Broker: its Secret. Without it nothing of Eventing gets ready."""
@@ -236,6 +244,11 @@ def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> li
     ]
 
 
+def brings_functions(manifests: Iterable[Manifest]) -> bool:
+    """Whether it is the platform, and not a part on top of it, beside which all of that would look left over."""
+    return any(one["kind"] == "Service" and containers(one) for one in manifests)
+
+
 def triggers(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [one for one in manifests if one["kind"] == "Trigger"]
 
@@ -254,6 +267,9 @@ def waited_for(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
 class State(Enum):
     READY = "ready"
     WAITING = "waiting"
+    HELD = "held"
+    """It says that it failed, of something that may pass: it counts when it stands."""
+
     FAILED = "failed"
 
 
@@ -264,13 +280,16 @@ class Seen:
     state: State
     why: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.why}"
+
 
 def look_at(manifest: Manifest) -> Seen:
     """
     How far an object is, by its own status: what was said of an older generation of it does not count.
 
     A Knative object that says False may come round: a Broker whose sink is starting does. A Service that says so of its
-    newest revision does not.
+    newest revision does not, unless its pods were refused or found no room: Knative says this as finally as the rest.
     """
     kind, name, status = manifest["kind"], manifest["metadata"]["name"], manifest.get("status", {})
     if kind == "HTTPRoute":
@@ -287,8 +306,15 @@ def look_at(manifest: Manifest) -> Seen:
             return Seen(kind, name, State.WAITING, f"{have} of {wanted} replicas are new")
         return Seen(kind, name, State.READY)
     if kind == "Service" and conditions.get("ConfigurationsReady", {}).get("status") == "False":
-        return Seen(kind, name, State.FAILED, conditions["ConfigurationsReady"].get("message") or why)
+        why = conditions["ConfigurationsReady"].get("message") or why
+        return Seen(kind, name, _state_of_failure(why), why)
     return Seen(kind, name, State.WAITING, why)
+
+
+def _state_of_failure(why: str) -> State:
+    if _NO_ROOM.search(why):
+        return State.WAITING
+    return State.HELD if _REFUSED_POD.search(why) else State.FAILED
 
 
 def _look_at_route(manifest: Manifest) -> Seen:

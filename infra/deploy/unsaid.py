@@ -13,7 +13,8 @@ _EXAMPLE_HOST = re.compile(
 )
 _PLACEHOLDER = re.compile(r"\b(?:PASSWORD|USER)\b")
 _PROXIES = "CHAT4ALL_TRUSTED_PROXIES"
-_GUIDE = "docs/guides/production.md"
+
+HEADING = "the overlay leaves unsaid what is yours; say it in an overlay of your own (docs/guides/production.md):"
 
 
 def unsaid(manifests: Iterable[Manifest]) -> list[str]:
@@ -107,9 +108,3 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def refusal(lines: Iterable[str]) -> str:
-    """For people: all of them, and where it is explained."""
-    listed = "".join(f"  {line}\n" for line in lines)
-    return f"the overlay leaves unsaid what is yours; say it in an overlay of your own ({_GUIDE}):\n{listed.rstrip()}"

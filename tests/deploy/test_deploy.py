@@ -10,6 +10,7 @@ import yaml
 
 from infra.deploy import __main__ as deploy
 from infra.deploy import plan
+from infra.deploy.left_over import labelled
 from infra.deploy.misfitting import misfitting
 from infra.deploy.unsaid import unsaid
 from infra.manifests.kustomize import manifests
@@ -43,7 +44,7 @@ gateways   gtw               gateway.networking.k8s.io/v1  true   Gateway
 """
 
 
-def items(*objects: dict[str, Any], conditions: list[dict[str, str]], seen: int = 2, **spec: Any) -> dict[str, Any]:
+def items(*objects: dict[str, Any], conditions: list[dict[str, Any]], seen: int = 2, **spec: Any) -> dict[str, Any]:
     return {
         "items": [
             one
@@ -70,6 +71,7 @@ def ready(cluster: FakeCluster) -> FakeCluster:
     cluster.answers("deployments.apps", by=[{"items": []}])
     cluster.answers("gateways.gateway.networking.k8s.io", by=[items(GATEWAY, conditions=PROGRAMMED)])
     cluster.answers("triggers.eventing.knative.dev", by=[items(TRIGGER, conditions=TRUE)])
+    cluster.answers("-l", by=[""])
     return cluster
 
 
@@ -87,10 +89,10 @@ def test_an_overlay_is_checked_applied_and_waited_for(ready: FakeCluster, capsys
     ]
     assert not said.err
     kinds = [next(word for word in one["told"] if not word.startswith("-")) for one in ready.told]
-    assert kinds == ["kustomize", "api-resources", *["chat4all"] * 3, "apply", *["chat4all"] * 3]
+    assert kinds == ["kustomize", "api-resources", *["chat4all"] * 3, "apply", *["chat4all"] * 4]
     (applied,) = (one for one in ready.told if "apply" in one["told"])
     assert "--server-side" in applied["told"]
-    assert list(yaml.safe_load_all(applied["given"])) == [function(), TRIGGER, GATEWAY]
+    assert list(yaml.safe_load_all(applied["given"])) == labelled([function(), TRIGGER, GATEWAY])
 
 
 def test_the_image_goes_on_top_of_the_overlay(ready: FakeCluster) -> None:
@@ -176,6 +178,30 @@ def test_what_the_cluster_lacks_is_said_before_anything_is_applied(
     ready.answers("kustomize", by=[yaml.safe_dump_all([function(), sink])])
     assert run("production", "--image", DIGEST) == 1
     assert "does not know eventing.knative.dev/v1alpha1 KafkaSink:" in capsys.readouterr().err
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+AWAY = (
+    "error: unable to retrieve the complete list of server APIs: metrics.k8s.io/v1beta1: the server is currently unable"
+)
+
+
+def test_an_api_that_is_away_and_not_wanted_stops_nothing(ready: FakeCluster) -> None:
+    ready.answers("api-resources", by=[KINDS], code=1, stderr=AWAY)
+    assert run("production", "--image", DIGEST) == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"), [(KINDS.replace("Trigger", "Other"), "eventing.knative.dev/v1 Trigger"), ("", "metrics")]
+)
+def test_a_kind_that_may_be_of_an_api_that_is_away_is_missed_with_kubectl_s_words(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], listed: str, says: str
+) -> None:
+    ready.answers("api-resources", by=[listed], code=1, stderr=AWAY)
+    assert run("production", "--image", DIGEST) == 1
+    said = capsys.readouterr().err
+    assert says in said
+    assert f"kubectl: {AWAY}" in said
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
@@ -351,6 +377,50 @@ def test_a_revision_that_fails_ends_the_wait_with_its_reason(
     assert "Service send: Unable to fetch image" in capsys.readouterr().err
 
 
+def _failing(message: str) -> dict[str, Any]:
+    """As Knative's Configuration says it of its newest revision."""
+    why = f'Revision "send-00001" failed with message: {message}.'
+    return items(function(), conditions=[{"type": "ConfigurationsReady", "status": "False", "message": why}])
+
+
+REFUSED_POD = 'pods "send-00001-deployment-5d8f7-" is forbidden: '
+
+
+@pytest.mark.parametrize(
+    ("message", "state"),
+    [
+        (REFUSED_POD + "no PriorityClass with name chat4all-live was found", plan.State.HELD),
+        (REFUSED_POD + 'error looking up service account c/c: serviceaccount "c" not found', plan.State.HELD),
+        (REFUSED_POD + "exceeded quota: q, requested: cpu=1, used: cpu=9, limited: cpu=9", plan.State.HELD),
+        ('Internal error occurred: failed calling webhook "a.b": connection refused', plan.State.HELD),
+        ("0/3 nodes are available: 3 Insufficient cpu", plan.State.WAITING),
+        ("Initial scale was never achieved", plan.State.FAILED),
+        ("Container failed with: settings: access is forbidden", plan.State.FAILED),
+        ('Unable to fetch image "registry.acme.de/chat4all:1": not found', plan.State.FAILED),
+    ],
+)
+def test_only_what_may_pass_is_waited_for(message: str, state: plan.State) -> None:
+    (failing,) = _failing(message)["items"]
+    assert plan.look_at(failing).state is state
+
+
+def test_pods_that_were_refused_at_first_may_be_made_yet(ready: FakeCluster) -> None:
+    refused = _failing(REFUSED_POD + "no PriorityClass with name chat4all-live was found")
+    ready.answers("ksvc", by=[{"items": []}, refused, refused, items(function(), conditions=TRUE)])
+    assert run("production", "--image", DIGEST) == 0
+
+
+def test_pods_that_go_on_being_refused_end_the_wait(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "_STANDS_AFTER", 0.0)
+    ready.answers("ksvc", by=[{"items": []}, _failing(REFUSED_POD + "exceeded quota: small")])
+    assert run("production", "--image", DIGEST) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("this will not get ready:\n  Service send: ")
+    assert "exceeded quota: small" in said
+
+
 def test_time_that_is_up_names_what_is_missing(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     waits = [{"type": "Ready", "status": "Unknown", "message": "IngressNotConfigured"}]
     ready.answers("ksvc", by=[items(function(), conditions=waits)])
@@ -363,6 +433,51 @@ def test_a_service_that_was_gone_back_with_is_named(ready: FakeCluster, capsys: 
     ready.answers("ksvc", by=[items(function(), conditions=TRUE, traffic=traffic)])
     assert run("production", "--image", DIGEST) == 0
     assert "send: send-00003=100; its newest revision waits" in capsys.readouterr().out
+
+
+def test_what_is_left_over_is_told_with_what_deletes_it(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = f"{KSVC} Service send <none>\n{KSVC} Service gone <none>\neventing.knative.dev/v1 Trigger gone <none>\n"
+    ready.answers("-l", by=[rows])
+    assert run("production", "--image", DIGEST, "--context", "east") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left over")]
+    command = "kubectl --context east -n chat4all delete"
+    assert told == [
+        f"left over    Trigger gone: {command} triggers.eventing.knative.dev gone",
+        f"left over    Service gone: {command} services.serving.knative.dev gone",
+    ]
+    (asked,) = (one["told"] for one in ready.told if "-l" in one["told"])
+    assert asked[asked.index("-l") + 1] == "app.kubernetes.io/part-of=chat4all"
+    assert asked[asked.index("get") + 1] == (
+        "gateways.gateway.networking.k8s.io,secrets,services.serving.knative.dev,triggers.eventing.knative.dev"
+    ), "only kinds that the cluster has"
+    assert not [one for one in ready.told if "delete" in one["told"]]
+
+
+def test_settings_of_a_revision_that_is_kept_are_not_told(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready.answers("api-resources", by=[KINDS + f"revisions rev {KSVC} true Revision\n"])
+    ready.answers("-l", by=["v1 Secret chat4all-old <none>\nv1 Secret chat4all-older <none>\n"])
+    told = [{"secretRef": {"name": "chat4all-old"}}]
+    revision = manifest(KSVC, "Revision", "send-00001", containers=[{"image": DIGEST, "envFrom": told}])
+    ready.answers("revisions.serving.knative.dev", by=[{"items": [revision]}])
+    assert run("production", "--image", DIGEST) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("left over"))
+    assert line == "left over    Secret chat4all-older: kubectl -n chat4all delete secrets chat4all-older"
+
+
+def test_who_may_not_look_for_what_is_left_over_has_deployed_all_the_same(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready.answers("-l", by=[""], code=1, stderr="secrets is forbidden")
+    assert run("production", "--image", DIGEST) == 0
+    assert "left over    cannot be told: kubectl: secrets is forbidden" in capsys.readouterr().out
+
+
+def test_beside_a_part_that_brings_no_functions_nothing_is_left_over(ready: FakeCluster) -> None:
+    ready.answers("kustomize", by=[yaml.safe_dump_all([TRIGGER])])
+    assert run("production") == 0
+    assert not [one for one in ready.told if "-l" in one["told"]]
 
 
 def test_a_dry_run_says_what_it_would_do_and_asks_no_cluster(
