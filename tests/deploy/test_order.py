@@ -48,6 +48,7 @@ def test_what_production_names_is_seen() -> None:
         ("Secret", "chat4all-kafka"),
         ("Secret", "chat4all-tls"),
         ("Secret", "chat4all-files-tls"),
+        ("Secret", "chat4all-log"),
     }
 
 
