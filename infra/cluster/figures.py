@@ -11,7 +11,7 @@ from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
 
-from infra.cluster import hops, inside, pods, scaling, wakes
+from infra.cluster import drain, hops, inside, pods, scaling, wakes
 from infra.cluster.inside import say
 from infra.cluster.layout import ENTRY_ADDRESS
 from infra.cluster.talk import Talk, talk_of
@@ -22,7 +22,7 @@ from shared.testing.http1 import Client
 from shared.testing.live import Caller, Deployed, Providers, fresh_id
 from shared.testing.tenant import Tenant
 
-_PARTS = ("wakes", "chain", "hops", "scale")
+_PARTS = ("wakes", "chain", "hops", "scale", "drain")
 _LOAD, _SECONDS = 40, 40.0
 _ROLLOUT = 8
 _HOPS = 60
@@ -47,6 +47,9 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
                 told["hops"] = await _hops(talk, ports)
         if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
+        if "drain" in given.only:
+            told["drain"] = await drain.across_a_rollout(talk)
+            say(f"drain: {told['drain']}")
     return told
 
 
@@ -143,6 +146,7 @@ def findings(told: Mapping[str, Any]) -> list[str]:
             if one["missing"] and name != "all"
         ),
         *scaling.findings(told.get("scale")),
+        *drain.findings(told.get("drain")),
     ]
 
 

@@ -12,7 +12,7 @@ from infra.cluster.layout import REPOSITORY
 from infra.cluster.results import Result
 
 PAGE = REPOSITORY / "docs/reference/cluster-run.md"
-_MIB = 2**20
+_KIB, _MIB = 2**10, 2**20
 _SOON = 2.0
 """Seconds in which a function at zero answers its first event."""
 _WIDTH = 118
@@ -189,6 +189,16 @@ def _scale(result: Result) -> Iterator[str]:
         yield from _table(("function", "processes", "largest"), memory)
 
 
+def _drain(result: Result) -> Iterator[str]:
+    seen = result.told
+    yield from _opening("A slow upload across a new revision", result)
+    yield from _text(
+        f"{seen['bytes'] / _KIB:.0f} KiB in one PATCH that took {seen['seconds']} s. `files` got a new revision in the"
+        f" midst of it, which was ready after {seen['ready']} s; the old pod was gone after {seen['gone']} s. The"
+        f" answer was {seen['status']}, and its file, looked at by its checksum, is {seen['upload']}."
+    )
+
+
 def _by_function(running: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
     found: dict[str, list[int]] = {}
     for one in running:
@@ -223,4 +233,5 @@ _PARTS = {
     "figures-chain": _chain,
     "figures-hops": _hops,
     "figures-scale": _scale,
+    "figures-drain": _drain,
 }

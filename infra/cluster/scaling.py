@@ -7,7 +7,6 @@ Every request is a message that must be answered with 202; whatever else comes, 
 """
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.cluster import inside, pods
+from infra.cluster.revisions import annotate, pods_of, roll, until_pods
 from infra.cluster.wakes import until_at_zero
 from shared.testing.history import now
 from shared.testing.http1 import Answer, Client
@@ -124,13 +124,12 @@ async def up_and_down(load: Load, clients: int, seconds: float) -> dict[str, Any
 async def rollout(load: Load, clients: int) -> dict[str, Any]:
     """A new revision takes over under load, and the pods of the old one go."""
     async with load.sent_by(clients, 0.05):
-        await _until_pods(lambda seen: any(pod.ready for pod in seen))
-        before = {pod.revision for pod in await asyncio.to_thread(_mine)}
+        before = {pod.revision for pod in await until_pods(SERVICE, lambda seen: any(pod.ready for pod in seen))}
         began = time.monotonic()
-        await asyncio.to_thread(_annotate, {"chat4all.dev/rollout": str(time.time_ns())})
-        await _until_pods(lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
+        await roll(SERVICE)
+        await until_pods(SERVICE, lambda seen: any(pod.ready and pod.revision not in before for pod in seen))
         ready = time.monotonic() - began
-        await _until_pods(lambda seen: all(pod.revision not in before for pod in seen))
+        await until_pods(SERVICE, lambda seen: all(pod.revision not in before for pod in seen))
         gone = time.monotonic() - began
         await asyncio.sleep(2)
     return {**load.told(), "clients": clients, "ready": round(ready, 1), "old gone": round(gone, 1)}
@@ -147,7 +146,7 @@ async def few_at_once() -> AsyncIterator[None]:
 
 
 async def _revised(annotations: Mapping[str, str | None]) -> None:
-    generation = await asyncio.to_thread(_annotate, annotations)
+    generation = await asyncio.to_thread(annotate, SERVICE, annotations)
     # Until it is looked at, the Service is Ready with the revision before.
     for condition in (f"jsonpath={{.status.observedGeneration}}={generation}", "condition=Ready"):
         wait = ("wait", "ksvc", SERVICE, f"--for={condition}", f"--timeout={_PATIENCE:g}s")
@@ -155,34 +154,11 @@ async def _revised(annotations: Mapping[str, str | None]) -> None:
     await until_at_zero([SERVICE])
 
 
-def _annotate(annotations: Mapping[str, str | None]) -> str:
-    """
-    Another template of the pods, and thus a new revision; None takes an annotation away.
-
-    Returns:
-        The generation of the Service.
-    """
-    change = json.dumps({"spec": {"template": {"metadata": {"annotations": dict(annotations)}}}})
-    return pods.kubectl("patch", "ksvc", SERVICE, "--type=merge", "-p", change, "-o", "jsonpath={.metadata.generation}")
-
-
-def _mine() -> list[pods.Pod]:
-    return [pod for pod in pods.pods() if pod.service == SERVICE]
-
-
 async def _watch(began: float, seen: list[tuple[float, int, int]]) -> None:
     """(seconds since the beginning, pods that do not go yet, those of them that are ready)"""
     while True:
-        mine = [pod for pod in await asyncio.to_thread(_mine) if not pod.leaving]
+        mine = [pod for pod in await asyncio.to_thread(pods_of, SERVICE) if not pod.leaving]
         seen.append((round(time.monotonic() - began, 1), len(mine), sum(pod.ready for pod in mine)))
-        await asyncio.sleep(0.5)
-
-
-async def _until_pods(look: Any) -> None:
-    until = time.monotonic() + _PATIENCE
-    while not look(await asyncio.to_thread(_mine)):
-        if time.monotonic() > until:
-            raise TimeoutError(f"the pods of {SERVICE} are not as they should be")
         await asyncio.sleep(0.5)
 
 

@@ -16,7 +16,7 @@ SCALE: dict[str, Any] = {"up and down": {"lost": 0, "most": 2}, "rollout": {"los
 def test_what_cannot_be_measured_is_refused() -> None:
     assert parts("chain,hops") == ["chain", "hops"]
     for unknown in ("scals", "chain,", ""):
-        with pytest.raises(argparse.ArgumentTypeError, match="wakes, chain, hops, scale"):
+        with pytest.raises(argparse.ArgumentTypeError, match="wakes, chain, hops, scale, drain"):
             parts(unknown)
 
 
@@ -32,6 +32,12 @@ def test_a_wake_that_failed_is_a_finding() -> None:
 def test_lost_requests_and_a_service_that_did_not_grow_are_findings() -> None:
     found = findings({"scale": {**SCALE, "up and down": {"lost": 1, "most": 1}, "rollout": {"lost": 2}}})
     assert found == ["3 requests were lost", "send never had more than one pod"]
+
+
+def test_an_upload_that_a_rollout_cut_is_a_finding() -> None:
+    assert findings({"drain": {"status": 204, "upload": "ready"}}) == []
+    (cut,) = findings({"drain": {"status": 0, "upload": 409}})
+    assert cut == "an upload across a rollout was answered 0, and its file is 409"
 
 
 def test_events_that_nobody_was_done_with_are_a_finding() -> None:
