@@ -131,7 +131,7 @@ async def _split(talk: Talk) -> None:
             await asyncio.to_thread(pods.kubectl, "wait", "ksvc", _SHARED, "--for=condition=Ready", "--timeout=120s")
             seen = await _served(talk)
             say(f"{_MESSAGES} messages went to {_told(seen)}")
-            if gone := _MESSAGES - seen.total():
+            if (gone := _MESSAGES - seen.total()) > 0:
                 say(f"{gone} more were taken by pods that have ended since, and their counts with them")
     finally:
         await asyncio.to_thread(_deploy, "--latest", _SHARED)
@@ -169,18 +169,23 @@ async def _served(talk: Talk) -> Counter[str]:
     """How many messages each revision took, as its pods count them."""
     before = await asyncio.to_thread(_taken)
     await asyncio.to_thread(lambda: [talk.send() for _ in range(_MESSAGES)])
-    taken = await asyncio.to_thread(_taken)
-    return Counter({name: count - before[name] for name, count in taken.items() if count > before[name]})
+    seen: Counter[str] = Counter()
+    for (revision, pod), count in (await asyncio.to_thread(_taken)).items():
+        seen[revision] += count - before.get((revision, pod), 0)
+    return +seen
 
 
-def _taken() -> Counter[str]:
-    """Of those that leave, too: they tell until they end, and the API server calls them not ready at once."""
-    counts: Counter[str] = Counter()
+def _taken() -> dict[tuple[str, str], int]:
+    """
+    By revision and pod. Of those that leave, too: they tell until they end, and the API server calls them not ready at
+    once.
+    """
+    counts = {}
     for pod in pods.pods():
         if pod.service == _SHARED and pod.address:
             with suppress(httpx.TransportError):  # it does not listen yet, or no more
                 page = httpx.get(f"http://{pod.address}:8080/metrics", timeout=2, trust_env=False).content
-                counts[pod.revision] += int(measure.parse(page).total("chat4all_messages_accepted_total"))
+                counts[pod.revision, pod.name] = int(measure.parse(page).total("chat4all_messages_accepted_total"))
     return counts
 
 

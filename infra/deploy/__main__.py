@@ -143,18 +143,19 @@ def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
 
 def _left_over(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> list[str]:
     """Everything is ready by now: what cannot be looked at, as where Secrets may not be listed, is no failure."""
-    if not plan.brings_functions(manifests):
+    if not plan.is_platform(manifests):
         return []
     try:
         asked = left_over.asked_for(manifests, kinds.resources)
         left = left_over.left_over(manifests, tools.found(asked, left_over.SELECTOR, namespace))
         if any(one.kind in left_over.NAMED for one in left):
             objects = [one for kind in left_over.naming(kinds.resources) for one in tools.get(kind, namespace)]
-            left = left_over.unnamed(left, objects)
+            left = left_over.unnamed(left, [*manifests, *objects])
     except Refused as error:
         return [f"cannot be told: {error}"]
-    deletions = [tools.deleting(kinds.resources[one.version, one.kind], one.name, namespace) for one in left]
-    return [f"{one.kind} {one.name}: {shlex.join(words)}" for one, words in zip(left, deletions, strict=True)]
+    resources = left_over.by_group(kinds.resources)
+    deletions = [tools.deleting(resources[one.key[:2]], one.name, namespace) for one in left]
+    return [f"{one}: {shlex.join(words)}" for one, words in zip(left, deletions, strict=True)]
 
 
 def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
@@ -249,8 +250,8 @@ def _check(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace:
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
         raise Refused(
             f"there is no Secret {', '.join(absent)} in {namespace}: secret.env.example beside the overlay, "
-            "in infra/overlays/production also kafka.env.example for Knative's own way to Kafka; one to pull the image "
-            "is made as docs/guides/production.md says"
+            "in infra/overlays/production also log.env.example (chat4all-log) and kafka.env.example (chat4all-kafka), "
+            "for the two ways to Kafka; one to pull the image is made as docs/guides/production.md says"
         )
 
 

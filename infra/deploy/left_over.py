@@ -1,10 +1,11 @@
 """What earlier deployments put there and this one does not: nobody deletes it but people, who are told."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.deploy.named import named
 from infra.deploy.order import place
+from infra.deploy.plan import is_platform
 from infra.manifests.kustomize import Manifest
 
 _LABEL, _PLATFORM = "app.kubernetes.io/part-of", "chat4all"
@@ -36,14 +37,17 @@ _EVER = {
 
 _NAMING = {
     ("", "ConfigMap"),
+    ("", "ServiceAccount"),
     ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
     ("batch", "CronJob"),
     ("eventing.knative.dev", "Broker"),
     ("eventing.knative.dev", "KafkaSink"),
+    ("gateway.networking.k8s.io", "Gateway"),
     ("serving.knative.dev", "Revision"),
     ("sources.knative.dev", "KafkaSource"),
 }
-"""Who names ConfigMaps, Secrets and accounts: a revision that one may go back to starts with its own."""
+"""Who names ConfigMaps, Secrets and accounts: a revision, or a ReplicaSet, that one may go back to has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,24 @@ class Found:
     name: str
     owned: bool
 
+    def __str__(self) -> str:
+        last = " (its topic goes with it, and all events that are there)" if self.kind == "Broker" else ""
+        return f"{self.kind} {self.name}{last}"
+
     @property
     def key(self) -> tuple[str, str, str]:
         return (_group(self.version), self.kind, self.name)
 
 
-def labelled(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Everything says whose it is, also what an overlay on top adds, such as its Secrets."""
-    return [one | {"metadata": one["metadata"] | {"labels": _labels(one) | {_LABEL: _PLATFORM}}} for one in manifests]
+def labelled(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """
+    Everything that does not say whose it is says so, also what an overlay on top adds, such as its Secrets.
+
+    A part of its own stays as it is: the next deployment of the platform would take it for left over.
+    """
+    if not is_platform(manifests):
+        return [*manifests]
+    return [one | {"metadata": one["metadata"] | {"labels": {_LABEL: _PLATFORM} | _labels(one)}} for one in manifests]
 
 
 def _labels(manifest: Manifest) -> dict[str, str]:
@@ -96,6 +110,11 @@ def unnamed(left: Iterable[Found], objects: Iterable[Manifest]) -> list[Found]:
     """Without the ConfigMaps, Secrets and accounts that one of these still names."""
     used = {it for one in objects for it in named(one)}
     return [one for one in left if (one.kind, one.name) not in used]
+
+
+def by_group(resources: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """What kubectl calls a kind, whichever version of it is there."""
+    return {(_group(version), kind): name for (version, kind), name in resources.items()}
 
 
 def _resources(wanted: Container[tuple[str, str]], resources: Mapping[tuple[str, str], str]) -> list[str]:

@@ -244,9 +244,9 @@ def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> li
     ]
 
 
-def brings_functions(manifests: Iterable[Manifest]) -> bool:
-    """Whether it is the platform, and not a part on top of it, beside which all of that would look left over."""
-    return any(one["kind"] == "Service" and containers(one) for one in manifests)
+def is_platform(manifests: Iterable[Manifest]) -> bool:
+    """Whether it is the platform, whose `send` no part on top of it has; a Broker is not in every overlay."""
+    return any(one["kind"] == "Service" and one["metadata"]["name"] == "send" for one in manifests)
 
 
 def triggers(manifests: Iterable[Manifest]) -> list[Manifest]:

@@ -67,7 +67,7 @@ class Tools:
         return found
 
     def found(self, resources: Sequence[str], label: str, namespace: str) -> list[Found]:
-        """What has the label; of a Secret nothing but its name is read."""
+        """What has the label; of a Secret nothing but its name is kept."""
         asked = ("get", ",".join(resources), "-l", label, "--no-headers", "-o", f"custom-columns={_FOUND}")
         rows = [line.split() for line in self._kubectl("-n", namespace, *asked).splitlines()]
         return [Found(version, kind, name, owned=owner != "<none>") for version, kind, name, owner in rows]

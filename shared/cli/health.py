@@ -260,7 +260,10 @@ def _clock(session: "Session", live: "Answer") -> Check:
         if apart is None or _close(apart):
             break
         time.sleep(_NEXT_DATE)
-        again = _apart(session.public.call("GET", "/health/live", anonymous=True))
+        try:
+            again = _apart(session.public.call("GET", "/health/live", anonymous=True))
+        except (PlatformRefused, PlatformUnreachable):  # what that means is another check's to say
+            break
         apart = apart if again is None else min(apart, again, key=abs)
     if apart is None:
         return Check("clock", Verdict.WARN, "the platform sent no Date header")

@@ -171,7 +171,11 @@ def config(function: Any, cfg: Mapping[str, str], *, host: str, port: int) -> uv
 
 
 def _grace(cfg: Mapping[str, str]) -> int:
-    said = cfg.get(SHUTDOWN_GRACE, str(GRACE))
-    if not (said.isdecimal() and int(said)):
+    """As the settings read it, too: what ``scripts/deploy`` lets pass is to start."""
+    try:
+        seconds = int(cfg.get(SHUTDOWN_GRACE, GRACE))
+    except ValueError:
+        seconds = 0
+    if seconds < 1:
         raise StartError(f"{SHUTDOWN_GRACE} is no number of seconds", NOT_STARTED)
-    return int(said)
+    return seconds

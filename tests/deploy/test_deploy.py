@@ -32,6 +32,7 @@ def function(image: str = DIGEST) -> dict[str, Any]:
 
 
 TRIGGER = manifest("eventing.knative.dev/v1", "Trigger", "send")
+BROKER = manifest("eventing.knative.dev/v1", "Broker", "chat4all")
 GATEWAY = manifest(
     "gateway.networking.k8s.io/v1", "Gateway", "chat4all", listeners=[{"protocol": "HTTPS", "hostname": "chat.acme.de"}]
 )
@@ -73,6 +74,15 @@ def ready(cluster: FakeCluster) -> FakeCluster:
     cluster.answers("triggers.eventing.knative.dev", by=[items(TRIGGER, conditions=TRUE)])
     cluster.answers("-l", by=[""])
     return cluster
+
+
+@pytest.fixture
+def with_broker(ready: FakeCluster) -> FakeCluster:
+    """The same with a Broker, which most have."""
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, GATEWAY, BROKER])])
+    ready.answers("api-resources", by=[KINDS + "brokers eventing.knative.dev/v1 true Broker\n"])
+    ready.answers("brokers.eventing.knative.dev", by=[items(BROKER, conditions=TRUE)])
+    return ready
 
 
 def run(*arguments: str) -> int:
@@ -210,7 +220,8 @@ def test_a_missing_secret_is_said_before_anything_is_applied(
 ) -> None:
     ready.answers("secret", by=[""])
     assert run("production", "--image", DIGEST) == 1
-    assert "secret.env.example" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert all(f"{name}.env.example" in said for name in ("secret", "log", "kafka"))
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
@@ -435,49 +446,60 @@ def test_a_service_that_was_gone_back_with_is_named(ready: FakeCluster, capsys: 
     assert "send: send-00003=100; its newest revision waits" in capsys.readouterr().out
 
 
-def test_what_is_left_over_is_told_with_what_deletes_it(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = f"{KSVC} Service send <none>\n{KSVC} Service gone <none>\neventing.knative.dev/v1 Trigger gone <none>\n"
-    ready.answers("-l", by=[rows])
+def test_what_is_left_over_is_told_with_what_deletes_it(
+    with_broker: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eventing = "eventing.knative.dev/v1"
+    rows = f"{KSVC} Service send <none>\n{KSVC} Service gone <none>\n{eventing} Trigger gone <none>\n"
+    with_broker.answers("-l", by=[rows + f"{eventing}beta1 Broker gone <none>\n"])
     assert run("production", "--image", DIGEST, "--context", "east") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left over")]
     command = "kubectl --context east -n chat4all delete"
     assert told == [
         f"left over    Trigger gone: {command} triggers.eventing.knative.dev gone",
+        "left over    Broker gone (its topic goes with it, and all events that are there): "
+        f"{command} brokers.eventing.knative.dev gone",
         f"left over    Service gone: {command} services.serving.knative.dev gone",
     ]
-    (asked,) = (one["told"] for one in ready.told if "-l" in one["told"])
+    (asked,) = (one["told"] for one in with_broker.told if "-l" in one["told"])
     assert asked[asked.index("-l") + 1] == "app.kubernetes.io/part-of=chat4all"
     assert asked[asked.index("get") + 1] == (
-        "gateways.gateway.networking.k8s.io,secrets,services.serving.knative.dev,triggers.eventing.knative.dev"
+        "brokers.eventing.knative.dev,gateways.gateway.networking.k8s.io,secrets,services.serving.knative.dev,"
+        "triggers.eventing.knative.dev"
     ), "only kinds that the cluster has"
-    assert not [one for one in ready.told if "delete" in one["told"]]
+    assert not [one for one in with_broker.told if "delete" in one["told"]]
 
 
 def test_settings_of_a_revision_that_is_kept_are_not_told(
-    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+    with_broker: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ready.answers("api-resources", by=[KINDS + f"revisions rev {KSVC} true Revision\n"])
-    ready.answers("-l", by=["v1 Secret chat4all-old <none>\nv1 Secret chat4all-older <none>\n"])
+    more = f"brokers eventing.knative.dev/v1 true Broker\nrevisions rev {KSVC} true Revision\n"
+    with_broker.answers("api-resources", by=[KINDS + more])
+    rows = [f"v1 Secret {name} <none>\n" for name in ("chat4all-old", "chat4all-older", "chat4all")]
+    with_broker.answers("-l", by=["".join(rows)])
     told = [{"secretRef": {"name": "chat4all-old"}}]
     revision = manifest(KSVC, "Revision", "send-00001", containers=[{"image": DIGEST, "envFrom": told}])
-    ready.answers("revisions.serving.knative.dev", by=[{"items": [revision]}])
+    with_broker.answers("revisions.serving.knative.dev", by=[{"items": [revision]}])
     assert run("production", "--image", DIGEST) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("left over"))
     assert line == "left over    Secret chat4all-older: kubectl -n chat4all delete secrets chat4all-older"
 
 
 def test_who_may_not_look_for_what_is_left_over_has_deployed_all_the_same(
-    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+    with_broker: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ready.answers("-l", by=[""], code=1, stderr="secrets is forbidden")
+    with_broker.answers("-l", by=[""], code=1, stderr="secrets is forbidden")
     assert run("production", "--image", DIGEST) == 0
     assert "left over    cannot be told: kubectl: secrets is forbidden" in capsys.readouterr().out
 
 
-def test_beside_a_part_that_brings_no_functions_nothing_is_left_over(ready: FakeCluster) -> None:
-    ready.answers("kustomize", by=[yaml.safe_dump_all([TRIGGER])])
+def test_a_part_of_its_own_is_told_nothing_and_is_not_left_over_for_the_platform(ready: FakeCluster) -> None:
+    """All of the platform would look left over beside it; and its things beside the platform, if they had our label."""
+    ready.answers("kustomize", by=[yaml.safe_dump_all([TRIGGER, GATEWAY])])
     assert run("production") == 0
     assert not [one for one in ready.told if "-l" in one["told"]]
+    (applied,) = (one for one in ready.told if "apply" in one["told"])
+    assert not [one for one in yaml.safe_load_all(applied["given"]) if "labels" in one["metadata"]]
 
 
 def test_a_dry_run_says_what_it_would_do_and_asks_no_cluster(

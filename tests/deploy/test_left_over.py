@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.left_over import Found, asked_for, labelled, left_over
+from infra.deploy.left_over import Found, asked_for, labelled, left_over, naming, unnamed
+from infra.deploy.named import named
+from infra.deploy.plan import is_platform
 from infra.manifests.kustomize import manifests
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "infra/overlays"
+ROUTE = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
 SEND = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "send"}}
 
 
@@ -55,6 +58,26 @@ def test_everything_that_is_applied_says_whose_it_is() -> None:
         assert one | {"metadata": {}} == before | {"metadata": {}}, "selectors and pods stay as they are"
 
 
-def test_labels_that_are_null_are_none() -> None:
-    (one,) = labelled([SEND | {"metadata": {"name": "send", "labels": None}}])
-    assert one["metadata"]["labels"] == {"app.kubernetes.io/part-of": "chat4all"}
+def test_labels_that_are_null_are_none_and_those_of_others_stay() -> None:
+    theirs = {"app.kubernetes.io/part-of": "theirs"}
+    null, other = (ROUTE | {"metadata": {"name": "chat4all", "labels": labels}} for labels in (None, theirs))
+    null, other, _ = labelled([null, other, SEND])
+    assert null["metadata"]["labels"] == {"app.kubernetes.io/part-of": "chat4all"}
+    assert other["metadata"]["labels"] == theirs
+
+
+@pytest.mark.parametrize("overlay", ["production", "one-node", "one-node-kafka", "one-node-kafka-broker"])
+def test_every_overlay_of_the_platform_is_one(overlay: str) -> None:
+    assert is_platform(manifests(OVERLAYS / overlay))
+
+
+def test_who_names_a_secret_is_asked_whatever_it_is() -> None:
+    """Of what production makes, all kinds that name something."""
+    kinds = {("v1", "Secret"): "secrets"} | {
+        (one["apiVersion"], one["kind"]): one["kind"] for one in manifests(OVERLAYS / "production") if named(one)
+    }
+    asked = set(naming(kinds)) | {"Service"}  # a Knative Service's revisions have what it names
+    assert asked == set(kinds.values()) - {"secrets"}
+    account = {"kind": "ServiceAccount", "metadata": {}, "imagePullSecrets": [{"name": "registry"}]}
+    left = [found("v1", "Secret", "registry"), found("v1", "Secret", "old")]
+    assert unnamed(left, [account]) == left[1:]

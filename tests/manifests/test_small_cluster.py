@@ -127,10 +127,12 @@ def test_the_guide_says_which_functions_never_sleep() -> None:
 
 
 def test_the_guide_restarts_every_pod() -> None:
-    (label,) = re.findall(r"delete pods -l (\S+)`", GUIDE)
+    ((label, but),) = re.findall(r"delete pods -l '(\S+),\1!=(\S+)'`", GUIDE)
     templates = [one["spec"]["template"] for one in rendered() if "template" in one.get("spec", {})]
     assert len(templates) == 28
-    assert not [one for one in templates if label not in one["metadata"]["labels"]]
+    assert not [one for one in templates if one["metadata"]["labels"].get(label, but) == but]
+    (job,) = (one["spec"]["jobTemplate"]["spec"]["template"] for one in rendered() if one["kind"] == "CronJob")
+    assert job["metadata"]["labels"][label] == but
 
 
 def test_the_guide_counts_what_all_functions_ask_for() -> None:
