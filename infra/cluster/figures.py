@@ -48,7 +48,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
         if "drain" in given.only:
-            told["drain"] = await drain.across_a_rollout(talk)
+            told["drain"] = await drain.while_its_pod_goes(talk)
             say(f"drain: {told['drain']}")
     return told
 

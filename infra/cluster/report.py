@@ -191,11 +191,11 @@ def _scale(result: Result) -> Iterator[str]:
 
 def _drain(result: Result) -> Iterator[str]:
     seen = result.told
-    yield from _opening("A slow upload across a new revision", result)
+    yield from _opening("A slow upload while its pod is to go", result)
     yield from _text(
-        f"{seen['bytes'] / _KIB:.0f} KiB in one PATCH that took {seen['seconds']} s. `files` got a new revision in the"
-        f" midst of it, which was ready after {seen['ready']} s; the old pod was gone after {seen['gone']} s. The"
-        f" answer was {seen['status']}, and its file, looked at by its checksum, is {seen['upload']}."
+        f"{seen['bytes'] / _KIB:.0f} KiB in one PATCH that took {seen['seconds']} s. The pod that took it was deleted in"
+        f" the midst of it, as where a node is drained, and was gone {seen['gone']} s later. The answer was"
+        f" {seen['status']}, and its file, looked at by its checksum, is {seen['upload']}."
     )
 
 

@@ -34,10 +34,10 @@ def test_lost_requests_and_a_service_that_did_not_grow_are_findings() -> None:
     assert found == ["3 requests were lost", "send never had more than one pod"]
 
 
-def test_an_upload_that_a_rollout_cut_is_a_finding() -> None:
+def test_an_upload_that_was_cut_is_a_finding() -> None:
     assert findings({"drain": {"status": 204, "upload": "ready"}}) == []
     (cut,) = findings({"drain": {"status": 0, "upload": 409}})
-    assert cut == "an upload across a rollout was answered 0, and its file is 409"
+    assert cut == "an upload whose pod was to go was answered 0, and its file is 409"
 
 
 def test_events_that_nobody_was_done_with_are_a_finding() -> None:

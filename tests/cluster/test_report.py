@@ -76,8 +76,8 @@ def test_who_started_beside_the_slow_ones_is_named() -> None:
     assert "other functions" not in page(seen("figures-wakes", WAKES))
 
 
-def test_an_upload_across_a_rollout_is_shown_with_its_end() -> None:
-    told = {"bytes": 2**20, "seconds": 121.0, "status": 204, "upload": "ready", "ready": 4.5, "gone": 118.0}
+def test_an_upload_whose_pod_was_to_go_is_shown_with_its_end() -> None:
+    told = {"bytes": 2**20, "seconds": 121.0, "status": 204, "upload": "ready", "gone": 118.0}
     text = " ".join(page(seen("figures-drain", told)).split())
     assert "1024 KiB in one PATCH that took 121.0 s." in text
     assert "The answer was 204, and its file, looked at by its checksum, is ready." in text
