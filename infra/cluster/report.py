@@ -193,8 +193,8 @@ def _drain(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("A slow upload while its pod is to go", result)
     yield from _text(
-        f"{seen['bytes'] / _KIB:.0f} KiB in one PATCH that took {seen['seconds']} s. The pod that took it was deleted in"
-        f" the midst of it, as where a node is drained, and was gone {seen['gone']} s later. The answer was"
+        f"{seen['bytes'] / _KIB:.0f} KiB in one PATCH that took {seen['seconds']} s. The pod that took it was deleted"
+        f" in the midst of it, as where a node is drained, and was gone {seen['gone']} s later. The answer was"
         f" {seen['status']}, and its file, looked at by its checksum, is {seen['upload']}."
     )
 
