@@ -8,14 +8,14 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import left_over, misfitting, plan, unsaid
+from infra.deploy import left_over, misfitting, plan, sealed, unsaid
 from infra.deploy.order import in_order
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
 from infra.deploy.tools import Kinds, Tools
@@ -106,11 +106,6 @@ def _deploy(given: argparse.Namespace) -> None:
             f"no container would have {image}, but {', '.join(sorted(found)) or 'none at all'}: an overlay further "
             "down names the image otherwise; say it there (images)"
         )
-    if loose := plan.unversioned(manifests):
-        raise Refused(
-            f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
-            "NAME:TAG (docs/guides/production.md, the image)"
-        )
     if given.dry_run:
         _tell(manifests, namespace)
     if wrong := _found_wrong(manifests):
@@ -137,8 +132,20 @@ def _deploy(given: argparse.Namespace) -> None:
 
 def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
-    found = ((unsaid.HEADING, unsaid.unsaid(manifests)), (misfitting.HEADING, misfitting.misfitting(manifests)))
-    return [_listed(heading, lines) for heading, lines in found if lines]
+    found = (
+        (unsaid.HEADING, unsaid.unsaid(manifests)),
+        (sealed.HEADING, sealed.sealed(manifests)),
+        (misfitting.HEADING, misfitting.misfitting(manifests)),
+    )
+    return [*_which_image(manifests), *(_listed(heading, lines) for heading, lines in found if lines)]
+
+
+def _which_image(manifests: Sequence[Manifest]) -> Iterator[str]:
+    if loose := plan.unversioned(manifests):
+        yield (
+            f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
+            "NAME:TAG (docs/guides/production.md, the image)"
+        )
 
 
 def _left_over(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace: str) -> list[str]:
@@ -166,6 +173,8 @@ def _tell(manifests: Sequence[Manifest], namespace: str) -> None:
         _tell_waited(plan.triggers(manifests), namespace, _FIRST_WHAT_IS_NEW)
     _tell_applied(later)
     _tell_waited(manifests, namespace)
+    for name in sorted(plan.secrets_wanted(manifests)):
+        _say("would need", f"Secret {name} in {namespace}: not of this overlay, so nobody has looked at what is in it")
 
 
 def _tell_applied(manifests: Sequence[Manifest]) -> None:

@@ -227,7 +227,7 @@ def test_a_missing_secret_is_said_before_anything_is_applied(
 
 def test_a_secret_that_the_overlay_brings_along_is_not_missed(ready: FakeCluster) -> None:
     ready.answers("secret", by=[""])
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat4all", "namespace": "chat4all"}}
+    secret = manifest("v1", "Secret", "chat4all") | {"stringData": {"CHAT4ALL_SECRET_KEY": "A" * 43 + "="}}
     ready.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, secret])])
     assert run("production", "--image", DIGEST) == 0
 
@@ -510,6 +510,15 @@ def test_a_dry_run_says_what_it_would_do_and_asks_no_cluster(
     assert [one for one in ready.told if "kustomize" not in one["told"]] == []
 
 
+def test_an_image_that_is_none_yet_hides_nothing_else(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = manifest("v1", "Secret", "chat4all") | {"stringData": {"CHAT4ALL_SECRET_KEY": ""}}
+    ready.answers("kustomize", by=[yaml.safe_dump_all([function("chat4all"), TRIGGER, secret])])
+    assert run("production", "--dry-run") == 1
+    said = capsys.readouterr()
+    assert "would apply  Service send" in said.out
+    assert all(words in said.err for words in ("which image?", "CHAT4ALL_SECRET_KEY in the Secret chat4all is empty"))
+
+
 def test_a_dry_run_lists_in_the_order_of_the_deeds(ready: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     """What runs already is changed when all Triggers are ready; a dry run does not know what that is, and says so."""
     assert run("production", "--image", DIGEST, "--dry-run") == 0
@@ -522,6 +531,7 @@ def test_a_dry_run_lists_in_the_order_of_the_deeds(ready: FakeCluster, capsys: p
         "would wait for 1",
         "would wait for 1",
         "would wait for 1",
+        "would need Secret chat4all",
     ]
     assert "triggers.eventing.knative.dev in chat4all" in lines[2]
     assert "runs already" in lines[2]
