@@ -60,8 +60,8 @@ def test_everything_that_is_applied_says_whose_it_is() -> None:
 
 def test_labels_that_are_null_are_none_and_those_of_others_stay() -> None:
     theirs = {"app.kubernetes.io/part-of": "theirs"}
-    null, other = (ROUTE | {"metadata": {"name": "chat4all", "labels": labels}} for labels in (None, theirs))
-    null, other, _ = labelled([null, other, SEND])
+    routes = [ROUTE | {"metadata": {"name": "chat4all", "labels": labels}} for labels in (None, theirs)]
+    null, other, _ = labelled([*routes, SEND])
     assert null["metadata"]["labels"] == {"app.kubernetes.io/part-of": "chat4all"}
     assert other["metadata"]["labels"] == theirs
 
