@@ -1,5 +1,6 @@
 """Who is told which secret, of the Secrets that the overlay makes: one that all need, one that few may have."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from infra.deploy.plan import containers
@@ -19,10 +20,10 @@ def sealed(manifests: Sequence[Manifest]) -> list[str]:
     made = {one["metadata"]["name"]: values_of(one) for one in manifests if one["kind"] == "Secret"}
     functions = (one for one in manifests if one["kind"] == "Service" and containers(one))
     told = {one["metadata"]["name"]: set(_secrets(one)) for one in functions}
-    return [*_without_key(told, made), *_with_kafka(told, made, manifests)]
+    return [*_without_key(told, made), *_with_kafka(told, made, manifests), *_two_ways(made)]
 
 
-def _without_key(told: Mapping[str, set[str]], made: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+def _without_key(told: Mapping[str, set[str]], made: Mapping[str, Mapping[str, str | None]]) -> Iterator[str]:
     without = [
         names
         for names in told.values()
@@ -34,7 +35,7 @@ def _without_key(told: Mapping[str, set[str]], made: Mapping[str, Mapping[str, o
 
 
 def _with_kafka(
-    told: Mapping[str, set[str]], made: Mapping[str, Mapping[str, object]], manifests: Sequence[Manifest]
+    told: Mapping[str, set[str]], made: Mapping[str, Mapping[str, str | None]], manifests: Sequence[Manifest]
 ) -> Iterator[str]:
     """Only where a policy says who may go there at all."""
     may = {component for one in manifests for component in _let_in(one)}
@@ -44,6 +45,27 @@ def _with_kafka(
                 f"{_KAFKA} in the Secret {name} is told to {len(others)} functions that may not go to Kafka "
                 f"({', '.join(others[:3])}, …): move the line from secret.env into log.env"
             )
+
+
+def _two_ways(made: Mapping[str, Mapping[str, str | None]]) -> Iterator[str]:
+    """Knative's own way to Kafka and that of functions, which are one user of it."""
+    ours = {name: (said["sasl.username"], said["sasl.password"]) for name, said in _properties(made)}
+    theirs = {
+        name: (said["user"], said["password"]) for name, said in made.items() if {"user", "password"} <= said.keys()
+    }
+    for one, way in ours.items():
+        for other in (name for name, its in theirs.items() if its != way):
+            yield f"user or password of Kafka in the Secret {one} (log.env) and in {other} (kafka.env) differ"
+
+
+def _properties(made: Mapping[str, Mapping[str, str | None]]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for name, values in made.items():
+        try:
+            said = json.loads(values.get(_KAFKA) or "{}")
+        except ValueError:  # misfitting.py says so
+            continue
+        if isinstance(said, dict) and {"sasl.username", "sasl.password"} <= said.keys():
+            yield name, said
 
 
 def _secrets(manifest: Manifest) -> Iterator[str]:

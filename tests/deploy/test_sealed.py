@@ -1,5 +1,6 @@
 """Who is told which secret, in the overlays as they are and with Secrets of somebody's own (issue 7)."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -46,3 +47,17 @@ def test_the_password_of_kafka_is_for_those_who_may_go_there() -> None:
 def test_where_no_wall_is_before_kafka_all_may_have_its_password() -> None:
     small = manifests(OVERLAYS / "one-node-kafka-broker")
     assert sealed([*small, secret("chat4all", KEY, KAFKA)]) == []
+
+
+def test_both_ways_to_kafka_are_of_one_user() -> None:
+    said = json.dumps({"sasl.username": "chat4all", "sasl.password": "s3cr3t"})
+    ours = secret("chat4all-log") | {"stringData": {KAFKA: said}}
+    same, other = (
+        secret("chat4all-kafka") | {"stringData": {"user": "chat4all", "password": password}}
+        for password in ("s3cr3t", "another")
+    )
+    assert sealed([*production(), ours, same]) == []
+    (line,) = sealed([*production(), ours, other])
+    assert "chat4all-log (log.env) and in chat4all-kafka (kafka.env) differ" in line
+    assert "s3cr3t" not in line
+    assert sealed([*production(), secret("chat4all-log", KAFKA), other]) == [], "what is no JSON is told elsewhere"
