@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import left_over, misfitting, plan, sealed, unsaid
+from infra.deploy import left_over, misfitting, plan, secrets_told, unsaid
 from infra.deploy.order import in_order
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
 from infra.deploy.tools import Kinds, Tools
@@ -134,7 +134,7 @@ def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
     found = (
         (unsaid.HEADING, unsaid.unsaid(manifests)),
-        (sealed.HEADING, sealed.sealed(manifests)),
+        (secrets_told.HEADING, secrets_told.wrongly_told(manifests)),
         (misfitting.HEADING, misfitting.misfitting(manifests)),
     )
     return [*_which_image(manifests), *(_listed(heading, lines) for heading, lines in found if lines)]

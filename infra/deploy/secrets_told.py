@@ -15,7 +15,7 @@ _KEY, _KAFKA = "CHAT4ALL_SECRET_KEY", "CHAT4ALL_KAFKA_PROPERTIES"
 _POLICY, _COMPONENT = "kafka", "app.kubernetes.io/component"
 
 
-def sealed(manifests: Sequence[Manifest]) -> list[str]:
+def wrongly_told(manifests: Sequence[Manifest]) -> list[str]:
     """A line for each. What a Secret holds that somebody made by hand is nobody's to read."""
     made = {one["metadata"]["name"]: values_of(one) for one in manifests if one["kind"] == "Secret"}
     functions = (one for one in manifests if one["kind"] == "Service" and containers(one))
