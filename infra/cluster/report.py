@@ -121,13 +121,13 @@ def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, object, str]:
 
 
 def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    seconds = [one["seconds"] for one in seen if wakes.good(one)]
-    if failed := len(seen) - len(seconds):
+    good = [one for one in seen if wakes.good(one)]
+    late = [one for one in good if one["seconds"] >= _SOON]
+    if failed := len(seen) - len(good):
         yield f"{failed} of {len(seen)} failed."
-    if seconds:
-        soon = sum(one < _SOON for one in seconds)
-        yield f"Of {len(seconds)}: median {median(seconds):.2f} s; {soon} below {_SOON:g} s, which is the aim."
-    late = [one for one in seen if wakes.good(one) and one["seconds"] >= _SOON]
+    if good:
+        middle = median(one["seconds"] for one in good)
+        yield f"Of {len(good)}: median {middle:.2f} s; {len(good) - len(late)} below {_SOON:g} s, which is the aim."
     if met := [one for one in late if one.get("beside")]:
         names = ", ".join(sorted({name for one in met for name in one["beside"]}))
         yield f"Of the {len(late)} others {len(met)} began while pods of other functions started ({names})."

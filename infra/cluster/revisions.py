@@ -31,14 +31,14 @@ def pods_of(service: str) -> list[Pod]:
     return [pod for pod in pods.pods() if pod.service == service]
 
 
-async def until_pods(service: str, look: Callable[[Sequence[Pod]], bool], patience: float = _PATIENCE) -> Sequence[Pod]:
+async def until_pods(service: str, look: Callable[[Sequence[Pod]], bool]) -> Sequence[Pod]:
     """
     Those that are as they should be.
 
     Raises:
         TimeoutError: they are not, after so many seconds.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + _PATIENCE
     while not look(seen := await asyncio.to_thread(pods_of, service)):
         if time.monotonic() > until:
             raise TimeoutError(f"the pods of {service} are not as they should be")

@@ -278,9 +278,10 @@ def _wait(tools: Tools, manifests: Sequence[Manifest], namespace: str, patience:
         seen = [plan.look_at(one) for one in objects]
         now = time.monotonic()
         held = {one.name: held.get(one.name, now) for one in seen if one.state is State.HELD}
-        stand = {name for name, since in held.items() if now - since >= _STANDS_AFTER}
         if failed := [
-            one for one in seen if one.state is State.FAILED or (one.state is State.HELD and one.name in stand)
+            one
+            for one in seen
+            if one.state is State.FAILED or (one.state is State.HELD and now - held[one.name] >= _STANDS_AFTER)
         ]:
             raise Refused(_listed("this will not get ready:", map(str, failed)))
         waiting, total = [one for one in seen if one.state is not State.READY], sum(map(len, wanted.values()))

@@ -209,18 +209,22 @@ def _data(config_map: Manifest) -> Mapping[str, str]:
     return config_map.get("data") or {}
 
 
+def secrets_told_to(manifest: Manifest) -> set[str]:
+    """Names of the Secrets that its containers get all variables of."""
+    return {
+        source["secretRef"]["name"]
+        for container in containers(manifest)
+        for source in container.get("envFrom", [])
+        if "secretRef" in source
+    }
+
+
 def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
     """
     Names of Secrets that the overlay does not bring along: what functions are told, Knative's way to Kafka, and the
     registry's password.
     """
-    told = {
-        source["secretRef"]["name"]
-        for one in manifests
-        for container in containers(one)
-        for source in container.get("envFrom", [])
-        if "secretRef" in source
-    }
+    told = {name for one in manifests for name in secrets_told_to(one)}
     pull = {
         secret["name"]
         for one in manifests

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from infra.deploy.plan import containers
+from infra.deploy.plan import containers, secrets_told_to
 from infra.deploy.unsaid import values_of
 from infra.manifests.kustomize import Manifest
 from shared.domain.sealing_keys import NEW_KEY
@@ -19,7 +19,7 @@ def wrongly_told(manifests: Sequence[Manifest]) -> list[str]:
     """A line for each. What a Secret holds that somebody made by hand is nobody's to read."""
     made = {one["metadata"]["name"]: values_of(one) for one in manifests if one["kind"] == "Secret"}
     functions = (one for one in manifests if one["kind"] == "Service" and containers(one))
-    told = {one["metadata"]["name"]: set(_secrets(one)) for one in functions}
+    told = {one["metadata"]["name"]: secrets_told_to(one) for one in functions}
     return [*_without_key(told, made), *_with_kafka(told, made, manifests), *_two_ways(made)]
 
 
@@ -66,11 +66,6 @@ def _properties(made: Mapping[str, Mapping[str, str | None]]) -> Iterator[tuple[
             continue
         if isinstance(said, dict) and {"sasl.username", "sasl.password"} <= said.keys():
             yield name, said
-
-
-def _secrets(manifest: Manifest) -> Iterator[str]:
-    for container in containers(manifest):
-        yield from (one["secretRef"]["name"] for one in container.get("envFrom", []) if "secretRef" in one)
 
 
 def _let_in(manifest: Manifest) -> Iterator[str]:
