@@ -42,7 +42,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
             if "wakes" in given.only:
                 told["wakes"] = await _wakes(ports, given.rounds)
             if "chain" in given.only:
-                told["chain"] = [await wakes.chain_from_zero(talk, ports.log) for _ in range(given.rounds)]
+                told["chain"] = await _chains(talk, ports, given.rounds)
             if "hops" in given.only:
                 told["hops"] = await _hops(talk, ports)
         if "scale" in given.only:
@@ -65,8 +65,17 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
         for _ in range(rounds):
             for service in sorted(wired.services):
                 one = await wakes.wake(client, ports.clock, service, events.get(service))
-                say(f"{one.service:<20} {one.seconds:5.2f} s  {one.status}  {one.memory / 2**20:4.0f} MiB")
+                took = f"{one.seconds:5.2f} s  CPU {one.cpu:5.2f} s  read {one.read / 2**20:5.1f} MiB"
+                say(f"{one.service:<20} {took}  {one.status}  {one.memory / 2**20:4.0f} MiB")
                 seen.append(asdict(one))
+    return seen
+
+
+async def _chains(talk: Talk, ports: Ports, rounds: int) -> list[dict[str, float]]:
+    seen = []
+    for _ in range(rounds):
+        seen.append(await wakes.chain_from_zero(talk, ports.log))
+        say(f"chain: {seen[-1]}")
     return seen
 
 

@@ -98,7 +98,8 @@ def _wakes(result: Result) -> Iterator[str]:
         "The function has no pod. Seconds from an event to the answer that it is handled, and the memory of the process"
         " then. The event is one that was handled before, so that route and deliver find little to do. Those that take"
         " no events were asked whether they are ready. Times and memory are of those only that were handled, or ready;"
-        " whatever else was answered has failed."
+        " whatever else was answered has failed. CPU and read are what all that runs on the machine took meanwhile:"
+        " seconds of both cores, and what came from its disks."
     )
     yield ""
     rows = []
@@ -108,16 +109,20 @@ def _wakes(result: Result) -> Iterator[str]:
         answers = ", ".join(str(one) for one in sorted({one["status"] for one in mine}))
         asked = "event" if mine[0]["events"] else "ready?"
         rows.append((service, asked, len(mine), len(mine) - len(good), *_of_good(good), answers))
-    yield from _table(("function", "what", "times", "failed", "median", "longest", "memory", "answer"), rows)
+    yield from _table(
+        ("function", "what", "times", "failed", "median", "longest", "CPU", "read", "memory", "answer"), rows
+    )
     yield ""
     yield from _text(" ".join(_altogether(seen)))
 
 
-def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, object, str]:
+def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, ...]:
     if not told:
-        return _NONE, _NONE, _NONE
+        return (_NONE,) * 5
     seconds = [one["seconds"] for one in told]
-    return round(median(seconds), 2), max(seconds), f"{max(one['memory'] for one in told) / _MIB:.0f} MiB"
+    cpu = round(median(one["cpu"] for one in told), 1)
+    read, memory = (f"{max(one[what] for one in told) / _MIB:.0f} MiB" for what in ("read", "memory"))
+    return round(median(seconds), 2), max(seconds), cpu, read, memory
 
 
 def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -138,10 +143,11 @@ def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _chain(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("A chain from zero", result)
-    yield from (
-        "Seconds: until the 202 of a send that was at zero; from its event on until each function was done.",
-        "",
+    yield from _text(
+        "Seconds: until the 202 of a send that was at zero; from its event on until each function was done; of both cores,"
+        " by all that runs on the machine. And what came from its disks meanwhile."
     )
+    yield ""
     yield from _table(("run", *seen[0]), ((number, *run.values()) for number, run in enumerate(seen, 1)))
 
 

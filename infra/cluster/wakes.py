@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from events import CloudEvent
-from infra.cluster import logs, pods
+from infra.cluster import logs, machine, pods
 from infra.cluster.layout import NAMESPACE
 from infra.cluster.pods import Pod, Running
 from infra.cluster.talk import Talk
@@ -37,7 +37,8 @@ class Wake:
     """
     seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any;
     status: 0 without an answer; alone: whether no pod of before was still ending; beside: the Services of pods that
-    started meanwhile, as timers have it every minute.
+    started meanwhile, as timers have it every minute; cpu, read: what all that runs on the machine has taken of it
+    meanwhile, seconds of CPU and bytes from its disks.
     """
 
     service: str
@@ -47,6 +48,8 @@ class Wake:
     memory: int
     alone: bool
     beside: tuple[str, ...] = ()
+    cpu: float = 0.0
+    read: int = 0
 
 
 def good(told: Mapping[str, Any]) -> bool:
@@ -141,17 +144,21 @@ async def wake(client: httpx.AsyncClient, clock: Clock, service: str, event: Clo
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
     alone = await until_gone([service])
     request = _request(client, service, event)
-    began, started = clock.now(), time.perf_counter()
+    before, began, started = machine.taken(), clock.now(), time.perf_counter()
     try:
         answer = await client.send(request)
     except httpx.HTTPError:
         return Wake(service, event is not None, round(time.perf_counter() - started, 2), 0, 0, alone)
     seconds = time.perf_counter() - started
+    cost = machine.taken() - before
     seen = await asyncio.to_thread(pods.pods)
     # Whoever could not be woken may have no process.
     memory = memory_of(service, seen, pods.processes()) if answer.is_success else 0
     others = beside(service, seen, began)
-    return Wake(service, event is not None, round(seconds, 2), answer.status_code, memory, alone, others)
+    seconds = round(seconds, 2)
+    return Wake(
+        service, event is not None, seconds, answer.status_code, memory, alone, others, cpu=cost.cpu, read=cost.read
+    )
 
 
 def beside(service: str, seen: Iterable[Pod], began: datetime) -> tuple[str, ...]:
@@ -183,10 +190,13 @@ def memory_of(service: str, seen: Iterable[Pod], running: Iterable[Running]) -> 
 
 
 async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
-    """Seconds until the 202 of a send that was at zero, and from then on to the end of each function of the chain."""
+    """
+    Seconds until the 202 of a send that was at zero, and from then on to the end of each function of the chain; and
+    what all that runs on the machine took of it: seconds of CPU, MiB from its disks.
+    """
     if not await until_gone(("send", *CHAIN), _PATIENCE):
         raise TimeoutError("the pods of the chain do not end")
-    started = time.perf_counter()
+    before, started = machine.taken(), time.perf_counter()
     message_id = await asyncio.to_thread(talk.send)
     answered = round(time.perf_counter() - started, 2)
     until = time.monotonic() + _PATIENCE
@@ -194,8 +204,10 @@ async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
         if time.monotonic() > until:
             raise TimeoutError("the chain does not come to its end")
         await asyncio.sleep(logs.WRITTEN)
+    cost = machine.taken() - before
     (begin,) = (_made(one.event) for one in await log.about(message_id, limit=1))
-    return {"send": answered, **{name: round(at - begin, 2) for name, at in done.items()}}
+    took = {name: round(at - begin, 2) for name, at in done.items()}
+    return {"send": answered, **took, "CPU": cost.cpu, "MiB read": round(cost.read / 2**20, 1)}
 
 
 def handled(lines: Iterable[Mapping[str, Any]], message_id: str) -> dict[str, float]:

@@ -14,11 +14,18 @@ FLOWS = {
     "rows": [{"name": "messages", "passed": 7, "failed": 1, "left_out": 2, "seconds": 3.5}],
     "left out": {"messages::test_a": "why not", "files::test_b": "why not"},
 }
+
+
+def woken(service: str, *, events: bool, seconds: float, status: int, cpu: float, read: int, memory: int) -> Any:
+    told = {"service": service, "events": events, "seconds": seconds, "status": status, "cpu": cpu}
+    return {**told, "read": read * 2**20, "memory": memory * 2**20}
+
+
 WAKES = [
-    {"service": "route", "events": True, "seconds": 1.0, "status": 204, "memory": 60 * 2**20},
-    {"service": "route", "events": True, "seconds": 3.0, "status": 204, "memory": 64 * 2**20},
-    {"service": "route", "events": True, "seconds": 2.0, "status": 503, "memory": 62 * 2**20},
-    {"service": "users", "events": False, "seconds": 1.2, "status": 200, "memory": 61 * 2**20},
+    woken("route", events=True, seconds=1.0, status=204, cpu=2.5, read=3, memory=60),
+    woken("route", events=True, seconds=3.0, status=204, cpu=4.5, read=40, memory=64),
+    woken("route", events=True, seconds=2.0, status=503, cpu=9.9, read=99, memory=62),
+    woken("users", events=False, seconds=1.2, status=200, cpu=1.1, read=0, memory=61),
 ]
 LOAD = {"clients": 8, "requests": 100, "lost": 0, "longest": 1.5}
 SCALE = {
@@ -41,7 +48,7 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
     wakes = page(seen("figures-wakes", WAKES))
-    assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | 61 MiB | 200 |" in wakes
+    assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | 1.1 | 0 MiB | 61 MiB | 200 |" in wakes
     assert "| 1 | 1.5 | 4.0 |" in page(seen("figures-chain", [{"send": 1.5, "record-status": 4.0}]))
     hops = {"route": {"events": 100, "missing": 2, "p50": 6.5, "p95": 12.0}, "push": {"events": 0, "missing": 60}}
     shown = page(seen("figures-hops", {"alone": {"all": {"events": 200, "missing": 0, "p50": 4.5}}, "messages": hops}))
@@ -56,10 +63,10 @@ def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
 
 def test_a_wake_that_failed_is_shown_and_has_no_time() -> None:
     text = page(seen("figures-wakes", WAKES))
-    assert "| route | event | 3 | 1 | 2.0 | 3.0 | 64 MiB | 204, 503 |" in text
+    assert "| route | event | 3 | 1 | 2.0 | 3.0 | 3.5 | 40 MiB | 64 MiB | 204, 503 |" in text
     assert "1 of 4 failed. Of 3: median 1.20 s; 2 below 2 s" in text
     none = page(seen("figures-wakes", [WAKES[2]]))
-    assert "| route | event | 1 | 1 | – | – | – | 503 |" in none
+    assert "| route | event | 1 | 1 | – | – | – | – | – | 503 |" in none
     assert "below" not in none
 
 

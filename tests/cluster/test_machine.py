@@ -1,0 +1,25 @@
+"""What a trial says that the machine was taken for."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.cluster import machine
+from infra.cluster.machine import Taken, taken
+
+
+def test_who_computes_takes_cpu_of_the_machine() -> None:
+    before, until = taken(), time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    assert (taken() - before).cpu >= 0.25
+
+
+def test_waiting_is_no_cpu_and_what_disks_gave_is_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PROC", tmp_path)
+    # user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice: proc_stat(5)
+    (tmp_path / "stat").write_text("cpu  100 20 30 9000 800 5 5 700 60 6\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\npgpgin 2048\npgpgout 7\n")
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    assert taken() - Taken(0.6, 2**20) == Taken(1.0, 2**20)
