@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import left_over, misfitting, plan, secrets_told, unsaid
+from infra.deploy import left_over, misfitting, plan, secrets_told, unsaid, ways_to_kafka
 from infra.deploy.order import in_order
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
 from infra.deploy.tools import Kinds, Tools
@@ -135,6 +135,7 @@ def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
     found = (
         (unsaid.HEADING, unsaid.unsaid(manifests)),
         (secrets_told.HEADING, secrets_told.wrongly_told(manifests)),
+        (ways_to_kafka.HEADING, ways_to_kafka.differing(manifests)),
         (misfitting.HEADING, misfitting.misfitting(manifests)),
     )
     return [*_which_image(manifests), *(_listed(heading, lines) for heading, lines in found if lines)]

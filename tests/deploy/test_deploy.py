@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.deploy import __main__ as deploy
-from infra.deploy import plan
+from infra.deploy import plan, secrets_told, ways_to_kafka
 from infra.deploy.left_over import labelled
 from infra.deploy.misfitting import misfitting
 from infra.deploy.unsaid import unsaid
@@ -565,6 +565,15 @@ def test_a_network_of_pods_that_is_named_is_taken(ready: FakeCluster, dry: tuple
     assert run("production", "--image", DIGEST, *dry) == 0
 
 
+def _secret(name: str, **said: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "chat4all"},
+        "stringData": said,
+    }
+
+
 def _telling(cluster: FakeCluster, *more: dict[str, Any]) -> None:
     cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, *more])])
 
@@ -632,6 +641,31 @@ def test_what_no_function_would_start_with_is_not_deployed(
     assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
     assert "docs/reference/settings.md" in said.err
     assert "hidden" not in said.err + said.out
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+@pytest.mark.parametrize(
+    ("made", "heading"),
+    [
+        ([_secret("chat4all", CHAT4ALL_REDIS_URL="redis://redis:6379/0")], secrets_told.HEADING),
+        (
+            [
+                manifest("v1", "ConfigMap", "broker") | {"data": {"auth.secret.ref.name": "chat4all-kafka"}},
+                _secret("chat4all-log", CHAT4ALL_KAFKA_PROPERTIES='{"sasl.username": "c", "sasl.password": "a"}'),
+                _secret("chat4all-kafka", user="c", password="b"),
+            ],
+            ways_to_kafka.HEADING,
+        ),
+    ],
+)
+def test_secrets_that_cannot_do_are_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], made: list[dict[str, Any]], heading: str
+) -> None:
+    send = function()
+    send["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "CHAT4ALL_FUNCTION", "value": "send"}]
+    ready.answers("kustomize", by=[yaml.safe_dump_all([send, TRIGGER, *made])])
+    assert run("production", "--image", DIGEST) == 1
+    assert heading in capsys.readouterr().err.splitlines()
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
