@@ -376,6 +376,17 @@ def test_events_for_a_broker_of_another_namespace_are_not_deployed(
     assert ("K_SINK" in capsys.readouterr().err) is bool(code)
 
 
+def test_a_broker_that_is_none_of_the_overlay_is_told_without_the_cluster(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"K_SINK": "http://ingress/chat4all/other"}}
+    _telling(ready, BROKER, told)
+    assert run("production", "--image", DIGEST, "--dry-run") == 1
+    assert "K_SINK of the ConfigMap chat4all" in (said := capsys.readouterr().err)
+    assert "let it end in /chat4all/ and the Broker's name" in said
+    assert len(ready.told) == 1, "nothing was asked of the cluster"
+
+
 def test_a_revision_that_fails_ends_the_wait_with_its_reason(
     ready: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
