@@ -178,7 +178,8 @@ def _pod(manifest: Manifest) -> dict[str, Any]:
 
 def component_of(manifest: Manifest) -> str:
     """What policies know its pods by; nothing where it does not say."""
-    return str(_template(manifest).get("metadata", {}).get("labels", {}).get(COMPONENT, ""))
+    labels = (_template(manifest).get("metadata") or {}).get("labels") or {}
+    return str(labels.get(COMPONENT, ""))
 
 
 def containers(manifest: Manifest) -> list[dict[str, Any]]:

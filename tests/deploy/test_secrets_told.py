@@ -94,6 +94,13 @@ def test_all_pods_count_by_the_label_that_the_wall_knows_them_by() -> None:
     assert "(realtime)" in line
 
 
+def test_pods_without_a_label_are_not_let_in() -> None:
+    bare = pods("Deployment", "bare", "chat4all")
+    bare["spec"]["template"]["metadata"] = {"labels": None}
+    (line,) = wrongly_told([let_in("events"), bare, secret("chat4all", KEY, KAFKA)])
+    assert "(bare)" in line
+
+
 @pytest.mark.parametrize("said", [{"operator": "Exists"}, {"operator": "NotIn", "values": ["bot"]}])
 def test_a_wall_that_chooses_in_another_way_is_not_read(said: dict[str, Any]) -> None:
     other = wall({"key": "app.kubernetes.io/component", **said})
