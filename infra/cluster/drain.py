@@ -22,7 +22,7 @@ from infra.cluster.talk import Talk
 SERVICE = "files"
 _PIECE, _PIECES, _PAUSE = 8 * 1024, 120, 1.0
 _BEGUN = 5.0
-"""Seconds after which the pod is deleted."""
+"""Seconds until the pod is deleted, at least: one must be ready by then, and it may have to start first."""
 _PATIENCE = 300.0
 
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from infra.deploy import left_over, misfitting, plan, secrets_told, unsaid
+from infra.deploy import left_over, misfitting, plan, secrets_told, unsaid, ways_to_kafka
 from infra.deploy.order import in_order
 from infra.deploy.plan import IMAGE, LATEST, Image, Refused, State, Traffic
 from infra.deploy.tools import Kinds, Tools
@@ -108,7 +108,7 @@ def _deploy(given: argparse.Namespace) -> None:
         )
     if given.dry_run:
         _tell(manifests, namespace)
-    if wrong := _found_wrong(manifests):
+    if wrong := _found_wrong(manifests, namespace):
         raise Refused("\n".join(wrong))
     if given.dry_run:
         return
@@ -130,14 +130,16 @@ def _deploy(given: argparse.Namespace) -> None:
         _say("left over", words)
 
 
-def _found_wrong(manifests: Sequence[Manifest]) -> list[str]:
+def _found_wrong(manifests: Sequence[Manifest], namespace: str) -> list[str]:
     """All that can be known to be wrong without asking the cluster, so that nobody has to come back for the rest."""
     found = (
         (unsaid.HEADING, unsaid.unsaid(manifests)),
         (secrets_told.HEADING, secrets_told.wrongly_told(manifests)),
+        (ways_to_kafka.HEADING, ways_to_kafka.differing(manifests)),
         (misfitting.HEADING, misfitting.misfitting(manifests)),
     )
-    return [*_which_image(manifests), *(_listed(heading, lines) for heading, lines in found if lines)]
+    listed = (_listed(heading, lines) for heading, lines in found if lines)
+    return [*_which_image(manifests), *_which_broker(manifests, namespace), *listed]
 
 
 def _which_image(manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -145,6 +147,14 @@ def _which_image(manifests: Sequence[Manifest]) -> Iterator[str]:
         yield (
             f"which image? {len(loose)} objects say :latest, or a digest that is none; --image NAME@sha256:DIGEST, or "
             "NAME:TAG (docs/guides/production.md, the image)"
+        )
+
+
+def _which_broker(manifests: Sequence[Manifest], namespace: str) -> Iterator[str]:
+    if misled := plan.misled(manifests, namespace):
+        yield (
+            f"which Broker? K_SINK of the ConfigMap {', '.join(misled)} is none of this overlay, in {namespace}: let "
+            f"it end in /{namespace}/ and the Broker's name (configMapGenerator)"
         )
 
 
@@ -254,8 +264,6 @@ def _check(tools: Tools, kinds: Kinds, manifests: Sequence[Manifest], namespace:
         raise Refused(
             f"the cluster does not know {', '.join(missing)}: docs/guides/production.md, what must be there{more}"
         )
-    if misled := plan.misled(manifests, namespace):
-        raise Refused(f"K_SINK of the ConfigMap {', '.join(misled)} is no Broker of this overlay, in {namespace}")
     if absent := [name for name in sorted(plan.secrets_wanted(manifests)) if not tools.has("secret", name, namespace)]:
         raise Refused(
             f"there is no Secret {', '.join(absent)} in {namespace}: secret.env.example beside the overlay, "

@@ -11,6 +11,8 @@ from infra.manifests.kustomize import Manifest
 IMAGE = "ghcr.io/chat4all/chat4all"
 """The name that the manifests give to the image."""
 
+COMPONENT = "app.kubernetes.io/component"
+
 LATEST = "@latest"
 """Whatever revision of a Service is the newest one that is ready."""
 
@@ -162,11 +164,22 @@ def missing_kinds(manifests: Iterable[Manifest], known: Container[tuple[str, str
     return sorted(f"{version} {kind}" for version, kind in wanted if (version, kind) not in known)
 
 
-def _pod(manifest: Manifest) -> dict[str, Any]:
-    """What it says of the pods that it makes, be it by a Job; nothing where it makes none."""
+def _template(manifest: Manifest) -> dict[str, Any]:
+    """Of the pods that it makes, be it by a Job; nothing where it makes none."""
     spec = manifest.get("spec") or {}
-    pod: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    template: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {})
+    return template
+
+
+def _pod(manifest: Manifest) -> dict[str, Any]:
+    pod: dict[str, Any] = _template(manifest).get("spec", {})
     return pod
+
+
+def component_of(manifest: Manifest) -> str:
+    """What policies know its pods by; nothing where it does not say."""
+    labels = (_template(manifest).get("metadata") or {}).get("labels") or {}
+    return str(labels.get(COMPONENT, ""))
 
 
 def containers(manifest: Manifest) -> list[dict[str, Any]]:
@@ -209,6 +222,11 @@ def _data(config_map: Manifest) -> Mapping[str, str]:
     return config_map.get("data") or {}
 
 
+def told_by_name(manifest: Manifest) -> set[str]:
+    """Names of the variables that its containers are told one by one."""
+    return {one["name"] for container in containers(manifest) for one in container.get("env") or []}
+
+
 def secrets_told_to(manifest: Manifest) -> set[str]:
     """Names of the Secrets that its containers get all variables of."""
     return {
@@ -231,8 +249,14 @@ def secrets_wanted(manifests: Sequence[Manifest]) -> set[str]:
         for by in (one if one["kind"] == "ServiceAccount" else _pod(one),)
         for secret in by.get("imagePullSecrets", [])
     }
-    kafka = {secret for one in manifests if one["kind"] == "ConfigMap" if (secret := _data(one).get(_OF_KAFKA))}
-    return (told | kafka | pull) - {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
+    return (told | secrets_of_brokers(manifests) | pull) - {
+        one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"
+    }
+
+
+def secrets_of_brokers(manifests: Iterable[Manifest]) -> set[str]:
+    """Names of those by which Knative itself comes to Kafka."""
+    return {secret for one in manifests if one["kind"] == "ConfigMap" if (secret := _data(one).get(_OF_KAFKA))}
 
 
 def after_triggers(manifests: Iterable[Manifest], running: Container[str]) -> list[Manifest]:

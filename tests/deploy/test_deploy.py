@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.deploy import __main__ as deploy
-from infra.deploy import plan
+from infra.deploy import plan, secrets_told, ways_to_kafka
 from infra.deploy.left_over import labelled
 from infra.deploy.misfitting import misfitting
 from infra.deploy.unsaid import unsaid
@@ -376,6 +376,17 @@ def test_events_for_a_broker_of_another_namespace_are_not_deployed(
     assert ("K_SINK" in capsys.readouterr().err) is bool(code)
 
 
+def test_a_broker_that_is_none_of_the_overlay_is_told_without_the_cluster(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = manifest("v1", "ConfigMap", "chat4all") | {"data": {"K_SINK": "http://ingress/chat4all/other"}}
+    _telling(ready, BROKER, told)
+    assert run("production", "--image", DIGEST, "--dry-run") == 1
+    assert "K_SINK of the ConfigMap chat4all" in (said := capsys.readouterr().err)
+    assert "let it end in /chat4all/ and the Broker's name" in said
+    assert len(ready.told) == 1, "nothing was asked of the cluster"
+
+
 def test_a_revision_that_fails_ends_the_wait_with_its_reason(
     ready: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -565,6 +576,15 @@ def test_a_network_of_pods_that_is_named_is_taken(ready: FakeCluster, dry: tuple
     assert run("production", "--image", DIGEST, *dry) == 0
 
 
+def _secret(name: str, **said: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "chat4all"},
+        "stringData": said,
+    }
+
+
 def _telling(cluster: FakeCluster, *more: dict[str, Any]) -> None:
     cluster.answers("kustomize", by=[yaml.safe_dump_all([function(), TRIGGER, *more])])
 
@@ -632,6 +652,31 @@ def test_what_no_function_would_start_with_is_not_deployed(
     assert "urlsafe_b64encode(os.urandom(32))" in lines["CHAT4ALL_SECRET_KEY"]
     assert "docs/reference/settings.md" in said.err
     assert "hidden" not in said.err + said.out
+    assert not [one for one in ready.told if "apply" in one["told"]]
+
+
+@pytest.mark.parametrize(
+    ("made", "heading"),
+    [
+        ([_secret("chat4all", CHAT4ALL_REDIS_URL="redis://redis:6379/0")], secrets_told.HEADING),
+        (
+            [
+                manifest("v1", "ConfigMap", "broker") | {"data": {"auth.secret.ref.name": "chat4all-kafka"}},
+                _secret("chat4all-log", CHAT4ALL_KAFKA_PROPERTIES='{"sasl.username": "c", "sasl.password": "a"}'),
+                _secret("chat4all-kafka", user="c", password="b"),
+            ],
+            ways_to_kafka.HEADING,
+        ),
+    ],
+)
+def test_secrets_that_cannot_do_are_not_deployed(
+    ready: FakeCluster, capsys: pytest.CaptureFixture[str], made: list[dict[str, Any]], heading: str
+) -> None:
+    send = function()
+    send["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "CHAT4ALL_FUNCTION", "value": "send"}]
+    ready.answers("kustomize", by=[yaml.safe_dump_all([send, TRIGGER, *made])])
+    assert run("production", "--image", DIGEST) == 1
+    assert heading in capsys.readouterr().err.splitlines()
     assert not [one for one in ready.told if "apply" in one["told"]]
 
 
