@@ -5,7 +5,9 @@ Some hypervisors take the page cache of whatever was idle for a minute. A start 
 start before had read, and takes as much longer; that is seen here, and nowhere in what a start computes.
 """
 
+import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,9 @@ _PROC = Path("/proc")
 _NOT_BUSY = (3, 4, 7)
 """Of the fields of /proc/stat (proc_stat(5)): idle, iowait, steal. Guests are counted as user already."""
 _FIELDS = 8
+_LOOK = 3.0
+_BUSY = 0.4
+"""Of what all cores could do: the cluster takes a quarter of two when nothing happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +37,19 @@ def taken() -> Taken:
     busy = sum(one for field, one in enumerate(ticks) if field not in _NOT_BUSY)
     counters = dict(line.split() for line in (_PROC / "vmstat").read_text().splitlines())
     return Taken(busy / os.sysconf("SC_CLK_TCK"), int(counters["pgpgin"]) * 1024)
+
+
+async def at_rest(patience: float = 60.0) -> bool:
+    """
+    Until most of its cores have had nothing to do for some seconds: what comes before a trial is not to be its cost.
+
+    Returns:
+        Whether it came to that within so many seconds.
+    """
+    until, most = time.monotonic() + patience, _LOOK * _BUSY * (os.cpu_count() or 1)
+    while time.monotonic() < until:
+        before = taken()
+        await asyncio.sleep(_LOOK)
+        if (taken() - before).cpu < most:
+            return True
+    return False

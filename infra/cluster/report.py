@@ -95,8 +95,8 @@ def _wakes(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("From an event at zero to its end", result)
     yield from _text(
-        "The function has no pod. Seconds from an event to the answer that it is handled, and the memory of the process"
-        " then. The event is one that was handled before, so that route and deliver find little to do. Those that take"
+        "The function has no pod, and the machine is at rest. Seconds from an event to the answer that it is handled,"
+        " and the memory of the process then. The event is one that was handled before, so that route and deliver find little to do. Those that take"
         " no events were asked whether they are ready. Times and memory are of those only that were handled, or ready;"
         " whatever else was answered has failed. CPU and read are what all that runs on the machine took meanwhile:"
         " seconds of both cores, and what came from its disks."
@@ -137,15 +137,15 @@ def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         names = ", ".join(sorted({name for one in met for name in one["beside"]}))
         yield f"Of the {len(late)} others {len(met)} began while pods of other functions started ({names})."
     if beside := sum(not one.get("alone", True) for one in seen):
-        yield f"When {beside} of them began, a pod of before was still ending."
+        yield f"When {beside} of them began, a pod of before was still ending, or the machine was not at rest."
 
 
 def _chain(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("A chain from zero", result)
     yield from _text(
-        "Seconds: until the 202 of a send that was at zero; from its event on until each function was done; of both"
-        " cores, by all that runs on the machine. And what came from its disks meanwhile."
+        "Begun at rest. Seconds: until the 202 of a send that was at zero; from its event on until each function was"
+        " done; of both cores, by all that runs on the machine. And what came from its disks meanwhile."
     )
     yield ""
     yield from _table(("run", *seen[0]), ((number, *run.values()) for number, run in enumerate(seen, 1)))

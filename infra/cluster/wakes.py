@@ -36,9 +36,9 @@ _LOGGED_AS = ("route", "deliver", "record-status")
 class Wake:
     """
     seconds: from the request to the answer; memory: of the process then, in bytes; events: whether it takes any;
-    status: 0 without an answer; alone: whether no pod of before was still ending; beside: the Services of pods that
-    started meanwhile, as timers have it every minute; cpu, read: what all that runs on the machine has taken of it
-    meanwhile, seconds of CPU and bytes from its disks.
+    status: 0 without an answer; alone: whether no pod of before was still ending, and the machine at rest; beside: the
+    Services of pods that started meanwhile, as timers have it every minute; cpu, read: what all that runs on the
+    machine has taken of it meanwhile, seconds of CPU and bytes from its disks.
     """
 
     service: str
@@ -142,7 +142,8 @@ async def inside() -> AsyncIterator[httpx.AsyncClient]:
 
 async def wake(client: httpx.AsyncClient, clock: Clock, service: str, event: CloudEvent | None) -> Wake:
     """The event, again, to a Service that is at zero; one that takes no events is asked whether it is ready."""
-    alone = await until_gone([service])
+    gone = await until_gone([service])
+    alone = await machine.at_rest() and gone
     request = _request(client, service, event)
     before, began, started = machine.taken(), clock.now(), time.perf_counter()
     try:
@@ -196,6 +197,7 @@ async def chain_from_zero(talk: Talk, log: EventLog) -> dict[str, float]:
     """
     if not await until_gone(("send", *CHAIN), _PATIENCE):
         raise TimeoutError("the pods of the chain do not end")
+    await machine.at_rest()
     before, started = machine.taken(), time.perf_counter()
     message_id = await asyncio.to_thread(talk.send)
     answered = round(time.perf_counter() - started, 2)

@@ -23,3 +23,14 @@ def test_waiting_is_no_cpu_and_what_disks_gave_is_bytes(tmp_path: Path, monkeypa
     (tmp_path / "vmstat").write_text("nr_free_pages 12\npgpgin 2048\npgpgout 7\n")
     monkeypatch.setattr("os.sysconf", lambda name: 100)
     assert taken() - Taken(0.6, 2**20) == Taken(1.0, 2**20)
+
+
+async def test_who_is_never_at_rest_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_LOOK", 0.01)
+    spent = [Taken(cpu, 0) for cpu in (0.0, 1.0, 2.0, 2.0)]
+    monkeypatch.setattr(machine, "taken", lambda: spent.pop(0) if len(spent) > 1 else spent[0])
+    assert await machine.at_rest(5.0), "it was, the second time"
+    assert not spent[1:]
+    busy = iter(range(10_000))
+    monkeypatch.setattr(machine, "taken", lambda: Taken(next(busy), 0))
+    assert not await machine.at_rest(0.1)

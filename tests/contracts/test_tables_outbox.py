@@ -20,6 +20,7 @@ from shared.domain.errors import TooLarge, Unanswered, Unavailable
 from shared.ports.tables import Put
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
+from shared.repositories.tenants import Tenants
 from shared.testing.contracts.outbox import SCHEMA, an_acceptance, standing
 from shared.testing.contracts.tables import CLAIMS, whole
 from shared.ticks import AT_ONCE, BUDGET
@@ -590,6 +591,41 @@ async def test_the_first_sweep_of_all_catches_up_with_the_week_before():
     await world.outbox.commit(an_acceptance())
     world.broker_is_up = True
     world.clock.advance(timedelta(days=6))
+    for _ in range(12):
+        await world.sweeper.sweep()
+    assert len(world.emitted()) == 1
+
+
+async def test_the_first_sweep_of_a_new_installation_looks_no_further_back_than_its_first_tenant(monkeypatch):
+    world = World()
+    tenants = Tenants(world.tables, world.clock)
+    await tenants.create("first")
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    world.broker_is_up = True
+    world.clock.advance(timedelta(minutes=3))
+    await tenants.create("second")
+    read = 0
+
+    def counted(method, table):
+        nonlocal read
+        read += table is OUTBOX
+
+    world.tables.fault = counted
+    await world.sweeper.sweep()
+    assert len(world.emitted()) == 1
+    assert read < SHARDS * 30, "a week has 10,080 minutes"
+    assert all([await world.tables.get(OUTBOX_SWEPT, (PLATFORM, shard)) for shard in range(SHARDS)])
+
+
+async def test_where_there_are_too_many_tenants_to_look_through_the_first_sweep_begins_a_week_back(monkeypatch):
+    monkeypatch.setattr("shared.adapters.tables_outbox._TENANTS", 1)
+    world = World()
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    world.broker_is_up = True
+    world.clock.advance(timedelta(days=6))
+    await Tenants(world.tables, world.clock).create("restored")
     for _ in range(12):
         await world.sweeper.sweep()
     assert len(world.emitted()) == 1

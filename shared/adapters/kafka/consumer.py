@@ -37,6 +37,11 @@ _LYING = 1000
 """Events that passed a filter and that nobody has fetched; with so many the thread reads no more."""
 _POLL = 0.25
 _GATHER = 0.002
+_FETCH_WAITS = 1500
+"""
+Milliseconds for which Kafka keeps a fetch that has nothing; what comes meanwhile answers it at once. A partition that
+was just given to a member waits for as long, if another of its was being fetched.
+"""
 _PATIENCE = 1.0
 """Seconds that a full thread waits before it pauses its partitions, which throws away what was fetched ahead."""
 _REPORT = 0.5
@@ -87,7 +92,10 @@ class KafkaMember:
             group_id=group,
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=int(session * 1000),
-            heartbeat_interval_ms=int(session * 1000 / 10),  # how soon a member learns that partitions move
+            # A member learns by them that partitions move; Kafka advises a third of the session at most. There is a
+            # member for each service, and these two are all that it does where nothing happens.
+            heartbeat_interval_ms=int(session * 1000 / 4),
+            fetch_wait_max_ms=_FETCH_WAITS,
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             # A new group's beginning is committed before it joins. Without an offset are only partitions that were
