@@ -96,9 +96,10 @@ def _wakes(result: Result) -> Iterator[str]:
     yield from _opening("From an event at zero to its end", result)
     yield from _text(
         "The function has no pod, and the machine is at rest. Seconds from an event to the answer that it is handled,"
-        " and the memory of the process then. The event is one that was handled before, so that route and deliver find little to do. Those that take"
-        " no events were asked whether they are ready. Times and memory are of those only that were handled, or ready;"
-        " whatever else was answered has failed. CPU and read are what all that runs on the machine took meanwhile:"
+        " and the memory of the process then. The event is one that was handled before, so that route and deliver find"
+        " little to do. Those that take no events were asked whether they are ready. Times and memory are of those only"
+        " that were handled, or ready; whatever else was answered has failed. CPU and read are what all that runs on the"
+        " machine took meanwhile:"
         " seconds of both cores, and what came from its disks."
     )
     yield ""
