@@ -7,9 +7,13 @@ start before had read, and takes as much longer; that is seen here, and nowhere 
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 _PROC = Path("/proc")
 _NOT_BUSY = (3, 4, 7)
@@ -18,6 +22,8 @@ _FIELDS = 8
 _LOOK = 3.0
 _BUSY = 0.4
 """Of what all cores could do: the cluster takes a quarter of two when nothing happens."""
+_UNITS, _UNIT = 20, 400_000
+"""How often the same is computed to learn what a core is worth, and its steps: some ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +59,33 @@ async def at_rest(patience: float = 60.0) -> bool:
         if (taken() - before).cpu < most:
             return True
     return False
+
+
+def worth() -> float:
+    """
+    What one of its CPUs computes while all others compute, of what it does alone, in as much time of its own; to be
+    asked when nothing else runs. Near 1 where each is a core. Some 0.6 where two are threads of one core: together they
+    do little more than one, and what keeps both busy takes as much longer. A system may call either of them cores.
+    """
+    alone = min(_computing(1))
+    return round(alone / median(_computing(os.cpu_count() or 1)), 2)
+
+
+def _computing(processes: int) -> list[float]:
+    """Seconds of CPU for the same work again and again, in so many processes at once."""
+    command = (sys.executable, "-m", __name__)
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return [float(line) for one in running for line in one.communicate()[0].split()]
+
+
+def _compute() -> Iterator[float]:
+    for _ in range(_UNITS):
+        began = time.process_time()
+        for _ in range(_UNIT):
+            pass
+        yield time.process_time() - began
+
+
+if __name__ == "__main__":
+    for seconds in _compute():
+        sys.stdout.write(f"{seconds}\n")

@@ -98,9 +98,8 @@ def _wakes(result: Result) -> Iterator[str]:
         "The function has no pod, and the machine is at rest. Seconds from an event to the answer that it is handled,"
         " and the memory of the process then. The event is one that was handled before, so that route and deliver find"
         " little to do. Those that take no events were asked whether they are ready. Times and memory are of those only"
-        " that were handled, or ready; whatever else was answered has failed. CPU and read are what all that runs on the"
-        " machine took meanwhile:"
-        " seconds of both cores, and what came from its disks."
+        " that were handled, or ready; whatever else was answered has failed. CPU and read are what all that runs on"
+        " the machine took meanwhile: seconds of both cores, and what came from its disks."
     )
     yield ""
     rows = []
@@ -214,7 +213,8 @@ def _by_function(running: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, s
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
-    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.", "")
+    worth = f" A CPU was worth {result.worth:.2f} of itself alone." if result.worth else ""
+    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.{worth}", "")
 
 
 def _text(paragraph: str) -> Iterator[str]:

@@ -15,7 +15,8 @@ from shared.adapters.local.clock import SystemClock
 class Result:
     """
     at: ISO 8601; commit: what was deployed, with a + where something was not committed, or goes into the image and
-    is in no commit; load: average of the machine over the last minutes, of runnable processes.
+    is in no commit; load: average of the machine over the last minutes, of runnable processes; worth: of one of its
+    CPUs while the others compute (machine.worth), None where it was not measured.
     """
 
     trial: str
@@ -23,15 +24,17 @@ class Result:
     commit: str
     load: float
     told: Any
+    worth: float | None = None
 
 
-def keep(folder: Path, trial: str, told: Any, commit: str) -> None:
+def keep(folder: Path, trial: str, told: Any, commit: str, worth: float | None = None) -> None:
     result = Result(
         trial,
         SystemClock().now().isoformat(timespec="seconds"),
         commit,
         round(os.getloadavg()[1], 1),
         told,
+        worth,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{trial}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")

@@ -28,7 +28,7 @@ class Trials:
     """
 
     def __init__(self, layout: Layout, cluster: Cluster, deployment: Deployment, commit: str) -> None:
-        self._folder, self._cluster, self._deployment, self._commit = layout.results, cluster, deployment, commit
+        self._layout, self._cluster, self._deployment, self._commit = layout, cluster, deployment, commit
 
     def flows(self, options: Sequence[str]) -> bool:
         """
@@ -92,7 +92,9 @@ class Trials:
         return told
 
     def _keep(self, trial: str, told: object) -> None:
-        results.keep(self._folder, trial, told, self._commit)
+        measured = self._layout.worth
+        worth = float(measured.read_text()) if measured.exists() else None
+        results.keep(self._layout.results, trial, told, self._commit, worth)
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:

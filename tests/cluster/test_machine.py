@@ -34,3 +34,16 @@ async def test_who_is_never_at_rest_is_not_waited_for_for_ever(monkeypatch: pyte
     busy = iter(range(10_000))
     monkeypatch.setattr(machine, "taken", lambda: Taken(next(busy), 0))
     assert not await machine.at_rest(0.1)
+
+
+def test_what_a_cpu_is_worth_is_what_the_others_leave_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(machine, "_computing", lambda processes: [0.02, 0.01, 0.03] if processes == 1 else [0.02] * 6)
+    assert machine.worth() == 0.5
+
+
+def test_what_is_computed_takes_time_in_each_process() -> None:
+    spent = machine._computing(2)
+    assert len(spent) == 2 * 20, "each process computes by itself"
+    assert min(spent) > 0
+    assert 0 < machine.worth() < 3

@@ -1,6 +1,7 @@
 """docs/reference/cluster-run.md from what was kept."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
     assert "| messages | 7 | 1 | 2 | 3.5 |" in text
     assert "- why not: `messages::test_a`, `files::test_b`" in text
     assert "2026-11-28T20:00:00+00:00, commit abc1234, at load 7." in text
+
+
+def test_what_a_cpu_of_that_machine_was_worth_is_said() -> None:
+    told = seen("figures-chain", [{"send": 1.5}])
+    assert "worth" not in page(told)
+    known = {name: replace(one, worth=0.58) for name, one in told.items()}
+    assert "at load 7. A CPU was worth 0.58 of itself alone." in page(known)
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
