@@ -4,8 +4,11 @@ import asyncio
 import gc
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from shared.adapters.s3.object_store import S3ObjectStore
 from shared.adapters.s3.settings import S3Settings
@@ -81,3 +84,21 @@ async def test_a_store_that_nobody_waits_for_any_more_fails_in_silence() -> None
     await asyncio.sleep(0.05)
     gc.collect()
     assert complaints == []
+
+
+async def test_a_client_that_takes_long_to_be_made_is_no_store_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import takes more than a second where two cores are busy, and that is no second of the store's."""
+
+    class Answers:
+        async def presign(self, *_: Any, **__: Any) -> list[str]:
+            return ["http://127.0.0.1:1/"]
+
+        async def ask(self, url: str) -> None: ...
+
+    def opens(settings: S3Settings) -> Any:
+        time.sleep(0.3)
+        return Answers(), Answers()
+
+    monkeypatch.setattr("shared.adapters.s3.object_store._open", opens)
+    monkeypatch.setattr("shared.adapters.s3.object_store._PING", 0.1)
+    await S3ObjectStore(S3Settings()).ping()

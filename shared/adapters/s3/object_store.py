@@ -128,14 +128,14 @@ class S3ObjectStore:
 
     async def ping(self) -> None:
         """
-        For readiness: within a second, whatever the store does.
+        For readiness: within a second, whatever the store does, once the client has been made.
 
         Raises:
             OSError: it does not answer.
         """
         try:
+            client, transfer = await self._open()
             async with asyncio.timeout(_PING):
-                client, transfer = await self._open()
                 (url,) = await client.presign("head_bucket", [{}], expires_in=_OWN_URL, outside=False)
                 await transfer.ask(url)
         except TimeoutError:
