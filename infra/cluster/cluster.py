@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.cluster import machine
 from infra.cluster.components import components
 from infra.cluster.layout import ADMIN, HERE, REPOSITORY, Layout
 from infra.cluster.node import NODE_CGROUP, READY
@@ -188,9 +187,6 @@ class Cluster:
         return int(children[0])
 
     def _start_node(self) -> None:
-        worth = machine.worth()
-        self._layout.worth.write_text(f"{worth}")
-        self._say("machine", f"{os.cpu_count()} CPUs, each worth {worth:.2f} while the others compute")
         for folder in (self._layout.lib, self._layout.log):
             folder.mkdir(parents=True)
         self._raise_limits()

@@ -60,11 +60,6 @@ class Layout:
         return self.state / "results"
 
     @property
-    def worth(self) -> Path:
-        """What a CPU was worth (machine.worth) before the cluster began."""
-        return self.state / "worth"
-
-    @property
     def sysctl_before(self) -> Path:
         return self.state / "sysctl.json"
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,8 +23,8 @@ _FIELDS = 8
 _LOOK = 3.0
 _BUSY = 0.4
 """Of what all cores could do: the cluster takes a quarter of two when nothing happens."""
-_UNITS, _UNIT = 20, 400_000
-"""How often the same is computed to learn what a core is worth, and its steps: some ten milliseconds."""
+_STEPS = 300_000
+"""That are computed at each look: some ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +62,42 @@ async def at_rest(patience: float = 60.0) -> bool:
     return False
 
 
-def worth() -> float:
+class Pace:
     """
-    What one of its CPUs computes while all others compute, of what it does alone, in as much time of its own; to be
-    asked when nothing else runs. Near 1 where each is a core. Some 0.6 where two are threads of one core: together they
-    do little more than one, and what keeps both busy takes as much longer. A system may call either of them cores.
+    How fast the machine's CPUs were meanwhile. Threads share cores, with each other or with those of other machines:
+    the same work then takes 1.7 times the seconds of CPU, and nothing says so but the work itself.
     """
-    alone = min(_computing(1))
-    return round(alone / median(_computing(os.cpu_count() or 1)), 2)
+
+    def __init__(self) -> None:
+        self._took: list[float] = []
+
+    @property
+    def share(self) -> float | None:
+        """Of what a CPU did at its best, what it did at the median of all looks; None without any."""
+        return round(min(self._took) / median(self._took), 2) if self._took else None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """One process more computes a hundredth of the time."""
+        with subprocess.Popen((sys.executable, "-m", __name__), stdout=subprocess.PIPE, text=True) as looking:
+            try:
+                yield
+            finally:
+                looking.terminate()
+                told, _ = looking.communicate()
+                self._took += [float(line) for line in told.splitlines()]
 
 
-def _computing(processes: int) -> list[float]:
-    """Seconds of CPU for the same work again and again, in so many processes at once."""
-    command = (sys.executable, "-m", __name__)
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return [float(line) for one in running for line in one.communicate()[0].split()]
-
-
-def _compute() -> Iterator[float]:
-    for _ in range(_UNITS):
-        began = time.process_time()
-        for _ in range(_UNIT):
-            pass
-        yield time.process_time() - began
+def _look() -> float:
+    """Seconds of CPU for what is always the same."""
+    began = time.process_time()
+    for _ in range(_STEPS):
+        pass
+    return time.process_time() - began
 
 
 if __name__ == "__main__":
-    for seconds in _compute():
-        sys.stdout.write(f"{seconds}\n")
+    while True:
+        sys.stdout.write(f"{_look()}\n")
+        sys.stdout.flush()
+        time.sleep(1)

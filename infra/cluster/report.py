@@ -33,7 +33,8 @@ _HEAD = (
     "",
     "Real Kubernetes with Knative Serving and Eventing on one node, with real engines beside it, all on two shared",
     "cores: [how](cluster.md). Each part says when it was seen, of which commit (+: with changes not committed), and",
-    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran.",
+    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran. What CPUs did of",
+    "what they can is what the same work took at its best, of what it took at the median: they share cores.",
 )
 
 
@@ -213,8 +214,8 @@ def _by_function(running: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, s
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
-    worth = f" A CPU was worth {result.worth:.2f} of itself alone." if result.worth else ""
-    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.{worth}", "")
+    pace = f" CPUs did {result.pace:.2f} of what they can." if result.pace else ""
+    return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.{pace}", "")
 
 
 def _text(paragraph: str) -> Iterator[str]:

@@ -15,8 +15,8 @@ from shared.adapters.local.clock import SystemClock
 class Result:
     """
     at: ISO 8601; commit: what was deployed, with a + where something was not committed, or goes into the image and
-    is in no commit; load: average of the machine over the last minutes, of runnable processes; worth: of one of its
-    CPUs while the others compute (machine.worth), None where it was not measured.
+    is in no commit; load: average of the machine over the last minutes, of runnable processes; pace: of its
+    CPUs meanwhile, of their best (machine.Pace), None where nobody looked.
     """
 
     trial: str
@@ -24,17 +24,17 @@ class Result:
     commit: str
     load: float
     told: Any
-    worth: float | None = None
+    pace: float | None = None
 
 
-def keep(folder: Path, trial: str, told: Any, commit: str, worth: float | None = None) -> None:
+def keep(folder: Path, trial: str, told: Any, commit: str, pace: float | None = None) -> None:
     result = Result(
         trial,
         SystemClock().now().isoformat(timespec="seconds"),
         commit,
         round(os.getloadavg()[1], 1),
         told,
-        worth,
+        pace,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{trial}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")

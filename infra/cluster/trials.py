@@ -13,6 +13,7 @@ from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import KAFKA, Deployment
 from infra.cluster.knative import RETENTION, SETTINGS
 from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
+from infra.cluster.machine import Pace
 
 _LONGEST_TEST = 600
 """Seconds."""
@@ -28,7 +29,7 @@ class Trials:
     """
 
     def __init__(self, layout: Layout, cluster: Cluster, deployment: Deployment, commit: str) -> None:
-        self._layout, self._cluster, self._deployment, self._commit = layout, cluster, deployment, commit
+        self._folder, self._cluster, self._deployment, self._commit = layout.results, cluster, deployment, commit
 
     def flows(self, options: Sequence[str]) -> bool:
         """
@@ -47,16 +48,20 @@ class Trials:
             result = Path(folder, "result.xml")
             some = any(Path(REPOSITORY, one.partition("::")[0]).exists() for one in options)
             chosen = options if some else (*flows.arguments(left_out, result), *options)
-            ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
+            pace = Pace()
+            with pace.watched():
+                ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
             if not some and ended.returncode in _CAME_TO_ITS_END:
                 rows = [asdict(row) for row in flows.rows(result.read_text(), left_out)]
-                self._keep(f"flows-{self._deployment.overlay}", {"rows": rows, "left out": left_out})
+                self._keep(f"flows-{self._deployment.overlay}", {"rows": rows, "left out": left_out}, pace)
         return ended.returncode == 0
 
     def drill(self, options: Sequence[str]) -> bool:
         """Load while pods are killed. Returns: whether all happened, and nothing was lost, doubled or out of order."""
-        told = self._inside("drill", options)
-        self._keep("drill", told)
+        pace = Pace()
+        with pace.watched():
+            told = self._inside("drill", options)
+        self._keep("drill", told, pace)
         return not told["findings"]
 
     def figures(self, options: Sequence[str]) -> bool:
@@ -70,8 +75,10 @@ class Trials:
         given = figures.arguments().parse_args(options)
         told = dict[str, object]()
         for kind in given.only:
-            told |= self._inside("figures", (f"--rounds={given.rounds}", f"--only={kind}"))
-            self._keep(f"figures-{kind}", told[kind])
+            pace = Pace()
+            with pace.watched():
+                told |= self._inside("figures", (f"--rounds={given.rounds}", f"--only={kind}"))
+            self._keep(f"figures-{kind}", told[kind], pace)
         found = figures.findings(told)
         sys.stderr.write("".join(f"figures: {one}\n" for one in found))
         return not found
@@ -91,10 +98,8 @@ class Trials:
             told: Mapping[str, object] = json.loads(result.read_text())
         return told
 
-    def _keep(self, trial: str, told: object) -> None:
-        measured = self._layout.worth
-        worth = float(measured.read_text()) if measured.exists() else None
-        results.keep(self._layout.results, trial, told, self._commit, worth)
+    def _keep(self, trial: str, told: object, pace: Pace) -> None:
+        results.keep(self._folder, trial, told, self._commit, pace.share)
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:

@@ -37,9 +37,9 @@ from shared.ports.clock import Clock, Ids
 from shared.ports.event_sink import EventSink
 from shared.ports.outbox import Acceptance
 from shared.ports.tables import Put, Row, Table, Tables, Type, Value
-from shared.repositories.identity_schema import TENANTS
 from shared.repositories.outbox_schema import OUTBOX, OUTBOX_SWEPT
 from shared.repositories.schema import PLATFORM
+from shared.repositories.tenants import Tenants
 from shared.ticks import AT_ONCE, DAY, HOUR, LONG, LookBack, Tick
 
 SHARDS = 4
@@ -195,10 +195,10 @@ class OutboxSweeper:
         Where a shard that was never swept begins: nothing was promised before there was a tenant to promise it to.
         A week of empty minutes is 40,000 reads, the first that an installation would have to do.
         """
-        tenants = await self._tables.slice(TENANTS, (PLATFORM,), limit=_TENANTS)
+        tenants = await Tenants(self._tables, self._clock).all(limit=_TENANTS)
         if not tenants or len(tenants) == _TENANTS:
             return oldest
-        return max(oldest, _minute(min(tenant["created_at"] for tenant in tenants)))
+        return max(oldest, _minute(min(tenant.created_at for tenant in tenants)))
 
     async def _pages(self, minute: int, shard: int) -> AsyncIterator[list[Row]]:
         """Each entry once: one that failed is not met again."""

@@ -1,12 +1,14 @@
 """What a trial says that the machine was taken for."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from infra.cluster import machine
-from infra.cluster.machine import Taken, taken
+from infra.cluster.machine import Pace, Taken, taken
 
 
 def test_who_computes_takes_cpu_of_the_machine() -> None:
@@ -36,14 +38,20 @@ async def test_who_is_never_at_rest_is_not_waited_for_for_ever(monkeypatch: pyte
     assert not await machine.at_rest(0.1)
 
 
-def test_what_a_cpu_is_worth_is_what_the_others_leave_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr(machine, "_computing", lambda processes: [0.02, 0.01, 0.03] if processes == 1 else [0.02] * 6)
-    assert machine.worth() == 0.5
+def test_what_cpus_did_of_what_they_can_is_what_the_same_work_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace()
+    assert pace.share is None, "nobody looked"
+    with pace.watched():
+        time.sleep(2.5)
+    assert 0 < (pace.share or 0) <= 1
+    monkeypatch.setattr(pace, "_took", [0.02, 0.01, 0.02, 0.05])
+    assert pace.share == 0.5
 
 
-def test_what_is_computed_takes_time_in_each_process() -> None:
-    spent = machine._computing(2)
-    assert len(spent) == 2 * 20, "each process computes by itself"
-    assert min(spent) > 0
-    assert 0 < machine.worth() < 3
+def test_nobody_looks_any_more_when_a_trial_has_failed() -> None:
+    pace = Pace()
+    with pytest.raises(ZeroDivisionError), pace.watched():
+        time.sleep(1)
+        raise ZeroDivisionError
+    looking = subprocess.run(("pgrep", "-f", f"^{sys.executable} -m infra.cluster.machine"), capture_output=True)
+    assert looking.returncode == 1

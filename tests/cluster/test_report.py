@@ -47,11 +47,11 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
     assert "2026-11-28T20:00:00+00:00, commit abc1234, at load 7." in text
 
 
-def test_what_a_cpu_of_that_machine_was_worth_is_said() -> None:
+def test_how_fast_the_machine_was_meanwhile_is_said_where_somebody_looked() -> None:
     told = seen("figures-chain", [{"send": 1.5}])
-    assert "worth" not in page(told)
-    known = {name: replace(one, worth=0.58) for name, one in told.items()}
-    assert "at load 7. A CPU was worth 0.58 of itself alone." in page(known)
+    assert "at load 7.\n" in page(told)
+    known = {name: replace(one, pace=0.58) for name, one in told.items()}
+    assert "at load 7. CPUs did 0.58 of what they can." in page(known)
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
