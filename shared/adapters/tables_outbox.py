@@ -166,8 +166,11 @@ class OutboxSweeper:
     async def _sweep_shard(self, tick: Tick, shard: int, last: int) -> int:
         swept: Mapping[str, Any] | None = await self._tables.get(OUTBOX_SWEPT, (PLATFORM, shard))
         oldest = last - KEPT // timedelta(minutes=1)
-        mark = swept["minute"] if swept else await self._beginning(oldest)
-        mark = min(mark, last)  # it may have been set by a clock that was ahead
+        if swept:
+            mark = min(swept["minute"], last)  # it may have been set by a clock that was ahead
+        else:
+            mark = min(await self._beginning(oldest, last), last)
+            oldest = max(oldest, mark - _LOOK_BACK)
         look_back = self._look_backs[shard]
         first = max(oldest, look_back.first(mark - _LOOK_BACK, last))
         last = min(last, first + _MINUTES_AT_ONCE)
@@ -190,15 +193,15 @@ class OutboxSweeper:
                     await self._tables.put(Put(OUTBOX_SWEPT, row))
         return looked_at
 
-    async def _beginning(self, oldest: int) -> int:
+    async def _beginning(self, oldest: int, last: int) -> int:
         """
         Where a shard that was never swept begins: nothing was promised before there was a tenant to promise it to.
         A week of empty minutes is 40,000 reads, the first that an installation would have to do.
         """
         tenants = await Tenants(self._tables, self._clock).all(limit=_TENANTS)
-        if not tenants or len(tenants) == _TENANTS:
+        if len(tenants) == _TENANTS:
             return oldest
-        return max(oldest, _minute(min(tenant.created_at for tenant in tenants)))
+        return max(oldest, min((_minute(tenant.created_at) for tenant in tenants), default=last))
 
     async def _pages(self, minute: int, shard: int) -> AsyncIterator[list[Row]]:
         """Each entry once: one that failed is not met again."""

@@ -587,6 +587,7 @@ async def test_a_sweep_that_is_cut_off_while_it_catches_up_goes_on_from_there():
 
 async def test_the_first_sweep_of_all_catches_up_with_the_week_before():
     world = World()
+    await Tenants(world.tables, world.clock).create("first")
     world.broker_is_up = False
     await world.outbox.commit(an_acceptance())
     world.broker_is_up = True
@@ -596,26 +597,59 @@ async def test_the_first_sweep_of_all_catches_up_with_the_week_before():
     assert len(world.emitted()) == 1
 
 
-async def test_the_first_sweep_of_a_new_installation_looks_no_further_back_than_its_first_tenant(monkeypatch):
+def _reads_of(world):
+    """How many buckets of the outbox were read since."""
+    read = [0]
+
+    def counted(method, table):
+        read[0] += table is OUTBOX
+
+    world.tables.fault = counted
+    return read
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(hours=1)], ids=["in time", "by a clock that was ahead"])
+async def test_the_first_sweep_of_a_new_installation_looks_no_further_back_than_its_first_tenant(ahead):
     world = World()
-    tenants = Tenants(world.tables, world.clock)
-    await tenants.create("first")
+    clock = SettableClock()
+    clock.advance(world.clock.now() - clock.now() + ahead)
+    await Tenants(world.tables, clock).create("first")
     world.broker_is_up = False
     await world.outbox.commit(an_acceptance())
     world.broker_is_up = True
     world.clock.advance(timedelta(minutes=3))
-    await tenants.create("second")
-    read = 0
-
-    def counted(method, table):
-        nonlocal read
-        read += table is OUTBOX
-
-    world.tables.fault = counted
+    await Tenants(world.tables, world.clock).create("second")
+    read = _reads_of(world)
     await world.sweeper.sweep()
     assert len(world.emitted()) == 1
-    assert read < SHARDS * 30, "a week has 10,080 minutes"
+    assert read[0] < SHARDS * 30, "a week has 10,080 minutes"
     assert all([await world.tables.get(OUTBOX_SWEPT, (PLATFORM, shard)) for shard in range(SHARDS)])
+
+
+async def test_sweeps_before_there_is_a_tenant_look_for_nothing_and_miss_nothing():
+    """Timers tick as soon as the functions are there, and the first tenant is made after that."""
+    world = World()
+    read = _reads_of(world)
+    for _ in range(3):
+        await world.sweep(after=timedelta(minutes=1))
+    assert read[0] < SHARDS * 30 * 3
+    await Tenants(world.tables, world.clock).create("first")
+    world.broker_is_up = False
+    await world.outbox.commit(an_acceptance())
+    world.broker_is_up = True
+    await world.sweep()
+    assert len(world.emitted()) == 1
+    assert read[0] < SHARDS * 30 * 4
+
+
+async def test_a_first_sweep_at_the_beginning_of_an_hour_looks_no_day_back():
+    world = World()
+    world.clock.advance(timedelta(minutes=31, seconds=30))
+    await Tenants(world.tables, world.clock).create("first")
+    read = _reads_of(world)
+    for _ in range(4):
+        await world.sweep(after=timedelta(seconds=20))
+    assert 0 < read[0] < SHARDS * 30 * 4
 
 
 async def test_where_there_are_too_many_tenants_to_look_through_the_first_sweep_begins_a_week_back(monkeypatch):
