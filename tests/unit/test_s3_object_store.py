@@ -69,7 +69,12 @@ async def test_only_uploads_of_ours_are_discarded() -> None:
 class Unreachable(S3ObjectStore):
     """Found to be so after everybody who asked has given up."""
 
+    def __init__(self) -> None:
+        super().__init__(S3Settings())
+        self.asked = asyncio.Event()
+
     async def _connect(self) -> Any:
+        self.asked.set()
         await asyncio.sleep(0.01)
         self._opening = None
         raise Unavailable("the object store does not answer")
@@ -78,27 +83,44 @@ class Unreachable(S3ObjectStore):
 async def test_a_store_that_nobody_waits_for_any_more_fails_in_silence() -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    ping = asyncio.create_task(Unreachable(S3Settings()).ping())
-    await asyncio.sleep(0)
+    unreachable = Unreachable()
+    ping = asyncio.create_task(unreachable.ping())
+    await unreachable.asked.wait()
     ping.cancel()
     await asyncio.sleep(0.05)
     gc.collect()
     assert complaints == []
 
 
-async def test_a_client_that_takes_long_to_be_made_is_no_store_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its import takes more than a second where two cores are busy, and that is no second of the store's."""
+class Answers:
+    async def presign(self, *_: Any, **__: Any) -> list[str]:
+        return ["http://127.0.0.1:1/"]
 
-    class Answers:
-        async def presign(self, *_: Any, **__: Any) -> list[str]:
-            return ["http://127.0.0.1:1/"]
+    async def ask(self, url: str) -> None: ...
 
-        async def ask(self, url: str) -> None: ...
 
-    def opens(settings: S3Settings) -> Any:
+async def test_a_client_that_takes_long_to_be_imported_is_no_store_that_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than a second where two cores are busy, and that is no second of the store's."""
+    imported: list[str] = []
+
+    def imports(name: str) -> None:
         time.sleep(0.3)
-        return Answers(), Answers()
+        imported.append(name)
 
-    monkeypatch.setattr("shared.adapters.s3.object_store._open", opens)
-    monkeypatch.setattr("shared.adapters.s3.object_store._PING", 0.1)
+    monkeypatch.setattr("shared.adapters.s3.object_store.import_module", imports)
+    monkeypatch.setattr("shared.adapters.s3.object_store._open", lambda _: (Answers(), Answers()))
+    monkeypatch.setattr("shared.adapters.s3.object_store._PING", 0.2)
     await S3ObjectStore(S3Settings()).ping()
+    assert "shared.adapters.s3.client" in imported, "the one that brings boto3 along"
+
+
+async def test_a_store_that_hangs_when_it_is_first_asked_is_down_after_its_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.adapters.s3.object_store.import_module", lambda name: None)
+    monkeypatch.setattr("shared.adapters.s3.object_store._open", lambda _: time.sleep(0.5))
+    monkeypatch.setattr("shared.adapters.s3.object_store._PING", 0.1)
+    with pytest.raises(OSError, match="no answer in time"):
+        await S3ObjectStore(S3Settings()).ping()

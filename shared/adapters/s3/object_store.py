@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _OWN_URL = timedelta(minutes=15)  # for a request that leaves at once
 _PING = 1.0
+_CLIENT = ("shared.adapters.s3.client", "shared.adapters.s3.transfer")
 _OURS = "*/files/*"  # keys of uploads; a bucket may be shared with others
 
 
@@ -128,14 +130,16 @@ class S3ObjectStore:
 
     async def ping(self) -> None:
         """
-        For readiness: within a second, whatever the store does, once the client has been made.
+        For readiness: within a second, whatever the store does, once its client has been imported.
 
         Raises:
             OSError: it does not answer.
         """
         try:
-            client, transfer = await self._open()
+            for module in _CLIENT:  # on a busy machine that takes longer than a store may
+                await asyncio.to_thread(import_module, module)
             async with asyncio.timeout(_PING):
+                client, transfer = await self._open()
                 (url,) = await client.presign("head_bucket", [{}], expires_in=_OWN_URL, outside=False)
                 await transfer.ask(url)
         except TimeoutError:
