@@ -71,7 +71,7 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
     return seen
 
 
-async def _chains(talk: Talk, ports: Ports, rounds: int) -> list[dict[str, float]]:
+async def _chains(talk: Talk, ports: Ports, rounds: int) -> list[dict[str, float | str]]:
     seen = []
     for _ in range(rounds):
         seen.append(await wakes.chain_from_zero(talk, ports.log))

@@ -7,6 +7,7 @@ start before had read, and takes as much longer; that is seen here, and nowhere 
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 
 _PROC = Path("/proc")
 _NOT_BUSY = (3, 4, 7)
@@ -72,31 +74,34 @@ class Pace:
         self._took: list[float] = []
 
     @property
-    def share(self) -> float | None:
-        """Of what a CPU did at its best, what it did at the median of all looks; None without any."""
-        return round(min(self._took) / median(self._took), 2) if self._took else None
+    def took(self) -> tuple[float, ...]:
+        """Milliseconds of CPU that the work took at its best and at the median of all looks; none without any."""
+        return (round(min(self._took), 2), round(median(self._took), 2)) if self._took else ()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """One process more computes a hundredth of the time."""
-        with subprocess.Popen((sys.executable, "-m", __name__), stdout=subprocess.PIPE, text=True) as looking:
+        with TemporaryFile("w+") as told:
+            looking = subprocess.Popen((sys.executable, "-m", __name__), stdout=told)
             try:
                 yield
             finally:
                 looking.terminate()
-                told, _ = looking.communicate()
-                self._took += [float(line) for line in told.splitlines()]
+                looking.wait()
+                told.seek(0)
+                self._took += [float(line) for line in told]
 
 
 def _look() -> float:
-    """Seconds of CPU for what is always the same."""
+    """Milliseconds of CPU for what is always the same."""
     began = time.process_time()
     for _ in range(_STEPS):
         pass
-    return time.process_time() - began
+    return 1000 * (time.process_time() - began)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for whoever watches
     while True:
         sys.stdout.write(f"{_look()}\n")
         sys.stdout.flush()

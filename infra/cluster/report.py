@@ -33,8 +33,8 @@ _HEAD = (
     "",
     "Real Kubernetes with Knative Serving and Eventing on one node, with real engines beside it, all on two shared",
     "cores: [how](cluster.md). Each part says when it was seen, of which commit (+: with changes not committed), and",
-    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran. What CPUs did of",
-    "what they can is what the same work took at its best, of what it took at the median: they share cores.",
+    "how many processes wanted those cores (load): cluster, engines, load, and whatever else ran. How fast CPUs were",
+    "is what a piece of work that is always the same took of their time.",
 )
 
 
@@ -121,9 +121,13 @@ def _of_good(told: Sequence[Mapping[str, Any]]) -> tuple[object, ...]:
     if not told:
         return (_NONE,) * 5
     seconds = [one["seconds"] for one in told]
-    cpu = round(median(one["cpu"] for one in told), 1)
-    read, memory = (f"{max(one[what] for one in told) / _MIB:.0f} MiB" for what in ("read", "memory"))
-    return round(median(seconds), 2), max(seconds), cpu, read, memory
+    cpu = [one["cpu"] for one in told if "cpu" in one]
+    read, memory = ([one[what] for one in told if what in one] for what in ("read", "memory"))
+    return round(median(seconds), 2), max(seconds), round(median(cpu), 1) if cpu else _NONE, _most(read), _most(memory)
+
+
+def _most(sizes: Sequence[int]) -> str:
+    return f"{max(sizes) / _MIB:.0f} MiB" if sizes else _NONE
 
 
 def _altogether(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -145,7 +149,7 @@ def _chain(result: Result) -> Iterator[str]:
     seen = result.told
     yield from _opening("A chain from zero", result)
     yield from _text(
-        "Begun at rest. Seconds: until the 202 of a send that was at zero; from its event on until each function was"
+        "Seconds: until the 202 of a send that was at zero; from its event on until each function was"
         " done; of both cores, by all that runs on the machine. And what came from its disks meanwhile."
     )
     yield ""
@@ -214,7 +218,9 @@ def _by_function(running: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, s
 
 
 def _opening(title: str, result: Result) -> tuple[str, ...]:
-    pace = f" CPUs did {result.pace:.2f} of what they can." if result.pace else ""
+    pace = (
+        " The same work took {:.1f} ms at its best, {:.1f} at the median.".format(*result.pace) if result.pace else ""
+    )
     return (f"## {title}", "", f"{result.at}, commit {result.commit}, at load {result.load:.0f}.{pace}", "")
 
 

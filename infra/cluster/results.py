@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from shared.adapters.local.clock import SystemClock
 class Result:
     """
     at: ISO 8601; commit: what was deployed, with a + where something was not committed, or goes into the image and
-    is in no commit; load: average of the machine over the last minutes, of runnable processes; pace: of its
-    CPUs meanwhile, of their best (machine.Pace), None where nobody looked.
+    is in no commit; load: average of the machine over the last minutes, of runnable processes; pace: milliseconds
+    that the same work took meanwhile, at its best and at the median (machine.Pace); none where nobody looked.
     """
 
     trial: str
@@ -24,10 +25,10 @@ class Result:
     commit: str
     load: float
     told: Any
-    pace: float | None = None
+    pace: Sequence[float] = ()
 
 
-def keep(folder: Path, trial: str, told: Any, commit: str, pace: float | None = None) -> None:
+def keep(folder: Path, trial: str, told: Any, commit: str, pace: Sequence[float] = ()) -> None:
     result = Result(
         trial,
         SystemClock().now().isoformat(timespec="seconds"),

@@ -99,7 +99,7 @@ class Trials:
         return told
 
     def _keep(self, trial: str, told: object, pace: Pace) -> None:
-        results.keep(self._folder, trial, told, self._commit, pace.share)
+        results.keep(self._folder, trial, told, self._commit, pace.took)
 
     @contextmanager
     def _ticking(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from events import CloudEvent
-from infra.cluster import pods
+from infra.cluster import pods, wakes
 from infra.cluster.hops import awaited, hops, missing
 from infra.cluster.logs import lines_of
 from infra.cluster.pods import Pod, Running, kill_in, knative, parse
@@ -64,6 +64,25 @@ def test_who_started_beside_a_wake_was_made_since_or_shortly_before() -> None:
     assert beside("send", seen(before), began) == ()
     assert beside("send", seen(before, since, since), began) == ("route",)
     assert beside("route", seen(since), began) == (), "its own pod is what is waited for"
+
+
+async def test_who_is_woken_while_the_machine_comes_to_rest_is_waited_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [seen(item("a", ROUTE)), seen(item("b", {**ROUTE, "serving.knative.dev/service": "sweep"}))]
+    rested = [True, False]
+
+    async def gone(services: set[str]) -> bool:
+        return True
+
+    async def at_rest() -> bool:
+        return rested.pop(0)
+
+    monkeypatch.setattr(wakes, "until_gone", gone)
+    monkeypatch.setattr(wakes.machine, "at_rest", at_rest)
+    monkeypatch.setattr(pods, "pods", lambda: there.pop(0))
+    assert await wakes.until_at_rest(["route"]) is False, "as it was the second time"
+    assert (there, rested) == ([], [])
 
 
 def test_restarts_are_those_of_all_its_containers() -> None:

@@ -50,8 +50,8 @@ def test_flows_are_a_table_and_say_what_was_left_out_and_why() -> None:
 def test_how_fast_the_machine_was_meanwhile_is_said_where_somebody_looked() -> None:
     told = seen("figures-chain", [{"send": 1.5}])
     assert "at load 7.\n" in page(told)
-    known = {name: replace(one, pace=0.58) for name, one in told.items()}
-    assert "at load 7. CPUs did 0.58 of what they can." in page(known)
+    known = {name: replace(one, pace=(10.21, 17.5)) for name, one in told.items()}
+    assert "at load 7. The same work took 10.2 ms at its best, 17.5 at the median.\n" in page(known)
 
 
 def test_figures_show_the_median_the_longest_and_what_was_lost() -> None:
@@ -76,6 +76,11 @@ def test_a_wake_that_failed_is_shown_and_has_no_time() -> None:
     none = page(seen("figures-wakes", [WAKES[2]]))
     assert "| route | event | 1 | 1 | – | – | – | – | – | 503 |" in none
     assert "below" not in none
+
+
+def test_what_was_kept_before_costs_were_is_shown_without_them() -> None:
+    before = [{name: value for name, value in one.items() if name not in ("cpu", "read")} for one in WAKES]
+    assert "| users | ready? | 1 | 0 | 1.2 | 1.2 | – | – | 61 MiB | 200 |" in page(seen("figures-wakes", before))
 
 
 def test_a_wake_beside_a_pod_of_before_is_said_to_be_one() -> None:
