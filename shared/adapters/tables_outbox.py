@@ -45,7 +45,7 @@ from shared.ticks import AT_ONCE, DAY, HOUR, LONG, LookBack, Tick
 SHARDS = 4
 KEPT = timedelta(days=7)
 _LOOK_BACK = 15  # minutes before what is swept that are looked at again: clocks that are behind
-_MINUTES_AT_ONCE = 3000  # that one sweep of a shard goes through, a day back and a day ahead: the first has a week
+_MINUTES_AT_ONCE = 3000  # that one sweep of a shard goes through, a day back and a day ahead: the first may have a week
 _MINUTES_TOGETHER = 32  # that are read at the same time: nearly all are empty
 _PAGE = 100
 _TENANTS = 1000  # that are looked through for the oldest; whoever has more has swept before
@@ -169,7 +169,7 @@ class OutboxSweeper:
         if swept:
             mark = min(swept["minute"], last)  # it may have been set by a clock that was ahead
         else:
-            mark = min(await self._beginning(oldest, last), last)
+            mark = await self._beginning(oldest, last)
             oldest = max(oldest, mark - _LOOK_BACK)
         look_back = self._look_backs[shard]
         first = max(oldest, look_back.first(mark - _LOOK_BACK, last))
@@ -201,7 +201,7 @@ class OutboxSweeper:
         tenants = await Tenants(self._tables, self._clock).all(limit=_TENANTS)
         if len(tenants) == _TENANTS:
             return oldest
-        return max(oldest, min((_minute(tenant.created_at) for tenant in tenants), default=last))
+        return max(oldest, min([last, *(_minute(tenant.created_at) for tenant in tenants)]))
 
     async def _pages(self, minute: int, shard: int) -> AsyncIterator[list[Row]]:
         """Each entry once: one that failed is not met again."""
