@@ -1,8 +1,8 @@
 """
-What all that runs on this machine has taken of it: a trial's seconds are to be explained by it.
+What all that runs on this machine has taken of it, and how fast it was: a trial's seconds are to be explained by it.
 
-Some hypervisors take the page cache of whatever was idle for a minute. A start then reads from the disk what every
-start before had read, and takes as much longer; that is seen here, and nowhere in what a start computes.
+Disks are looked at because some hypervisors take the page cache of whatever was idle for a minute, and a start then
+reads again what every start before had read.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,18 +78,24 @@ class Pace:
         """Milliseconds of CPU that the work took at its best and at the median of all looks; none without any."""
         return (round(min(self._took), 2), round(median(self._took), 2)) if self._took else ()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """One process more computes a hundredth of the time."""
-        with TemporaryFile("w+") as told:
-            looking = subprocess.Popen((sys.executable, "-m", __name__), stdout=told)
-            try:
-                yield
-            finally:
-                looking.terminate()
-                looking.wait()
-                told.seek(0)
-                self._took += [float(line) for line in told]
+    def tell(self, looks: Iterable[str]) -> None:
+        """Lines of milliseconds."""
+        self._took += map(float, looks)
+
+
+@contextmanager
+def watched() -> Iterator[Pace]:
+    """It is told at the end. One process more computes a hundredth of the time."""
+    pace = Pace()
+    with TemporaryFile("w+") as looks:
+        looking = subprocess.Popen((sys.executable, "-m", __name__), stdout=looks)
+        try:
+            yield pace
+        finally:
+            looking.terminate()
+            looking.wait()
+            looks.seek(0)
+            pace.tell(looks)
 
 
 def _look() -> float:

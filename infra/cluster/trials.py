@@ -13,7 +13,7 @@ from infra.cluster.cluster import Cluster, ClusterError
 from infra.cluster.deployment import KAFKA, Deployment
 from infra.cluster.knative import RETENTION, SETTINGS
 from infra.cluster.layout import ENTRY_ADDRESS, REPOSITORY, Layout
-from infra.cluster.machine import Pace
+from infra.cluster.machine import Pace, watched
 
 _LONGEST_TEST = 600
 """Seconds."""
@@ -48,8 +48,7 @@ class Trials:
             result = Path(folder, "result.xml")
             some = any(Path(REPOSITORY, one.partition("::")[0]).exists() for one in options)
             chosen = options if some else (*flows.arguments(left_out, result), *options)
-            pace = Pace()
-            with pace.watched():
+            with watched() as pace:
                 ended = self._cluster.run((*pytest, *chosen), folder=REPOSITORY, more=told)
             if not some and ended.returncode in _CAME_TO_ITS_END:
                 rows = [asdict(row) for row in flows.rows(result.read_text(), left_out)]
@@ -58,8 +57,7 @@ class Trials:
 
     def drill(self, options: Sequence[str]) -> bool:
         """Load while pods are killed. Returns: whether all happened, and nothing was lost, doubled or out of order."""
-        pace = Pace()
-        with pace.watched():
+        with watched() as pace:
             told = self._inside("drill", options)
         self._keep("drill", told, pace)
         return not told["findings"]
@@ -75,8 +73,7 @@ class Trials:
         given = figures.arguments().parse_args(options)
         told = dict[str, object]()
         for kind in given.only:
-            pace = Pace()
-            with pace.watched():
+            with watched() as pace:
                 told |= self._inside("figures", (f"--rounds={given.rounds}", f"--only={kind}"))
             self._keep(f"figures-{kind}", told[kind], pace)
         found = figures.findings(told)

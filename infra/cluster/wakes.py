@@ -167,13 +167,12 @@ async def wake(client: httpx.AsyncClient, clock: Clock, service: str, event: Clo
         answer = await client.send(request)
     except httpx.HTTPError:
         return Wake(service, event is not None, round(time.perf_counter() - started, 2), 0, 0, alone)
-    seconds = time.perf_counter() - started
+    seconds = round(time.perf_counter() - started, 2)
     cost = machine.taken() - before
     seen = await asyncio.to_thread(pods.pods)
     # Whoever could not be woken may have no process.
     memory = memory_of(service, seen, pods.processes()) if answer.is_success else 0
     others = beside(service, seen, began)
-    seconds = round(seconds, 2)
     return Wake(
         service, event is not None, seconds, answer.status_code, memory, alone, others, cpu=cost.cpu, read=cost.read
     )
