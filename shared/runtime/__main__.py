@@ -3,12 +3,16 @@
 import os
 import sys
 
-from shared.observability.log import log, write_to
-from shared.runtime.function_service import FunctionService
-from shared.runtime.open_ports import open_by
-from shared.runtime.serve import serve
+from shared.runtime import garbage
 
-if __name__ == "__main__":
+
+def main() -> None:
+    garbage.leave_alone()
+    from shared.observability.log import log, write_to
+    from shared.runtime.function_service import FunctionService
+    from shared.runtime.open_ports import open_by
+    from shared.runtime.serve import serve
+
     write_to(sys.stdout)
     environment = dict(os.environ)  # noqa: TID251  this is the process's border
     port = environment.get("PORT", "8080")
@@ -16,3 +20,7 @@ if __name__ == "__main__":
         log.critical("PORT is no number", port=port)
         raise SystemExit(2)
     serve(FunctionService(open_by), environment, port=int(port))
+
+
+if __name__ == "__main__":
+    main()

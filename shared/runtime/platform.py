@@ -8,7 +8,6 @@ application, first client. What prevents the start is a StartError: one line, an
 
 import asyncio
 import errno
-import gc
 import hashlib
 import ipaddress
 import signal
@@ -35,7 +34,7 @@ from shared.observability import metrics
 from shared.observability.log import SERVICE, LogFile, log, write_to
 from shared.ports import Ports
 from shared.repositories.tenants import Tenants
-from shared.runtime import bootstrap, functions, health, operations, start_error, wiring
+from shared.runtime import bootstrap, functions, garbage, health, operations, start_error, wiring
 from shared.runtime.api import ROUTERS, Api
 from shared.runtime.choices import Choices, split
 from shared.runtime.credentials_file import Credentials, CredentialsFile
@@ -354,8 +353,7 @@ async def _start(
     stack.push_async_callback(api.gateway.stop)
     new_client = await _first_client(settings, ports, url)  # last: its secret is shown once, by a start that succeeds
     log.info("started", url=url, mode=settings.mode, triggers=len(triggers))
-    gc.freeze()  # what was made until here stays: looking through it again costs tens of milliseconds
-    gc.set_threshold(10_000, 10, 100)  # requests leave few cycles: the default, 700, costs 8 % of the CPU
+    garbage.settle()
     door.open(api, api.gateway.stop)
     return Started(
         url,

@@ -15,6 +15,7 @@ import uvicorn
 
 from shared.observability import metrics
 from shared.observability.log import log
+from shared.runtime import garbage
 from shared.runtime.start_error import NOT_STARTED, StartError
 from shared.runtime.subscriber import Receive, Scope, Send
 
@@ -114,6 +115,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.started:
+            garbage.settle()
         if self.started and self._announce is not None:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
