@@ -61,6 +61,8 @@ class MessageAccepted(EventData, frozen=True, kw_only=True):
     """Whether route must plan it: it leaves the app, or it is a checkpoint of route's cursor (ADR 0006)."""
     webhooks: Literal["none", "wanted"] = "none"
     """Whether a webhook of the tenant asks for accepted messages: nobody else pays for looking (ADR 0025)."""
+    push: Literal["none", "wanted"] = "wanted"
+    """Whether somebody of the tenant may hold a socket: where none is, nobody is woken to push (ADR 0042)."""
 
     @property
     def partition_key(self) -> str:
@@ -72,9 +74,8 @@ class MessageAccepted(EventData, frozen=True, kw_only=True):
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        if self.webhooks == "none":
-            return {"routing": self.routing}
-        return {"routing": self.routing, "webhooks": self.webhooks}
+        told = {"routing": self.routing, "push": self.push}
+        return told if self.webhooks == "none" else {**told, "webhooks": self.webhooks}
 
 
 class MessageReceived(EventData, frozen=True, kw_only=True):
@@ -109,6 +110,8 @@ class _StatusChanged(EventData, frozen=True, kw_only=True):
     reason: str | None = None
     webhooks: Literal["none", "wanted"] = "wanted"
     """Whether a webhook of the tenant asks for this news: where none does, nobody is woken to look (ADR 0025)."""
+    push: Literal["none", "wanted"] = "wanted"
+    """Whether a socket may have to be told (ADR 0042)."""
 
     @property
     def partition_key(self) -> str:
@@ -124,7 +127,7 @@ class _StatusChanged(EventData, frozen=True, kw_only=True):
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        return {"channel": self.channel, "webhooks": self.webhooks}
+        return {"channel": self.channel, "webhooks": self.webhooks, "push": self.push}
 
 
 class MessageSent(_StatusChanged, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from shared.ports import Clock, FanOut, Ids, Ports
 from shared.repositories.acknowledgements import Acknowledgements
 from shared.repositories.clients import Clients
 from shared.repositories.conversations import Conversations
+from shared.repositories.listeners import Listeners
 from shared.repositories.presence import Presence
 from shared.repositories.receipts import Receipts
 from shared.repositories.timeline import Timeline
@@ -43,6 +44,7 @@ class Realtime:
     timeline: Timeline
     acknowledgements: Acknowledgements
     presence: Presence
+    listeners: Listeners
     typing: Typing
     tickets: Tickets
 
@@ -87,6 +89,7 @@ def new(ports: Ports) -> Realtime:
         timeline=Timeline(ports.tables, ports.outbox, ports.cache, ports.clock),
         acknowledgements=Acknowledgements(Receipts(ports.tables), ports.sink, ports.clock, SOURCE),
         presence=Presence(ports.tables, ports.sink, ports.clock),
+        listeners=Listeners(ports.tables),
         typing=Typing(conversations, ports.fan_out, ports.cache, ports.clock),
         tickets=Tickets(ports.cache, ports.ids, ports.clock),
     )

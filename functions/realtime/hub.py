@@ -21,9 +21,10 @@ from functions.realtime.feed import Feed
 from functions.realtime.func import PAGE, Realtime
 from functions.realtime.outgoing import Outgoing, heard, said
 from functions.realtime.session import GOING_AWAY, SILENT, UNAUTHENTICATED, Limits, Person, Session, Wire
+from functions.realtime.tenants import Tenants
 from shared.domain.errors import Invalid, NotFound, RateLimited, Unauthenticated, Unavailable
 from shared.domain.frames import conversation_subject, user_subject
-from shared.domain.presence import GATEWAY_BEAT
+from shared.domain.presence import GATEWAY_BEAT, OFFLINE_AFTER
 from shared.http.tickets import Admission
 from shared.observability import metrics
 from shared.observability.log import log
@@ -46,6 +47,8 @@ _WARNING = 60
 """Seconds before its end that a token's holder is told."""
 _LINGER = 60.0
 """Seconds that nobody's subjects are still heard: whoever lost their connection comes back to them."""
+_UNHEARD = 3.0
+"""Seconds after which no message is accepted any more by who did not know yet that a tenant is heard here."""
 _RECEIPTS_EVERY = 0.5
 _UNSETTLED = 10.0
 """Seconds in which a change of membership that we heard of may not be in the tables yet."""
@@ -66,6 +69,7 @@ class Hub:
         """Whose sockets presence is told of."""
         self.epoch = realtime.ids.uuid()
         """Changes whenever something that is kept nowhere may have been missed."""
+        self._tenants = Tenants(realtime.listeners, realtime.presence, self.gateway)
         self._people: dict[tuple[str, str], Person] = {}
         self._feeds: dict[tuple[str, str], Feed] = {}
         self._subjects: dict[str, Feed | Person] = {}
@@ -128,6 +132,8 @@ class Hub:
         person.sessions.add(session)
         self._slots[session.slot].add(session)
         try:
+            if await self._tenants.hear(person.tenant):
+                self._spawn(self._look_again(person.tenant))
             await self._opened(person)
             # Heard first, asked then: an erasure is told once.
             if not await self._realtime.users.exists(person.tenant, person.user_id):
@@ -232,6 +238,7 @@ class Hub:
         if person is None:
             person = Person(tenant, user_id, user_subject(tenant, user_id), looked=self._ticks)
             self._people[tenant, user_id] = person
+            self._tenants.came(tenant)
             self._subjects[person.subject] = person
             person.opening = self._spawn(self._listen_to(person))
         self._unused.pop(person.subject, None)
@@ -272,8 +279,8 @@ class Hub:
             self._feeds.pop((it.tenant, it.conversation_id), None)
             self._stirred.discard(it)
             self._quieting.discard(it)
-        else:
-            self._people.pop((it.tenant, it.user_id), None)
+        elif self._people.pop((it.tenant, it.user_id), None) is not None:
+            self._tenants.went(it.tenant)
         if self._listening is not None:
             await self._listening.remove(it.subject)
 
@@ -475,6 +482,12 @@ class Hub:
         finally:
             feed.mending = False
 
+    async def _look_again(self, tenant: str) -> None:
+        """What was accepted before it was known that the tenant is heard here was not pushed."""
+        await asyncio.sleep(_UNHEARD)
+        await each([feed for feed in self._feeds.values() if feed.tenant == tenant], self._look)
+        await self._realtime.listeners.forget_dead(tenant)
+
     async def _look(self, feed: Feed) -> None:
         if not feed.mending and feed.line.position is not None:
             await self._mend(feed)
@@ -505,6 +518,8 @@ class Hub:
             self._catch_up()
         await self._verify([session for session in judged if session.open])
         await self._sweep()
+        if self._ticks % _SLOTS == 0:
+            await self._tenants.let_go()
         await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
 
     def _catch_up(self) -> None:
@@ -580,9 +595,14 @@ class Hub:
 
     async def _live(self) -> None:
         """Say that this gateway lives, and with it those whose sockets it holds (A14)."""
+        beaten = self._now()
         while True:
             try:
                 await self._realtime.presence.beat(self.gateway)
+                if self._now() - beaten > OFFLINE_AFTER.total_seconds():
+                    await self._tenants.renew()
+                    self._catch_up()
+                beaten = self._now()
             except Exception as error:  # noqa: BLE001  the next beat tries again
                 log.warning("a beat failed", function="realtime", exc_info=error)
             await asyncio.sleep(GATEWAY_BEAT.total_seconds())

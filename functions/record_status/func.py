@@ -36,6 +36,7 @@ from shared.observability.log import log
 from shared.ports import Channels, Clock, EventSink, Ports
 from shared.repositories.deliveries import Deliveries, DeliveryRecord, ProviderMessage
 from shared.repositories.interest import Interest
+from shared.repositories.listeners import Listeners
 from shared.repositories.mailboxes import Mailbox, Mailboxes
 from shared.repositories.timeline import Timeline
 
@@ -116,6 +117,7 @@ class RecordStatus:
     deliveries: Deliveries
     mailboxes: Mailboxes
     interest: Interest
+    listeners: Listeners
 
     async def handle(self, event: Event[Any]) -> None:
         match event.data:
@@ -274,7 +276,9 @@ class RecordStatus:
 
     async def _emit(self, event: Event[StatusReported], message_id: str, conversation_id: str, report: Report) -> None:
         wanted = await self._wanted(event.tenant, report.status)
-        news = _news(message_id, conversation_id, report, wanted)
+        # The report is kept by now: whoever opens a socket after this look finds it.
+        push = await self.listeners.any_of(event.tenant)
+        news = _news(message_id, conversation_id, report, webhooks=wanted, push=push)
         await self.sink.emit(*(_told(event, one, report) for one in news))
 
     async def _wanted(self, tenant: str, status: Status) -> bool:
@@ -316,7 +320,14 @@ def _asked_for(
     ):
         reached = status is Status.DELIVERED or report.status is Status.READ
         if reached and (asked or (recent and status in wanted)):
-            news = _news(message.message_id, message.conversation_id, replace(report, status=status), status in wanted)
+            # Sockets have been told of the range.
+            news = _news(
+                message.message_id,
+                message.conversation_id,
+                replace(report, status=status),
+                webhooks=status in wanted,
+                push=False,
+            )
             for one in news:
                 assert isinstance(one, MessageDelivered | MessageRead)
                 yield one
@@ -333,7 +344,7 @@ def _told(
 
 
 def _news(
-    message_id: str, conversation_id: str, report: Report, wanted: bool
+    message_id: str, conversation_id: str, report: Report, *, webhooks: bool, push: bool
 ) -> Iterator[MessageSent | MessageDelivered | MessageRead | MessageFailed]:
     model = _NEWS.get(report.status)
     if model is not None:
@@ -345,7 +356,8 @@ def _news(
             status=report.status,
             at=report.at,
             reason=report.reason,
-            webhooks="wanted" if wanted else "none",
+            webhooks="wanted" if webhooks else "none",
+            push="wanted" if push else "none",
         )
 
 
@@ -362,4 +374,5 @@ def new(ports: Ports) -> RecordStatus:
         deliveries=Deliveries(ports.tables),
         mailboxes=Mailboxes(ports.tables),
         interest=Interest(ports.tables),
+        listeners=Listeners(ports.tables),
     )

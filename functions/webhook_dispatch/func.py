@@ -42,7 +42,7 @@ from shared.repositories.webhook_deliveries import WebhookDeliveries
 
 SOURCE = "/functions/webhook-dispatch"
 _TIMES = ("at", "created_at", "received_at")
-_OURS = ("routing", "webhooks")
+_OURS = ("routing", "webhooks", "push")
 """Fields that mean nothing outside."""
 
 

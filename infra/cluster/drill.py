@@ -9,7 +9,8 @@ import argparse
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from subprocess import CalledProcessError
@@ -27,6 +28,7 @@ from shared.testing.checker import Report, check
 from shared.testing.crash import Plan, is_of_a_lost_answer, open_rooms
 from shared.testing.history import Fault, now
 from shared.testing.http1 import UNKNOWN, Answer, Client, Done
+from shared.testing.listener import somebody_listens
 from shared.testing.live import Deployed, fresh_id
 from shared.testing.present import Present
 from shared.testing.providers import Person, Providers
@@ -180,7 +182,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         rooms = await _rooms(tenants) + await providers.open(tenants)
         campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25, say=say), PodKills(given.kills)
         most: dict[str, int] = {}
-        async with inside.beside(_watch(most)):
+        async with inside.beside(_watch(most)), _listening(tenants):
             present = Present(providers, tenants, is_of_a_lost_answer)
             operations = await campaign.run(nemesis, patience=_PLAN.patience, beside=present)
         history.write(folder / "history.jsonl", operations)
@@ -188,6 +190,15 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     finally:
         client.close()
         await providers.close()
+
+
+@asynccontextmanager
+async def _listening(tenants: Sequence[Tenant]) -> AsyncIterator[None]:
+    """Or nobody would be woken to push."""
+    async with AsyncExitStack() as stack:
+        for tenant in tenants:
+            await stack.enter_async_context(somebody_listens(tenant))
+        yield
 
 
 async def _tenants(deployed: Deployed, client: Client) -> list[Tenant]:

@@ -6,7 +6,8 @@ Run inside the cluster, after the flow tests: their events are given to function
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from statistics import quantiles
 from typing import Any
@@ -19,6 +20,7 @@ from shared.ports import Ports
 from shared.runtime.open_ports import open_ports
 from shared.runtime.wiring import read
 from shared.testing.http1 import Client
+from shared.testing.listener import somebody_listens
 from shared.testing.live import Caller, Deployed, Providers, fresh_id
 from shared.testing.tenant import Tenant
 
@@ -28,7 +30,7 @@ _ROLLOUT = 8
 _HOPS = 60
 _ALONE = 200
 _LONE = "record-status"
-"""Takes what nobody else takes; the news that it makes of it, again, goes to push."""
+"""Takes what nobody else takes; of the news that it makes of it, again, nobody wants to hear."""
 _FEW = 20
 
 
@@ -42,15 +44,31 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
             if "wakes" in given.only:
                 told["wakes"] = await _wakes(ports, given.rounds)
             if "chain" in given.only:
-                told["chain"] = await _chains(talk, ports, given.rounds)
+                told["chain"] = await _chains(talk, ports, given.rounds, "no")
+                async with _listening(caller):
+                    told["chain"] += await _chains(talk, ports, given.rounds, "yes")
             if "hops" in given.only:
-                told["hops"] = await _hops(talk, ports)
+                async with _listening(caller):
+                    told["hops"] = await _hops(talk, ports)
         if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
         if "drain" in given.only:
             told["drain"] = await drain.while_its_pod_goes(talk)
             say(f"drain: {told['drain']}")
     return told
+
+
+@asynccontextmanager
+async def _listening(caller: Caller) -> AsyncIterator[None]:
+    """Somebody of the tenant holds a socket, so that push has something to do."""
+    client = Client(80, host=ENTRY_ADDRESS, connections=1)
+    try:
+        tenant = Tenant(client, caller.tenant, *caller.credentials)
+        await tenant.login()
+        async with somebody_listens(tenant):
+            yield
+    finally:
+        client.close()
 
 
 async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
@@ -71,10 +89,10 @@ async def _wakes(ports: Ports, rounds: int) -> list[dict[str, Any]]:
     return seen
 
 
-async def _chains(talk: Talk, ports: Ports, rounds: int) -> list[dict[str, float | str]]:
+async def _chains(talk: Talk, ports: Ports, rounds: int, listened: str) -> list[dict[str, float | str]]:
     seen = []
     for _ in range(rounds):
-        seen.append(await wakes.chain_from_zero(talk, ports.log))
+        seen.append({"a socket is open": listened, **await wakes.chain_from_zero(talk, ports.log)})
         say(f"chain: {seen[-1]}")
     return seen
 

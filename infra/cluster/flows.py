@@ -56,6 +56,7 @@ LOOKING_BACK: Mapping[str, str] = {
     "webhooks::test_a_receiver_that_is_gone_is_switched_off_with_an_event": _LOOKS_BACK,
     "tenant_walk::test_the_same_ids_in_two_tenants_are_two_things": _LOOKS_BACK,
     "operations::test_one_trace_leads_from_the_request_to_the_last_event": _LOOKS_BACK,
+    "operations::test_nobody_is_woken_to_push_to_nobody": _LOOKS_BACK,
     "files::test_a_file_goes_up_in_parts_and_comes_down_as_it_was": _LOOKS_BACK,
     "files::test_another_checksum_is_rejected_and_the_bytes_are_gone": _LOOKS_BACK,
 }

@@ -150,7 +150,8 @@ def _chain(result: Result) -> Iterator[str]:
     yield from _opening("A chain from zero", result)
     yield from _text(
         "Seconds: until the 202 of a send that was at zero; from its event on until each function was"
-        " done; of both cores, by all that runs on the machine. And what came from its disks meanwhile."
+        " done; of both cores, by all that runs on the machine. And what came from its disks meanwhile. Where a socket"
+        " of the tenant is open push starts as well (ADR 42)."
     )
     yield ""
     yield from _table(("run", *seen[0]), ((number, *run.values()) for number, run in enumerate(seen, 1)))

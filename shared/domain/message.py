@@ -67,8 +67,8 @@ class Draft:
         )
         return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()[:32]
 
-    def accepted(self, seq: int, at: datetime, *, webhooks: bool = False) -> MessageAccepted:
-        """``webhooks``: one asks for accepted messages."""
+    def accepted(self, seq: int, at: datetime, *, webhooks: bool = False, push: bool = True) -> MessageAccepted:
+        """``webhooks``: one asks for accepted messages; ``push``: somebody may hold a socket."""
         leaves = self.channels != (IN_APP,) or any(prefixed(entry) for entry in self.to or ())
         return MessageAccepted(
             message_id=self.message_id,
@@ -87,6 +87,7 @@ class Draft:
             origin=self.origin,
             routing="needed" if leaves or seq % ROUTE_CHECKPOINT == 0 else "none",
             webhooks="wanted" if webhooks else "none",
+            push="wanted" if push else "none",
         )
 
 

@@ -246,6 +246,14 @@ GATEWAYS = Table(
 )
 """When each gateway last said that it lives; the tenant is the platform's."""
 
+LISTENERS = Table(
+    "listeners",
+    partition=_TENANT,
+    clustering={"gateway": Type.TEXT},
+    short_lived=True,
+)
+"""The gateways that hold open sockets of a tenant."""
+
 TABLES: tuple[Table, ...] = (
     CONVERSATIONS,
     MEMBERS,
@@ -268,6 +276,7 @@ TABLES: tuple[Table, ...] = (
     PRESENCE,
     PRESENT_DEVICES,
     GATEWAYS,
+    LISTENERS,
     OUTBOX,
     OUTBOX_SWEPT,
     *WEBHOOK_TABLES,

@@ -25,6 +25,7 @@ from shared.ports.clock import Clock
 from shared.ports.outbox import Acceptance, Outbox
 from shared.ports.tables import Put, Row, Tables
 from shared.repositories.interest import Interest
+from shared.repositories.listeners import Listeners
 from shared.repositories.schema import EPHEMERAL_PAYLOADS, MESSAGE_IDS, TIMELINE
 
 _BATCH = 64  # messages in one write
@@ -87,6 +88,7 @@ class Timeline:
         self._clock = clock
         self._bucket = bucket
         self._interest = Interest(tables)
+        self._listeners = Listeners(tables)
         self._lanes: dict[tuple[str, str], list[_Sending]] = {}
         self._heads: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,11 +136,16 @@ class Timeline:
         tenant, conversation_id = lane
         head = await self._known_head(lane)
         unplaced = await self._answer_repeats(lane, batch)
-        webhooks = bool(unplaced) and await self._interest.wanted(tenant, _ACCEPTED)
+        if unplaced:
+            webhooks = await self._interest.wanted(tenant, _ACCEPTED)
+            push = await self._listeners.any_of(tenant)
         while unplaced:
             chunk = unplaced[: fits(head, len(unplaced), self._bucket)]
             at = self._clock.now()
-            messages = [sending.draft.accepted(head + 1 + i, at, webhooks=webhooks) for i, sending in enumerate(chunk)]
+            messages = [
+                sending.draft.accepted(head + 1 + i, at, webhooks=webhooks, push=push)
+                for i, sending in enumerate(chunk)
+            ]
             in_the_way = await self._outbox.commit(self._acceptance(tenant, conversation_id, chunk, messages))
             if not in_the_way:
                 head += len(chunk)

@@ -26,6 +26,7 @@ from shared.testing.checker import Report, check
 from shared.testing.history import Operation, Send, now
 from shared.testing.http1 import Client, request
 from shared.testing.large_file import MIB, object_store
+from shared.testing.listener import somebody_listens
 from shared.testing.load import MessageIds, Room, Step, closed_loop, open_loop, percentile, whole_history
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
 from shared.testing.tenant import Tenant
@@ -67,7 +68,7 @@ class Bench:
     history: list[Operation] = field(default_factory=list)
     ids: MessageIds = field(default_factory=lambda: MessageIds(time.monotonic_ns()))
 
-    async def prepare(self, conversations: int) -> None:
+    async def prepare(self, conversations: int) -> Tenant:
         tenant = Tenant(self.client, "bench", CLIENT_ID, CLIENT_SECRET)
         await tenant.login()
         users = [f"u{n}" for n in range(conversations * 2 + GROUP)]
@@ -83,6 +84,7 @@ class Bench:
             Room(room.tenant, await tenant.create_conversation((*room.members[1:], users[-1])), room.members[1:])
             for room in rooms
         ]
+        return tenant
 
     async def metrics(self) -> measure.Samples:
         return measure.parse((await self.client.call("GET", "/metrics")).body)
@@ -237,16 +239,16 @@ async def run(
         await asyncio.sleep(5)
         idle = (platform.process.usage().cpu - idle) / 5
         bench = Bench(platform, client)
-        await bench.prepare(conversations)
-        await bench.step(rates[0], 2)
-        steps = []
-        for rate in rates:
-            console.print(f"{rate:g}/s for {seconds:g} s …")
-            steps.append(await bench.step(rate, seconds))
-        capacity = await bench.capacity(min(seconds, 5))
-        console.print(f"capacity {capacity:.0f}/s with 64 waiting clients")
-        highest = max([capacity, *(one.rate for one in steps if one.held)])
-        sustained = await _sustained(bench, highest, sustain, console)
+        async with somebody_listens(await bench.prepare(conversations)):
+            await bench.step(rates[0], 2)
+            steps = []
+            for rate in rates:
+                console.print(f"{rate:g}/s for {seconds:g} s …")
+                steps.append(await bench.step(rate, seconds))
+            capacity = await bench.capacity(min(seconds, 5))
+            console.print(f"capacity {capacity:.0f}/s with 64 waiting clients")
+            highest = max([capacity, *(one.rate for one in steps if one.held)])
+            sustained = await _sustained(bench, highest, sustain, console)
         console.print("reading everything back …")
         usage = platform.process.usage()
         report = await bench.verify()

@@ -29,6 +29,7 @@ from shared.testing.checker import check
 from shared.testing.fleet import Fleet, Worker
 from shared.testing.history import Send, now
 from shared.testing.http1 import Answer, Client
+from shared.testing.listener import somebody_listens
 from shared.testing.load import MessageIds, Room, Step, open_loop, percentile, whole_history
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, UNLIMITED
 from shared.testing.providers import Simulators
@@ -200,7 +201,8 @@ async def _bench(directory: Path, functions: Sequence[str], console: Console, *,
         client = Client(fleet.platform.port)
         tenant = Tenant(client, "bench", CLIENT_ID, CLIENT_SECRET)
         await tenant.login()
-        yield Bench(fleet, client, tenant, MessageIds(1), [], console)
+        async with somebody_listens(tenant):
+            yield Bench(fleet, client, tenant, MessageIds(1), [], console)
         client.close()
     finally:
         await fleet.stop()

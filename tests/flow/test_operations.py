@@ -5,9 +5,12 @@ Requirements: C8, D4, E8, E9, E10 and I11 of reliability.md 4.5.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from shared.testing.live import CANARY, Caller, Process, Providers, eventually, fresh_id, text
 
@@ -148,6 +151,34 @@ METRICS = {
 }
 
 
+@contextmanager
+def listening(platform: Process, shop: Caller) -> Iterator[None]:
+    """Somebody of the tenant holds a socket: without one nobody is woken to push (ADR 42)."""
+    user = f"listener-{fresh_id()[:8]}"
+    shop.users(user)
+    headers = {"authorization": f"Bearer {shop.as_user(user).token}"}
+    with connect(f"{platform.url.replace('http', 'ws', 1)}/ws", additional_headers=headers) as socket:
+        assert "ready" in socket.recv(timeout=10)
+        yield
+
+
+def test_nobody_is_woken_to_push_to_nobody(new_tenant: Callable[[], Caller], platform: Process) -> None:
+    """What is said after a socket of the tenant has opened wakes push, whoever had looked before (A13, ADR 42)."""
+    quiet = new_tenant()
+    quiet.users("a", "b")
+    talk = quiet.conversation("a", "b")
+    unheard = quiet.send(talk, "a")["message_id"]
+    with listening(platform, quiet):
+        heard = quiet.send(talk, "a")["message_id"]
+
+    def pushed(message_id: str) -> str:
+        event = eventually(lambda: quiet.chain(message_id))[0]
+        wanted: str = event["push"]
+        return wanted
+
+    assert (pushed(unheard), pushed(heard)) == ("none", "wanted")
+
+
 def test_metrics_move(shop: Caller, providers: Providers, platform: Process) -> None:
     http = platform.client()
 
@@ -177,8 +208,9 @@ def test_metrics_move(shop: Caller, providers: Providers, platform: Process) -> 
     def more(name: str, **labels: str) -> float:
         return value(name, **mine, **labels) - before[name + "mine"]
 
-    taken = shop.send(shop.conversation("agent", "wb"), "agent", channels=["whatsapp"])["message_id"]
-    refused = shop.send(shop.conversation("agent", "wc"), "agent", channels=["whatsapp"])["message_id"]
+    with listening(platform, shop):
+        taken = shop.send(shop.conversation("agent", "wb"), "agent", channels=["whatsapp"])["message_id"]
+        refused = shop.send(shop.conversation("agent", "wc"), "agent", channels=["whatsapp"])["message_id"]
     shop("POST", "/v1/events", content=asking("nowhere", fresh_id()), headers=STRUCTURED)
     eventually(lambda: shop.status(taken) == "READ" and shop.status(refused) == "FAILED")
     eventually(lambda: more("chat4all_events_parked_total") == 1)
@@ -224,7 +256,8 @@ def test_every_line_of_the_log_is_an_object_with_its_context_and_no_secret(
     shop.http.post(f"/v1/inbound/{shop.tenant}/whatsapp", json={"text": CANARY})
     eventually(lambda: shop.status(said) == "FAILED")
     done = fresh_id()
-    shop.send(talk, "agent", message_id=done)
+    with listening(platform, shop):
+        shop.send(talk, "agent", message_id=done)
 
     def lines() -> list[str]:
         return platform.log.read_text(encoding="utf-8").splitlines()

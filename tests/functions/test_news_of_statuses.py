@@ -1,4 +1,4 @@
-"""News of a status says whether a webhook of the tenant asks for it, so that nobody else is woken to look (D2)."""
+"""News of a status says whether a webhook or a socket of the tenant asks for it: nobody else is woken (D2, A13)."""
 
 from types import SimpleNamespace
 
@@ -12,6 +12,9 @@ from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import MemoryTables
 from shared.domain.message import Draft
+from shared.repositories.deliveries import Deliveries
+from shared.repositories.listeners import Listeners
+from shared.repositories.presence import Presence
 from shared.repositories.timeline import Timeline
 from shared.repositories.webhooks import Webhooks
 from shared.runtime.wiring import read
@@ -25,7 +28,7 @@ TENANT = "acme"
 class House:
     def __init__(self):
         self.clock, self.log = SettableClock(), MemoryRecordLog()
-        tables = MemoryTables(self.clock)
+        self.tables = tables = MemoryTables(self.clock)
         outbox = AtomicOutbox(tables, self.log)
         self.ports = SimpleNamespace(
             clock=self.clock, sink=self.log, tables=tables, outbox=outbox, cache=MemoryCache(), channels=None
@@ -35,6 +38,13 @@ class House:
 
     async def subscribe(self, *events):
         await self.webhooks.add(TENANT, a_webhook(*events, at=self.clock.now()))
+
+    async def listen(self, tenant):
+        await Presence(self.tables, self.log, self.clock).beat("g1")
+        await Listeners(self.tables).opened(tenant, "g1")
+
+    async def statuses(self):
+        return [str(report.status) for report in await Deliveries(self.tables).reports(TENANT, an_id("m1"))]
 
     async def hears(self, data):
         """Who is woken by what becomes of it, and with which events."""
@@ -67,7 +77,7 @@ def a_failure(at):
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [((), {"push"}), (("message.sent",), {"push"}), (("message.failed",), {"push", "webhook-dispatch"})],
+    [((), set()), (("message.sent",), set()), (("message.failed",), {"webhook-dispatch"})],
 )
 async def test_only_what_a_webhook_asks_for_wakes_its_dispatch(house, asked, expected):
     if asked:
@@ -75,6 +85,30 @@ async def test_only_what_a_webhook_asks_for_wakes_its_dispatch(house, asked, exp
     (event,) = await house.hears(a_failure(house.clock.now()))
     assert event.attributes["type"] == MessageFailed.TYPE
     assert woken(event) == expected
+
+
+async def test_push_is_woken_where_a_gateway_holds_a_socket_of_the_tenant(house):
+    """Kept before anybody looks: who opens a socket after the look reads the status."""
+    await house.listen("another")
+    (event,) = await house.hears(a_failure(house.clock.now()))
+    assert woken(event) == set()
+    assert await house.statuses() == ["FAILED"]
+    await house.listen(TENANT)
+    (event,) = await house.hears(a_failure(house.clock.now()))
+    assert woken(event) == {"push"}
+
+
+async def test_the_status_is_kept_before_it_is_asked_who_listens(house, monkeypatch):
+    """Or a socket that is opened in between would neither be told nor find it."""
+    kept = []
+
+    async def any_of(self, tenant):
+        kept.append(await house.statuses())
+        return False
+
+    monkeypatch.setattr(Listeners, "any_of", any_of)
+    await house.hears(a_failure(house.clock.now()))
+    assert kept == [["FAILED"]]
 
 
 async def test_a_webhook_hears_what_a_sender_asked_for_however_much_was_read_at_once(house, monkeypatch):
@@ -106,7 +140,7 @@ async def test_a_receipt_that_its_sender_asked_for_wakes_no_dispatch(house):
         conversation_id="c1", user_id="bia", kind=ReceiptKind.READ, from_seq=1, to_seq=1, at=house.clock.now()
     )
     (event,) = await house.hears(receipt)
-    assert woken(event) == {"push"}
+    assert woken(event) == set(), "sockets are told of the range"
     await house.subscribe("message.read")
     (event,) = await house.hears(receipt)
-    assert woken(event) == {"push", "webhook-dispatch"}
+    assert woken(event) == {"webhook-dispatch"}

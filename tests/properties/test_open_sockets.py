@@ -4,11 +4,13 @@ gets every message of its user's conversations once and in order, and nothing th
 taken out (A3, A12, A13; reliability.md 5.5).
 
 The hub runs over tables that let others in between before and after each operation. What ``push`` publishes hangs in
-the air until it arrives, arrives twice, or is lost.
+the air until it arrives, arrives twice, or is lost. It is woken as the manifests say: not where nobody is known to
+listen (ADR 0042).
 
 What it catches, tried by planting each: joining before the replay; a wait between the last look and the joining; nobody
 put out by the message that removes them, live or replayed; nobody taken in by the one that adds them; interruptions
-that are not looked after; replaying beyond where the feed is; what is acknowledged coming again.
+that are not looked after; replaying beyond where the feed is; what is acknowledged coming again; and, where nothing is
+lost, a tenant that nobody knows to be heard.
 """
 
 import asyncio
@@ -20,12 +22,14 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events import CATALOGUE, from_cloudevent
 from events.vocabulary import ReceiptKind, System, Text
 from functions.push.func import new as new_push
+from functions.realtime import hub
 from functions.realtime.func import new as new_realtime
 from functions.realtime.hub import Hub
 from functions.realtime.outgoing import Outgoing
@@ -48,10 +52,14 @@ from shared.repositories.cursors import Cursors
 from shared.repositories.membership import Membership
 from shared.repositories.timeline import Timeline
 from shared.repositories.users import Users
+from shared.runtime.wiring import read
 from shared.testing.atomic_outbox import AtomicOutbox
 
+PUSH = [trigger for trigger in read().triggers if trigger.subscriber == "push"]
 USERS, TALKS = ("ana", "bruno", "clara"), ("t1", "t2")
 TENANT = "acme"
+UNHEARD = 0.02
+"""Seconds: longer than a message is on its way here."""
 
 
 class Air(MemoryFanOut):
@@ -156,10 +164,12 @@ class World:
     async def push(self) -> None:
         push = new_push(self.ports)
         while self.pushed < len(self.log.records):
-            event = from_cloudevent(self.log.records[self.pushed].event, CATALOGUE)
+            record = self.log.records[self.pushed].event
             self.pushed += 1
+            if not any(trigger.wants(record.attributes) for trigger in PUSH):
+                continue
             with suppress(Unavailable):
-                await push.handle(event)
+                await push.handle(from_cloudevent(record, CATALOGUE))
 
     async def fate(self, what: str) -> None:
         if not self.air.hanging:
@@ -234,8 +244,8 @@ async def world(random: Random) -> AsyncIterator[World]:
     timeline = Timeline(tables, ports.outbox, ports.cache, clock)
     membership = Membership(conversations, Cursors(tables), timeline, log, clock)
     limits = Limits(heartbeat=10_000, patience=0, connections=100)
-    hub = Hub(replace(new_realtime(ports)), limits)
-    made = World(random, ports, air, tables, log, hub, timeline, conversations, membership)
+    gateway = Hub(replace(new_realtime(ports)), limits)
+    made = World(random, ports, air, tables, log, gateway, timeline, conversations, membership)
     for user in USERS:
         await Users(tables, clock).create(TENANT, User(user_id=user, created_at=clock.now(), updated_at=clock.now()))
     for talk in TALKS:
@@ -245,11 +255,11 @@ async def world(random: Random) -> AsyncIterator[World]:
         await conversations.create(TENANT, conversation, USERS)
         made.stays |= {(talk, user): [[1, 0]] for user in USERS}
     turns = 3
-    await hub.start()
+    await gateway.start()
     try:
         yield made
     finally:
-        await hub.stop()
+        await gateway.stop()
         assert {device.open for device in made.devices} <= {False}
 
 
@@ -325,3 +335,57 @@ def test_every_socket_gets_every_message_once_and_in_order(actions: list[tuple[s
             check(made, heads)
 
     asyncio.run(run())
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("send"), st.sampled_from(TALKS)),
+    st.tuples(st.just("send"), st.sampled_from(TALKS)),
+    st.tuples(st.just("connect"), st.sampled_from(USERS)),
+    st.tuples(st.just("fate"), st.just("once")),
+    st.tuples(st.just("leave")),
+    st.tuples(st.just("wait")),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(actions=st.lists(STEPS, min_size=5, max_size=20), seed=st.integers(0, 2**32 - 1))
+def test_where_nothing_is_lost_nobody_waits_for_a_heartbeat(actions: list[tuple[str, ...]], seed: int) -> None:
+    """Not even for what was said while the first socket was being opened, when not everybody knows yet of it."""
+
+    async def run() -> None:
+        async with world(Random(seed)) as made:
+            busy: list[asyncio.Task[None]] = []
+            for name, *arguments in actions:
+                if name == "wait":
+                    await asyncio.gather(*busy)
+                else:
+                    busy.append(asyncio.ensure_future(getattr(made, name)(*arguments)))
+                await made.push()
+            await asyncio.gather(*busy)
+            await made.push()
+            while made.air.hanging:
+                await made.fate("once")
+            await asyncio.sleep(2 * UNHEARD)
+            await made.settle()
+            for device in made.devices:
+                for talk in TALKS:
+                    got, head = device.got.get(talk, []), await made.timeline.head(TENANT, talk)
+                    assert not device.open or got == list(range(1, head + 1)), f"{device.user} got {got} of {head}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "_UNHEARD", UNHEARD)
+        asyncio.run(run())
+
+
+async def test_what_was_accepted_before_it_was_known_that_somebody_listens_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "_UNHEARD", UNHEARD)
+    async with world(Random(0)) as made:
+        await made.connect("ana")
+        await made.send("t1")  # by somebody who had looked before that: nobody is woken
+        (device,) = made.devices
+        assert device.got == {}
+        await asyncio.sleep(2 * UNHEARD)
+        await made.settle()
+        assert device.got == {"t1": [1]}

@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from functions.realtime import hub as hubs
 from functions.realtime import stream as streams
 from functions.realtime.coalescing import Coalescing
 from functions.realtime.func import new as new_realtime
@@ -40,6 +42,7 @@ from shared.observability import metrics
 from shared.ports import Ports
 from shared.ports.tables import Table
 from shared.repositories.clients import Clients
+from shared.repositories.listeners import REMEMBERED, Listeners
 from shared.repositories.users import Users
 from shared.runtime.http_face import sockets_of
 from shared.settings import load_settings
@@ -53,6 +56,7 @@ LIMITS = Limits(heartbeat=10_000, patience=0)
 class House:
     def __init__(self) -> None:
         self.clock, self.away = SettableClock(), False
+        self.refused: tuple[str, str] | None = None
         self.asked: Counter[tuple[str, str]] = Counter()
         self.tables = MemoryTables(self.clock, fault=self.ask)
         nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Ports))
@@ -73,7 +77,7 @@ class House:
 
     def ask(self, method: str, table: Table) -> Fault | None:
         self.asked[method, table.name] += 1
-        return Fault.UNREACHED if self.away else None
+        return Fault.UNREACHED if self.away or self.refused == (method, table.name) else None
 
     async def admission(self) -> Admission:
         now = self.clock.now()
@@ -200,6 +204,73 @@ async def test_a_gateway_that_was_held_up_says_anew_whom_it_holds(house):
     await house.heartbeats(3)
     await asyncio.sleep(0.05)
     assert (await presence.of(TENANT, USER)).status == "online"
+
+
+async def test_a_tenant_is_heard_from_before_its_first_socket_reads_until_a_while_after_its_last(house, monkeypatch):
+    """Where nobody listens nobody is woken to push (ADR 0042)."""
+    listeners, admission = Listeners(house.tables, monotonic=lambda: next(later)), await house.admission()
+    later = count(step=2 * REMEMBERED)
+    assert not await listeners.any_of(TENANT)
+    sessions = [await house.hub.open(admission, Wire(answers=False)) for _ in range(2)]
+    assert await listeners.any_of(TENANT)
+    for session in sessions:
+        await house.hub.close(session)
+    await house.heartbeats(1)
+    assert await listeners.any_of(TENANT), "whoever lost their connection comes back"
+    monkeypatch.setattr(hubs, "_LINGER", 0.0)
+    await house.heartbeats(1)
+    assert not await listeners.any_of(TENANT)
+    await house.hub.open(admission, Wire(answers=False))
+    assert await listeners.any_of(TENANT)
+
+
+async def test_no_socket_is_open_of_whom_nobody_knows_that_they_listen(house):
+    admission = await house.admission()
+    house.refused = ("put", "listeners")
+    with pytest.raises(Unavailable):
+        await house.hub.open(admission, Wire(answers=False))
+    house.refused = None
+    await house.hub.open(admission, Wire(answers=False))
+    assert await Listeners(house.tables).any_of(TENANT)
+
+
+async def test_a_tenant_that_comes_back_while_it_is_let_go_is_heard(house, monkeypatch):
+    async def slowly() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    admission = await house.admission()
+    await house.hub.close(await house.hub.open(admission, Wire(answers=False)))
+    monkeypatch.setattr(hubs, "_LINGER", 0.0)
+    monkeypatch.setattr(house.tables, "checkpoint", slowly)
+    leaving = asyncio.create_task(house.heartbeats(1))
+    for _ in range(1000):
+        if house.asked["delete", "listeners"]:
+            break
+        await asyncio.sleep(0)
+    assert house.asked["delete", "listeners"]
+    opening = asyncio.create_task(house.hub.open(admission, Wire(answers=False)))
+    await asyncio.gather(leaving, opening)
+    assert await Listeners(house.tables).any_of(TENANT)
+
+
+async def test_a_gateway_that_was_taken_for_dead_says_anew_whose_sockets_it_holds(monkeypatch):
+    """Whoever opened one elsewhere has cleaned up after it, and nothing was pushed meanwhile."""
+    monkeypatch.setattr(hubs, "GATEWAY_BEAT", timedelta(seconds=0.01))
+    house = House()
+    await house.hub.start()
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    epoch, listeners = house.hub.epoch, Listeners(house.tables)
+    house.refused = ("put", "gateways")
+    monkeypatch.setattr(hubs, "OFFLINE_AFTER", timedelta(seconds=0.05))
+    await asyncio.sleep(0.2)
+    await listeners.closed(TENANT, house.hub.gateway)
+    assert (await listeners.any_of(TENANT), house.hub.epoch) == (False, epoch)
+    house.refused = None
+    await asyncio.sleep(0.2)
+    assert await listeners.any_of(TENANT)
+    assert house.hub.epoch != epoch
+    await house.hub.stop()
 
 
 async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):
