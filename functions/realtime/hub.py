@@ -48,7 +48,7 @@ _WARNING = 60
 _LINGER = 60.0
 """Seconds that nobody's subjects are still heard: whoever lost their connection comes back to them."""
 _UNHEARD = 3.0
-"""Seconds after which no message is accepted any more by who did not know yet that a tenant is heard here."""
+"""Seconds after which hardly a message is kept any more by who did not know yet that a tenant is heard here."""
 _RECEIPTS_EVERY = 0.5
 _UNSETTLED = 10.0
 """Seconds in which a change of membership that we heard of may not be in the tables yet."""
@@ -108,6 +108,7 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._receipts.stop()
         await self._presences.stop()
+        await self._tenants.stop()
         await self._running.aclose()
         self._listening = None
 
@@ -132,8 +133,7 @@ class Hub:
         person.sessions.add(session)
         self._slots[session.slot].add(session)
         try:
-            if await self._tenants.hear(person.tenant):
-                self._spawn(self._look_again(person.tenant))
+            await self._hear_of(person.tenant)
             await self._opened(person)
             # Heard first, asked then: an erasure is told once.
             if not await self._realtime.users.exists(person.tenant, person.user_id):
@@ -143,6 +143,12 @@ class Hub:
             await self.close(session)
             raise
         return session
+
+    async def _hear_of(self, tenant: str) -> None:
+        if await self._tenants.hear(tenant):
+            if self._listening is None:
+                raise Unavailable("this gateway stops; connect again")
+            self._spawn(self._look_again(tenant))
 
     async def _make_room(self, person: Person) -> None:
         """A device that lost its network comes back before its old socket is known to be dead, or was cleaned up."""
@@ -269,6 +275,7 @@ class Hub:
         except BaseException:
             await self._forget(it)
             raise
+        self._offset += 1  # or who saw this very one would be told that they have missed nothing
         it.heard_since = self._offset
         it.opening = None
 
@@ -447,8 +454,8 @@ class Hub:
         """Send again what is kept only here, if nothing of it can be missing."""
         person = session.person
         feeds = [self._feeds.get((person.tenant, one)) for one in person.conversations]
-        oldest = self._recent[0][0] if self._recent else self._offset + 1
-        if offset > self._offset or oldest > offset + 1:
+        dropped = len(self._recent) == self._recent.maxlen and self._recent[0][0] > offset + 1
+        if offset > self._offset or dropped:
             return False
         if any(it is None or it.heard_since > offset for it in (person, *feeds)):
             return False
@@ -489,7 +496,9 @@ class Hub:
         await self._realtime.listeners.forget_dead(tenant)
 
     async def _look(self, feed: Feed) -> None:
-        if not feed.mending and feed.line.position is not None:
+        if feed.mending:
+            self._stirred.add(feed)  # which may be about to find that it need not read: by the next tick but one
+        elif feed.line.position is not None:
             await self._mend(feed)
 
     # Time -----------------------------------------------------------------------------------------------------
@@ -518,9 +527,9 @@ class Hub:
             self._catch_up()
         await self._verify([session for session in judged if session.open])
         await self._sweep()
+        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
         if self._ticks % _SLOTS == 0:
             await self._tenants.let_go()
-        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
 
     def _catch_up(self) -> None:
         """Anything may have been missed: messages are looked for beside the ticks, users as their turn comes."""
@@ -575,6 +584,9 @@ class Hub:
         held = await self._realtime.presence.holds(person.tenant, person.user_id, self.gateway)
         if not held and person.sessions:
             self._presences.put((person.tenant, person.user_id), True)
+        if not await self._tenants.holds(person.tenant):
+            self.epoch = self._realtime.ids.uuid()
+            await self._hear_of(person.tenant)
         await self._reconsider(person)
         person.looked = self._ticks
         for conversation_id in person.conversations:
@@ -588,7 +600,7 @@ class Hub:
         before = self._now() - _LINGER
         for subject in [subject for subject, since in self._unused.items() if since < before]:
             it = self._subjects.get(subject)
-            del self._unused[subject]
+            self._unused.pop(subject, None)
             wanted = it is None or (it.sessions if isinstance(it, Person) else it.audience or it.holders)
             if it is not None and not wanted:
                 await self._forget(it)
@@ -600,8 +612,7 @@ class Hub:
             try:
                 await self._realtime.presence.beat(self.gateway)
                 if self._now() - beaten > OFFLINE_AFTER.total_seconds():
-                    await self._tenants.renew()
-                    self._catch_up()
+                    self._catch_up()  # taken for dead, and nobody was woken to push to it
                 beaten = self._now()
             except Exception as error:  # noqa: BLE001  the next beat tries again
                 log.warning("a beat failed", function="realtime", exc_info=error)

@@ -1,10 +1,12 @@
-"""The tenants whose sockets this gateway holds, as those know them who would wake somebody to push (ADR 0042)."""
+"""The tenants whose sockets this gateway holds, as those know them who would wake somebody to push (ADR 42)."""
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from functions.realtime.coalescing import each
+from shared.domain.errors import Unavailable
 from shared.repositories.listeners import Listeners
 from shared.repositories.presence import Presence
 
@@ -20,6 +22,9 @@ class Tenants:
         self._listeners, self._presence, self._gateway = listeners, presence, gateway
         self._people: Counter[str] = Counter()
         self._heard: set[str] = set()
+        self._written: set[str] = set()
+        """Whose row may be there: all that are heard, and what could not be taken away."""
+        self._lives = False
         self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def came(self, tenant: str) -> None:
@@ -35,31 +40,37 @@ class Tenants:
         async with self._lane(tenant):
             if tenant in self._heard:
                 return False
-            await self._presence.beat(self._gateway)  # whoever does not live is not counted
+            if not self._lives:
+                await self._presence.beat(self._gateway)  # whoever does not live is not counted
+                self._lives = True
+            self._written.add(tenant)
             await self._listeners.opened(tenant, self._gateway)
             self._heard.add(tenant)
             return True
 
+    async def holds(self, tenant: str) -> bool:
+        """False: somebody has forgotten that the tenant is heard here; it is to be heard anew."""
+        async with self._lane(tenant):
+            if tenant in self._heard and not await self._listeners.holds(tenant, self._gateway):
+                self._heard.discard(tenant)
+            return tenant in self._heard
+
     async def let_go(self) -> None:
         """Of those who have nobody here any more."""
+        await each([tenant for tenant in self._written if tenant not in self._people], self._leave)
 
-        async def leave(tenant: str) -> None:
-            async with self._lane(tenant):
-                if tenant not in self._people:
-                    self._heard.discard(tenant)  # first: who comes after a write that failed is written again
-                    await self._listeners.closed(tenant, self._gateway)
+    async def stop(self) -> None:
+        """Of all, as far as that can be kept now; who is left counts until this gateway is forgotten."""
+        self._people.clear()
+        with suppress(Unavailable):
+            await self.let_go()
 
-        await each([tenant for tenant in self._heard if tenant not in self._people], leave)
-
-    async def renew(self) -> None:
-        """This gateway was thought dead, so that what it holds may have been forgotten."""
-
-        async def again(tenant: str) -> None:
-            async with self._lane(tenant):
-                if tenant in self._heard:
-                    await self._listeners.opened(tenant, self._gateway)
-
-        await each(list(self._heard), again)
+    async def _leave(self, tenant: str) -> None:
+        async with self._lane(tenant):
+            if tenant not in self._people:
+                self._heard.discard(tenant)  # first: after a deletion without an answer nobody knows
+                await self._listeners.closed(tenant, self._gateway)
+                self._written.discard(tenant)
 
     def _lane(self, tenant: str) -> asyncio.Lock:
         lane = self._lanes.get(tenant)

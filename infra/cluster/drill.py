@@ -9,8 +9,7 @@ import argparse
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from subprocess import CalledProcessError
@@ -28,7 +27,7 @@ from shared.testing.checker import Report, check
 from shared.testing.crash import Plan, is_of_a_lost_answer, open_rooms
 from shared.testing.history import Fault, now
 from shared.testing.http1 import UNKNOWN, Answer, Client, Done
-from shared.testing.listener import somebody_listens
+from shared.testing.listener import each_listens
 from shared.testing.live import Deployed, fresh_id
 from shared.testing.present import Present
 from shared.testing.providers import Person, Providers
@@ -182,7 +181,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
         rooms = await _rooms(tenants) + await providers.open(tenants)
         campaign, nemesis = Campaign(client, rooms, given.seed, retry=0.25, say=say), PodKills(given.kills)
         most: dict[str, int] = {}
-        async with inside.beside(_watch(most)), _listening(tenants):
+        async with inside.beside(_watch(most)), each_listens(tenants):  # or nobody is woken to push
             present = Present(providers, tenants, is_of_a_lost_answer)
             operations = await campaign.run(nemesis, patience=_PLAN.patience, beside=present)
         history.write(folder / "history.jsonl", operations)
@@ -190,15 +189,6 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     finally:
         client.close()
         await providers.close()
-
-
-@asynccontextmanager
-async def _listening(tenants: Sequence[Tenant]) -> AsyncIterator[None]:
-    """Or nobody would be woken to push."""
-    async with AsyncExitStack() as stack:
-        for tenant in tenants:
-            await stack.enter_async_context(somebody_listens(tenant))
-        yield
 
 
 async def _tenants(deployed: Deployed, client: Client) -> list[Tenant]:

@@ -30,7 +30,7 @@ _ROLLOUT = 8
 _HOPS = 60
 _ALONE = 200
 _LONE = "record-status"
-"""Takes what nobody else takes; of the news that it makes of it, again, nobody wants to hear."""
+"""Takes what nobody else takes; the news that it makes of it, again, wakes push at most."""
 _FEW = 20
 
 
@@ -48,8 +48,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
                 async with _listening(caller):
                     told["chain"] += await _chains(talk, ports, given.rounds, "yes")
             if "hops" in given.only:
-                async with _listening(caller):
-                    told["hops"] = await _hops(talk, ports)
+                told["hops"] = {"alone": await _hops_alone(ports), "messages": await _hops_of_messages(talk, ports)}
         if "scale" in given.only:
             told["scale"] = await _scaling(caller, talk.conversation)
         if "drain" in given.only:
@@ -97,14 +96,19 @@ async def _chains(talk: Talk, ports: Ports, rounds: int, listened: str) -> list[
     return seen
 
 
-async def _hops(talk: Talk, ports: Ports) -> dict[str, Any]:
+async def _hops_alone(ports: Ports) -> dict[str, Any]:
     wired = read()
     events = await wakes.only_for(_LONE, ports.log, wired)
     async with wakes.inside() as client:
         event = await wakes.handled_before(client, _LONE, events)
     lone = await hops.alone(event, ports, wired, _ALONE)
     say(f"alone: {summary(lone)}")
-    return {"alone": summary(lone), "messages": summary(await hops.of_messages(talk, ports, wired, _HOPS))}
+    return summary(lone)
+
+
+async def _hops_of_messages(talk: Talk, ports: Ports) -> dict[str, Any]:
+    async with _listening(talk.caller):
+        return summary(await hops.of_messages(talk, ports, read(), _HOPS))
 
 
 async def _scaling(caller: Caller, conversation: str) -> dict[str, Any]:

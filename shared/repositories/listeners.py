@@ -10,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
+from shared.domain.errors import Unavailable
 from shared.ports.tables import Put, Row, Table, Tables
 from shared.repositories.identity_schema import PLATFORM
 from shared.repositories.schema import GATEWAYS, LISTENERS
 
 REMEMBERED = 5.0
-"""Seconds that somebody is believed to listen: whoever is woken for nothing finds nobody."""
+"""Seconds that somebody is believed to listen, or to live: whoever is woken for nothing finds nobody."""
 _GATEWAYS = 1000
 _TENANTS = 10_000
 
@@ -28,22 +29,22 @@ class Listeners:
         self._monotonic = monotonic
         self._heard: OrderedDict[str, float] = OrderedDict()
         """Tenants, and until when they are believed to be heard."""
+        self._living: set[str] = set()
+        self._living_until = 0.0
 
     async def any_of(self, tenant: str) -> bool:
-        """
-        Whether a gateway that lives holds a socket of the tenant.
-
-        Raises:
-            Unavailable: nobody knows.
-        """
-        until = self._monotonic() + REMEMBERED
-        if self._heard.get(tenant, 0.0) > until - REMEMBERED:
+        """Whether a gateway that lives may hold a socket of the tenant; true where that cannot be known now."""
+        now = self._monotonic()
+        if self._heard.get(tenant, 0.0) > now:
             return True
-        gateways = await self._gateways(LISTENERS, tenant)
-        if not gateways or gateways.isdisjoint(await self._gateways(GATEWAYS, PLATFORM)):
+        try:
+            heard = await self._lives(await self._gateways(LISTENERS, tenant), now)
+        except Unavailable:
+            return True
+        if not heard:
             self._heard.pop(tenant, None)
             return False
-        self._heard[tenant] = until
+        self._heard[tenant] = now + REMEMBERED
         self._heard.move_to_end(tenant)
         if len(self._heard) > _TENANTS:
             self._heard.popitem(last=False)
@@ -54,7 +55,7 @@ class Listeners:
         ``gateway``, which says that it lives (``Presence.beat``), holds a socket of the tenant.
 
         Raises:
-            Unavailable: it is not kept.
+            Unavailable: it is not known whether this is kept.
         """
         row: Row = {"tenant": tenant, "gateway": gateway}
         await self._tables.put(Put(LISTENERS, row))
@@ -68,6 +69,15 @@ class Listeners:
         """
         await self._tables.delete(LISTENERS, (tenant, gateway))
 
+    async def holds(self, tenant: str, gateway: str) -> bool:
+        """
+        Whether ``opened`` is still known.
+
+        Raises:
+            Unavailable: nobody knows.
+        """
+        return await self._tables.get(LISTENERS, (tenant, gateway)) is not None
+
     async def forget_dead(self, tenant: str) -> None:
         """
         The rows of gateways that ended without a word.
@@ -78,6 +88,12 @@ class Listeners:
         dead = await self._gateways(LISTENERS, tenant) - await self._gateways(GATEWAYS, PLATFORM)
         if dead:
             await self._tables.delete(LISTENERS, *((tenant, gateway) for gateway in sorted(dead)))
+
+    async def _lives(self, gateways: set[str], now: float) -> bool:
+        """Whether one of them does. Each tenant asks for the same ones, so they are read once for all."""
+        if gateways and (self._living_until <= now or gateways.isdisjoint(self._living)):
+            self._living, self._living_until = await self._gateways(GATEWAYS, PLATFORM), now + REMEMBERED
+        return not gateways.isdisjoint(self._living)
 
     async def _gateways(self, table: Table, tenant: str) -> set[str]:
         return {str(row["gateway"]) for row in await self._tables.slice(table, (tenant,), limit=_GATEWAYS)}

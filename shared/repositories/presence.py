@@ -164,7 +164,12 @@ class Presence:
         return told.status is PresenceStatus.OFFLINE
 
     async def _forget_gateways(self, gateways: Mapping[str, datetime], now: datetime) -> None:
-        dead = [gateway for gateway, seen_at in gateways.items() if seen_at < now - _FORGET_GATEWAY]
+        silent = {gateway for gateway, seen_at in gateways.items() if seen_at < now - _FORGET_GATEWAY}
+        if not silent:
+            return
+        # Read again: one that was away may be back, and where it is not known its sockets are told of nothing.
+        known = await self._gateways()
+        dead = [gateway for gateway in silent if gateway in known and known[gateway] < now - _FORGET_GATEWAY]
         if dead:
             await self._tables.delete(GATEWAYS, *((PLATFORM, gateway) for gateway in dead))
 

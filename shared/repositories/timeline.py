@@ -136,10 +136,9 @@ class Timeline:
         tenant, conversation_id = lane
         head = await self._known_head(lane)
         unplaced = await self._answer_repeats(lane, batch)
-        if unplaced:
-            webhooks = await self._interest.wanted(tenant, _ACCEPTED)
-            push = await self._listeners.any_of(tenant)
+        webhooks = bool(unplaced) and await self._interest.wanted(tenant, _ACCEPTED)
         while unplaced:
+            push = await self._listeners.any_of(tenant)
             chunk = unplaced[: fits(head, len(unplaced), self._bucket)]
             at = self._clock.now()
             messages = [

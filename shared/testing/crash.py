@@ -25,6 +25,7 @@ from shared.testing.campaign import Campaign, Kills, Room
 from shared.testing.checker import Report, check
 from shared.testing.history import Fault
 from shared.testing.http1 import Client
+from shared.testing.listener import each_listens
 from shared.testing.platform import CLIENT_ID, CLIENT_SECRET, Platform, free_port
 from shared.testing.present import Present
 from shared.testing.providers import PEOPLE, Person, Providers
@@ -121,7 +122,8 @@ async def run(platform: Platform, plan: Plan, *, connections: int = 192) -> Outc
             platform, plan.kills, plan.messages, points=plan.points, seconds=plan.seconds, on_kill=plan.on_kill
         )
         present = Present(providers, tenants, is_of_a_lost_answer)
-        operations = await campaign.run(nemesis, patience=plan.patience, beside=present)
+        async with each_listens(tenants):
+            operations = await campaign.run(nemesis, patience=plan.patience, beside=present)
         return Outcome(check(operations), operations)
     finally:
         client.close()

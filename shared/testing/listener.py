@@ -1,14 +1,18 @@
 """Somebody of a tenant holds a socket: where nobody does, nobody is woken to push (ADR 42)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from shared.testing.http1 import Client
 from shared.testing.sockets import NotOpened, Socket
 from shared.testing.tenant import Refused, Tenant
 
 _USER = "listener"
+_FIRST = 60.0
+"""Seconds that the first socket may take, of a platform that starts from zero."""
+_PATIENCE = 20.0
+"""Seconds for one of them."""
 _AGAIN = 1.0
 """Seconds after which who could not be reached is tried again."""
 
@@ -19,14 +23,24 @@ Token = Callable[[], Awaitable[str]]
 @asynccontextmanager
 async def somebody_listens(tenant: Tenant) -> AsyncIterator[None]:
     """A user of the tenant who is in no conversation is connected meanwhile."""
-    with suppress(Refused):  # there is one already
-        await tenant.add_users([_USER])
+    made = await tenant.call("POST", "/v1/users", {"user_id": _USER})
+    if made.status not in (201, 409):
+        raise Refused(f"POST /v1/users: {made.status} {made.body[:500]!r}")
 
     async def token() -> str:
         given: str = (await tenant.must("POST", f"/v1/users/{_USER}/tokens"))["access_token"]
         return given
 
     async with holding_a_socket(tenant.client, token):
+        yield
+
+
+@asynccontextmanager
+async def each_listens(tenants: Iterable[Tenant]) -> AsyncIterator[None]:
+    """Somebody of each."""
+    async with AsyncExitStack() as stack:
+        for tenant in tenants:
+            await stack.enter_async_context(somebody_listens(tenant))
         yield
 
 
@@ -40,28 +54,35 @@ async def holding_a_socket(client: Client, token: Token) -> AsyncIterator[None]:
             ended = asyncio.Event()
             try:
                 headers = {"authorization": f"Bearer {await token()}"}
-                socket = await Socket.open(
-                    client.port,
-                    "/ws",
-                    heard=lambda frame: None,
-                    lost=lambda code, ended=ended: ended.set(),  # type: ignore[misc]
-                    headers=headers,
-                    host=client.host,
-                )
-            except (NotOpened, OSError, Refused):
+                async with asyncio.timeout(_PATIENCE):
+                    socket = await Socket.open(
+                        client.port,
+                        "/ws",
+                        heard=lambda frame: None,
+                        lost=lambda code, ended=ended: ended.set(),  # type: ignore[misc]
+                        headers=headers,
+                        host=client.host,
+                    )
+            except (NotOpened, OSError, Refused, TimeoutError):
                 await asyncio.sleep(_AGAIN)
                 continue
             opened.set()
             try:
-                await ended.wait()
+                await ended.wait()  # pings are answered; a gateway that is gone without a word is found by its reset
             finally:
                 socket.close()
 
     holding = asyncio.create_task(hold(), name="somebody listens")
+    first = asyncio.create_task(opened.wait(), name="the first socket")
     try:
-        async with asyncio.timeout(60):
-            await opened.wait()
+        await asyncio.wait((holding, first), timeout=_FIRST, return_when=asyncio.FIRST_COMPLETED)
+        if not opened.is_set():
+            if holding.done():
+                await holding
+            raise TimeoutError("nobody could open a socket")
         yield
     finally:
+        first.cancel()
         holding.cancel()
-        await asyncio.gather(holding, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await holding  # what ended it, if it did not hold to the end

@@ -42,6 +42,17 @@ serve(Function(), {}, host="127.0.0.1", port=0, announce=lambda url: print(url, 
 """
 
 
+def test_a_function_begins_without(monkeypatch):
+    """Before anything is imported of what it needs: that is what takes long."""
+    seen = []
+    monkeypatch.setattr(serve, "serve", lambda *_, **__: seen.append(gc.isenabled()))
+    try:
+        runtime.main()
+    finally:
+        gc.enable()
+    assert seen == [False]
+
+
 def test_a_function_that_is_served_has_its_cycles_found():
     command = [sys.executable, "-c", SERVED]
     with subprocess.Popen(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
@@ -43,6 +44,7 @@ from shared.ports import Ports
 from shared.ports.tables import Table
 from shared.repositories.clients import Clients
 from shared.repositories.listeners import REMEMBERED, Listeners
+from shared.repositories.schema import LISTENERS
 from shared.repositories.users import Users
 from shared.runtime.http_face import sockets_of
 from shared.settings import load_settings
@@ -57,6 +59,7 @@ class House:
     def __init__(self) -> None:
         self.clock, self.away = SettableClock(), False
         self.refused: tuple[str, str] | None = None
+        self.lost: tuple[str, str] | None = None
         self.asked: Counter[tuple[str, str]] = Counter()
         self.tables = MemoryTables(self.clock, fault=self.ask)
         nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Ports))
@@ -77,6 +80,8 @@ class House:
 
     def ask(self, method: str, table: Table) -> Fault | None:
         self.asked[method, table.name] += 1
+        if self.lost == (method, table.name):
+            return Fault.LOST_ANSWER
         return Fault.UNREACHED if self.away or self.refused == (method, table.name) else None
 
     async def admission(self) -> Admission:
@@ -107,6 +112,26 @@ async def house():
     yield made
     made.away = False
     await made.hub.stop()
+
+
+class Said:
+    """What a client was sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+
+    def write(self, frame: Outgoing) -> bool:
+        self.frames.append(msgspec.json.decode(frame.json))
+        return True
+
+    def ping(self, frame: Outgoing) -> bool:
+        return False
+
+    async def drained(self) -> None:
+        return
+
+    def end(self, code: int, reason: str) -> None:
+        return
 
 
 class Wire:
@@ -254,23 +279,93 @@ async def test_a_tenant_that_comes_back_while_it_is_let_go_is_heard(house, monke
     assert await Listeners(house.tables).any_of(TENANT)
 
 
-async def test_a_gateway_that_was_taken_for_dead_says_anew_whose_sockets_it_holds(monkeypatch):
-    """Whoever opened one elsewhere has cleaned up after it, and nothing was pushed meanwhile."""
+async def test_a_gateway_that_somebody_has_forgotten_says_anew_whose_sockets_it_holds(house):
+    """It was away for long, or a backup was restored: nothing was pushed to it, and its clients are told so."""
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    epoch, listeners = house.hub.epoch, Listeners(house.tables)
+    await listeners.closed(TENANT, house.hub.gateway)
+    await house.heartbeats(3)
+    assert await listeners.any_of(TENANT)
+    assert house.hub.epoch != epoch
+    epoch = house.hub.epoch
+    await house.heartbeats(3)
+    assert house.hub.epoch == epoch
+
+
+async def test_a_gateway_that_could_not_say_that_it_lives_looks_for_what_it_missed(monkeypatch):
     monkeypatch.setattr(hubs, "GATEWAY_BEAT", timedelta(seconds=0.01))
     house = House()
     await house.hub.start()
     await house.hub.open(await house.admission(), Wire(answers=False))
-    epoch, listeners = house.hub.epoch, Listeners(house.tables)
+    epoch = house.hub.epoch
     house.refused = ("put", "gateways")
     monkeypatch.setattr(hubs, "OFFLINE_AFTER", timedelta(seconds=0.05))
     await asyncio.sleep(0.2)
-    await listeners.closed(TENANT, house.hub.gateway)
-    assert (await listeners.any_of(TENANT), house.hub.epoch) == (False, epoch)
+    assert house.hub.epoch == epoch
     house.refused = None
     await asyncio.sleep(0.2)
-    assert await listeners.any_of(TENANT)
     assert house.hub.epoch != epoch
     await house.hub.stop()
+
+
+async def test_a_tenant_that_could_not_be_let_go_is_let_go_later(house, monkeypatch):
+    """Or its events would wake somebody for nothing for as long as this gateway lives."""
+    session = await house.hub.open(await house.admission(), Wire(answers=False))
+    await house.hub.close(session)
+    monkeypatch.setattr(hubs, "_LINGER", 0.0)
+    house.refused = ("delete", "listeners")
+    with pytest.raises(Unavailable):
+        await house.heartbeats(1)
+    assert house.tables.rows(LISTENERS)
+    house.refused = None
+    await house.heartbeats(1)
+    assert not house.tables.rows(LISTENERS)
+
+
+async def test_what_was_written_for_a_socket_that_did_not_open_is_let_go(house, monkeypatch):
+    admission = await house.admission()
+    house.lost = ("put", "listeners")
+    with pytest.raises(Unavailable):
+        await house.hub.open(admission, Wire(answers=False))
+    house.lost = None
+    assert house.tables.rows(LISTENERS)
+    monkeypatch.setattr(hubs, "_LINGER", 0.0)
+    await house.heartbeats(2)
+    assert not house.tables.rows(LISTENERS)
+
+
+async def test_a_gateway_that_stops_holds_nobody(house):
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    assert house.tables.rows(LISTENERS)
+    await house.hub.stop()
+    assert not house.tables.rows(LISTENERS)
+
+
+async def test_the_next_gateway_of_a_tenant_cleans_up_after_the_dead(house, monkeypatch):
+    monkeypatch.setattr(hubs, "_UNHEARD", 0.0)
+    await Listeners(house.tables).opened(TENANT, "killed")
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    await asyncio.sleep(0.05)
+    assert [row["gateway"] for row in house.tables.rows(LISTENERS)] == [house.hub.gateway]
+
+
+async def test_whoever_is_heard_anew_is_not_told_that_they_have_missed_nothing(house, monkeypatch):
+    """They were heard no longer for a while, in which this gateway told nobody anything."""
+    admission = await house.admission()
+    session = await house.hub.open(admission, Wire(answers=False))
+    epoch, offset = house.hub.epoch, house.hub.offset
+    await house.hub.resume(session, epoch=epoch, offset=offset)
+    await house.hub.close(session)
+    wire = Said()
+    back = await house.hub.open(admission, wire)
+    await house.hub.resume(back, epoch=epoch, offset=offset)
+    assert wire.frames[-1]["recovered"] is True
+    await house.hub.close(back)
+    monkeypatch.setattr(hubs, "_LINGER", 0.0)
+    await house.heartbeats(1)
+    late = Said()
+    await house.hub.resume(await house.hub.open(admission, late), epoch=epoch, offset=offset)
+    assert late.frames[-1]["recovered"] is False
 
 
 async def test_who_is_erased_is_closed_at_once_and_if_nobody_told_within_three_heartbeats(house):

@@ -7,7 +7,6 @@ import pytest
 from shared.adapters.memory.clock import SettableClock
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.adapters.memory.tables import Fault, MemoryTables
-from shared.domain.errors import Unavailable
 from shared.domain.presence import OFFLINE_AFTER
 from shared.ports.tables import Table
 from shared.repositories.listeners import REMEMBERED, Listeners
@@ -113,8 +112,20 @@ async def test_only_the_rows_of_the_dead_are_forgotten(world):
     assert await world.anew().any_of(TENANT), "the row of g2 is gone"
 
 
-async def test_who_cannot_ask_does_not_guess(world):
-    await world.opens()
+async def test_who_cannot_ask_wakes_whoever_may_be_needed_and_asks_again(world):
+    """A message is not refused because nobody can say whether it is to be pushed."""
+    assert not await world.listeners.any_of(TENANT)
     world.away = True
-    with pytest.raises(Unavailable):
-        await world.listeners.any_of(TENANT)
+    assert await world.listeners.any_of(TENANT)
+    world.away = False
+    assert not await world.listeners.any_of(TENANT)
+
+
+async def test_who_lives_is_read_once_for_all_tenants(world):
+    for number in range(5):
+        await world.opens(tenant=f"t{number}")
+    world.asked.clear()
+    assert all([await world.listeners.any_of(f"t{number}") for number in range(5)])
+    assert world.asked.count("gateways") == 1
+    await world.opens("g2", tenant="t9")
+    assert await world.listeners.any_of("t9"), "one that came since is looked for"

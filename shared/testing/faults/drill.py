@@ -18,6 +18,7 @@ from shared.testing.checker import Finding, check
 from shared.testing.faults.rig import Rig
 from shared.testing.history import Operation, Send, now
 from shared.testing.http1 import Client
+from shared.testing.listener import each_listens
 from shared.testing.load import MessageIds
 from shared.testing.platform import DidNotStart
 from shared.testing.present import Present
@@ -192,9 +193,10 @@ async def drill(rig: Rig, fault: Fault, tenants: Sequence[Tenant], tell: Tell) -
             client, rooms, seed=1, watched=rig.watched.values(), retry=0.25, mix=Mix(page=0.1, receipt=0.1)
         )
         scene = Scene(rig, providers, [tenant.name for tenant in tenants])
-        operations = await campaign.run(
-            Drill(fault, scene, tell), patience=_PATIENCE, beside=Present(providers, tenants, _is_poison)
-        )
+        async with each_listens(tenants):
+            operations = await campaign.run(
+                Drill(fault, scene, tell), patience=_PATIENCE, beside=Present(providers, tenants, _is_poison)
+            )
         return Outcome(judge(fault, operations), operations)
     finally:
         client.close()
