@@ -11,7 +11,7 @@ _THRESHOLDS = (10_000, 10, 100)
 
 
 def leave_alone() -> None:
-    """To be called before anything else is imported. Until ``settle``, or the end: a start that fails ends its process."""
+    """Before anything else is imported, until ``settle``, or the end: a start that fails ends its process."""
     gc.disable()
 
 

@@ -1,10 +1,14 @@
 """Python looks for cycles again once a function's start is over (ADR 34)."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+
+from shared.runtime import __main__ as runtime
+from shared.runtime import serve
 
 ROOT = Path(__file__).parents[2]
 
