@@ -106,9 +106,9 @@ class Hub:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tenants.stop()
         await self._receipts.stop()
         await self._presences.stop()
-        await self._tenants.stop()
         await self._running.aclose()
         self._listening = None
 
@@ -145,10 +145,21 @@ class Hub:
         return session
 
     async def _hear_of(self, tenant: str) -> None:
-        if await self._tenants.hear(tenant):
-            if self._listening is None:
-                raise Unavailable("this gateway stops; connect again")
-            self._spawn(self._look_again(tenant))
+        if not await self._tenants.hear(tenant):
+            return
+        if self._listening is None:
+            raise Unavailable("this gateway stops; connect again")
+        self._offset += 1
+        for it in self._subjects.values():
+            if it.tenant == tenant:
+                it.heard_since = self._offset
+        self._spawn(self._look_again(tenant))
+
+    async def _still_heard(self, tenant: str) -> None:
+        """Who restores a backup, or took this gateway for dead, has forgotten that it listens."""
+        if not await self._tenants.holds(tenant):
+            await self._hear_of(tenant)
+            self.epoch = self._realtime.ids.uuid()
 
     async def _make_room(self, person: Person) -> None:
         """A device that lost its network comes back before its old socket is known to be dead, or was cleaned up."""
@@ -527,7 +538,9 @@ class Hub:
             self._catch_up()
         await self._verify([session for session in judged if session.open])
         await self._sweep()
-        await each([one for one in {session.person for session in due} if self._is_due(one)], self._look_after)
+        looked_after = [one for one in {session.person for session in due} if self._is_due(one)]
+        await each(list({person.tenant for person in looked_after}), self._still_heard)
+        await each(looked_after, self._look_after)
         if self._ticks % _SLOTS == 0:
             await self._tenants.let_go()
 
@@ -584,9 +597,6 @@ class Hub:
         held = await self._realtime.presence.holds(person.tenant, person.user_id, self.gateway)
         if not held and person.sessions:
             self._presences.put((person.tenant, person.user_id), True)
-        if not await self._tenants.holds(person.tenant):
-            self.epoch = self._realtime.ids.uuid()
-            await self._hear_of(person.tenant)
         await self._reconsider(person)
         person.looked = self._ticks
         for conversation_id in person.conversations:
@@ -612,6 +622,7 @@ class Hub:
             try:
                 await self._realtime.presence.beat(self.gateway)
                 if self._now() - beaten > OFFLINE_AFTER.total_seconds():
+                    await each(self._tenants.heard, self._still_heard)
                     self._catch_up()  # taken for dead, and nobody was woken to push to it
                 beaten = self._now()
             except Exception as error:  # noqa: BLE001  the next beat tries again

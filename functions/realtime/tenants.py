@@ -10,6 +10,9 @@ from shared.domain.errors import Unavailable
 from shared.repositories.listeners import Listeners
 from shared.repositories.presence import Presence
 
+_STOP = 5.0
+"""Seconds that the end may take, of the 25 that a process has for it."""
+
 
 class Tenants:
     """
@@ -32,11 +35,17 @@ class Tenants:
 
     def went(self, tenant: str) -> None:
         self._people[tenant] -= 1
-        if not self._people[tenant]:
+        if self._people[tenant] <= 0:
             del self._people[tenant]
+
+    @property
+    def heard(self) -> list[str]:
+        return list(self._heard)
 
     async def hear(self, tenant: str) -> bool:
         """Once it returns, what happens to the tenant is pushed. True: of what came before, not all may have been."""
+        if tenant in self._heard:
+            return False
         async with self._lane(tenant):
             if tenant in self._heard:
                 return False
@@ -62,8 +71,14 @@ class Tenants:
     async def stop(self) -> None:
         """Of all, as far as that can be kept now; who is left counts until this gateway is forgotten."""
         self._people.clear()
-        with suppress(Unavailable):
-            await self.let_go()
+
+        async def leave(tenant: str) -> None:
+            with suppress(Unavailable):
+                await self._leave(tenant)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP):
+                await each(list(self._written), leave)
 
     async def _leave(self, tenant: str) -> None:
         async with self._lane(tenant):

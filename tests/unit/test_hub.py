@@ -5,7 +5,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import msgspec
@@ -290,6 +290,54 @@ async def test_a_gateway_that_somebody_has_forgotten_says_anew_whose_sockets_it_
     epoch = house.hub.epoch
     await house.heartbeats(3)
     assert house.hub.epoch == epoch
+
+
+async def test_while_a_gateway_is_not_known_to_listen_nobody_is_told_that_nothing_is_missing(house):
+    """What the store did not take is written when the next user opens a socket: until then nothing was pushed."""
+    admission = await house.admission()
+    session = await house.hub.open(admission, Wire(answers=False))
+    await Listeners(house.tables).closed(TENANT, house.hub.gateway)
+    house.refused = ("put", "listeners")
+    with pytest.raises(Unavailable):
+        await house.heartbeats(3)
+    between = Said()
+    await house.hub.resume(session)
+    epoch, offset = house.hub.epoch, house.hub.offset
+    await house.hub.close(session)
+    house.refused = None
+    await house.hub.resume(await house.hub.open(admission, between), epoch=epoch, offset=offset)
+    assert between.frames[-1]["recovered"] is False
+
+
+async def test_many_users_of_a_tenant_ask_once_whether_it_is_still_heard(house, monkeypatch):
+    admission = await house.admission()
+    monkeypatch.setattr(house.hub, "_next_slot", repeat(0))
+    for number in range(20):
+        user = f"u{number}"
+        now = house.clock.now()
+        await Users(house.tables, house.clock).create(TENANT, User(user_id=user, created_at=now, updated_at=now))
+        await house.hub.open(Admission(admission.caller, user), Wire(answers=False))
+    house.asked.clear()
+    await house.heartbeats(8)
+    assert house.asked["get", "users"] == 20 * house.asked["get", "listeners"] == 80
+
+
+async def test_a_stop_takes_along_what_it_can(house, monkeypatch):
+    """One row that cannot be taken away holds up no other."""
+    listeners = type(house.realtime.listeners)
+    closed = listeners.closed
+
+    async def fails_for_acme(self: Any, tenant: str, gateway: str) -> None:
+        if tenant == TENANT:
+            raise Unavailable("not now")
+        await closed(self, tenant, gateway)
+
+    await house.hub.open(await house.admission(), Wire(answers=False))
+    for number in range(20):
+        await house.hub._tenants.hear(f"t{number}")
+    monkeypatch.setattr(listeners, "closed", fails_for_acme)
+    await house.hub.stop()
+    assert [row["tenant"] for row in house.tables.rows(LISTENERS)] == [TENANT]
 
 
 async def test_a_gateway_that_could_not_say_that_it_lives_looks_for_what_it_missed(monkeypatch):
