@@ -21,8 +21,6 @@ from shared.ticks import OneAtATime
 
 _MARGIN = timedelta(days=1)
 """Past the life of an upload, until what the store has of it and no row knows is an orphan."""
-_EACH_HOUR = 10
-"""Minutes of each in which the store is asked for them: one tick's. Its client is half of what a start costs."""
 _BEING_MADE = timedelta(minutes=10)
 """A place in the quota is taken before the file has a row."""
 
@@ -34,11 +32,6 @@ def decide(file: FileRecord | None, expires_at: datetime, now: datetime) -> str 
     if file.state not in OPEN:
         return "release"
     return "abort" if now > expires_at else None
-
-
-def asks_the_store(now: datetime) -> bool:
-    """Whether this tick looks for orphans, which are a day late anyway."""
-    return now.minute < _EACH_HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +58,7 @@ class Reap:
                 metrics.blobs_buried.inc(await self.blobs.bury(tenant.name, now - GRACE))
             except Unavailable as error:  # the other tenants do not wait for it
                 failed.append(error)
-        if asks_the_store(now):
-            await self.objects.discard_stale(now - UPLOAD_LIFE - _MARGIN)
+        await self.objects.discard_stale(now - UPLOAD_LIFE - _MARGIN)
         if failed:
             raise failed[0]
         metrics.uploads_open.set(open_)
