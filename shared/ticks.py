@@ -79,10 +79,12 @@ class Tick:
     for the next tick; but when they fail one and all, it is not they that are broken, and the tick ends.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, budget: timedelta | None = None, under_way: timedelta | None = None) -> None:
+        """``budget``, ``under_way``: where a Trigger waits for longer than those of BUDGET and UNDER_WAY."""
+        begins_until, ends_until = budget or BUDGET, under_way or UNDER_WAY
         self._clock = clock
-        self._until = clock.now() + BUDGET
-        self._cut_off = asyncio.get_running_loop().time() + (BUDGET + UNDER_WAY).total_seconds()
+        self._until = clock.now() + begins_until
+        self._cut_off = asyncio.get_running_loop().time() + (begins_until + ends_until).total_seconds()
         self._done = 0
         self._broker_takes = False
         self._failures: list[Exception] = []

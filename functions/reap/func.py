@@ -4,12 +4,13 @@ reap: uploads that nobody finished and bytes that nobody uses are removed (B1, B
 Takes chat4all.timer.ticked.v1 with the name "reap"; emits nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ClassVar
 
 from events import Event, EventData, TimerTicked
-from shared.domain.errors import Unavailable
 from shared.domain.file import GRACE, OPEN, UPLOAD_LIFE
 from shared.observability import metrics
 from shared.ports import Clock, ObjectStore, Ports
@@ -17,10 +18,14 @@ from shared.repositories.blobs import Blobs
 from shared.repositories.files import FileRecord, Files
 from shared.repositories.tenants import Tenants
 from shared.repositories.uploads import Uploads
-from shared.ticks import OneAtATime
+from shared.ticks import OneAtATime, Tick
 
 _MARGIN = timedelta(days=1)
 """Past the life of an upload, until what the store has of it and no row knows is an orphan."""
+BUDGET, UNDER_WAY = timedelta(minutes=3), timedelta(minutes=1)
+"""Its Trigger waits for five minutes: a tenant may have many bytes to delete."""
+_STEP = 7919
+"""A prime: ticks come every so many minutes, and may not come to the same few tenants again and again."""
 _BEING_MADE = timedelta(minutes=10)
 """A place in the quota is taken before the file has a row."""
 
@@ -32,6 +37,17 @@ def decide(file: FileRecord | None, expires_at: datetime, now: datetime) -> str 
     if file.state not in OPEN:
         return "release"
     return "abort" if now > expires_at else None
+
+
+def in_turn(tenants: Sequence[str], minute: int) -> list[str]:
+    """
+    Each minute begins with another, so that where a tick has no time for all none is always left out.
+
+    >>> in_turn("abc", 10), in_turn("abc", 20)
+    (['c', 'a', 'b'], ['b', 'c', 'a'])
+    """
+    first = minute * _STEP % max(len(tenants), 1)
+    return [*tenants[first:], *tenants[:first]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +66,15 @@ class Reap:
         await self.one_at_a_time(self._reap_all)
 
     async def _reap_all(self) -> None:
-        now, open_ = self.clock.now(), 0
-        failed: list[Unavailable] = []
-        for tenant in await self.tenants.all():
-            try:
-                open_ += await self._reap(tenant.name, now)
-                metrics.blobs_buried.inc(await self.blobs.bury(tenant.name, now - GRACE))
-            except Unavailable as error:  # the other tenants do not wait for it
-                failed.append(error)
-        await self.objects.discard_stale(now - UPLOAD_LIFE - _MARGIN)
-        if failed:
-            raise failed[0]
-        metrics.uploads_open.set(open_)
+        now, tick = self.clock.now(), Tick(self.clock, budget=BUDGET, under_way=UNDER_WAY)
+        tenants = in_turn([tenant.name for tenant in await self.tenants.all()], int(now.timestamp() // 60))
+        left = await tick.each(tenants, partial(self._reap, now))
+        await tick.in_time(self.objects.discard_stale(now - UPLOAD_LIFE - _MARGIN))
+        tick.end()
+        if len(left) == len(tenants):
+            metrics.uploads_open.set(sum(left))
 
-    async def _reap(self, tenant: str, now: datetime) -> int:
+    async def _reap(self, now: datetime, tenant: str) -> int:
         """How many uploads of the tenant are open afterwards."""
         left = 0
         for place in await self.uploads.open(tenant):
@@ -76,6 +87,7 @@ class Reap:
                     await self.uploads.release(tenant, place.owner, place.file_id)
                 case _:
                     left += 1
+        metrics.blobs_buried.inc(await self.blobs.bury(tenant, now - GRACE))
         return left
 
 

@@ -6,6 +6,7 @@ The n-th call fails for n = 1, 2, 3 … until there are no more calls: before it
 process dies at it. The object store is the real one of the embedded mode.
 """
 
+import asyncio
 import hashlib
 import os
 from contextlib import asynccontextmanager, suppress
@@ -43,6 +44,7 @@ from shared.repositories.uploads import Uploads
 from shared.testing.build import an_event
 from shared.testing.contracts.object_store import in_blocks
 from shared.testing.trouble import Died
+from shared.ticks import AT_ONCE
 
 TENANT, CONTENT = "acme", b"what is in the file" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -530,6 +532,35 @@ async def test_one_tenant_that_cannot_be_reaped_does_not_stop_the_others(new_hou
         with pytest.raises(Unavailable, match="aaa is away"):
             await function.handle(an_event(TimerTicked(name="reap")))
     assert (await house.file()).state is State.ABORTED
+
+
+async def test_reap_looks_at_many_tenants_at_a_time_and_ends_when_its_time_is_up(new_house, monkeypatch):
+    """One after the other ten thousand tenants took longer than the Trigger waits, each time as far as the last."""
+    house = await new_house()
+    names = [f"t{number:03}" for number in range(120)]
+    for name in names:
+        await Tenants(house.quiet, house.clock).create(name)
+    looked, at_once = [], []
+
+    async def slowly(self, tenant, **more):
+        looked.append(tenant)
+        at_once.append(tenant)
+        await asyncio.sleep(0)
+        seen = len(at_once)
+        at_once.remove(tenant)
+        if len(looked) > 60:
+            house.clock.advance(reap.BUDGET)
+        assert seen <= AT_ONCE
+        return []
+
+    monkeypatch.setattr(Uploads, "open", slowly)
+    await house.reap()
+    first = list(looked)
+    assert len(set(first)) == len(first) and 60 < len(first) < 120
+    looked.clear()
+    await house.reap(timedelta(minutes=10))
+    assert looked[0] != first[0]
+    assert set(looked) - set(first)
 
 
 async def test_a_file_id_that_is_no_uuid_makes_no_file(new_house):
