@@ -115,9 +115,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            garbage.settle()
-        if self.started and self._announce is not None:
+        if not self.started:
+            return
+        garbage.settle()
+        if self._announce is not None:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 

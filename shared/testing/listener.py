@@ -1,10 +1,9 @@
 """Somebody of a tenant holds a socket: where nobody does, nobody is woken to push (ADR 42)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from shared.testing.http1 import Client
 from shared.testing.sockets import NotOpened, Socket
 from shared.testing.tenant import Refused, Tenant
 
@@ -16,67 +15,50 @@ _PATIENCE = 20.0
 _AGAIN = 1.0
 """Seconds after which who could not be reached is tried again."""
 
-Token = Callable[[], Awaitable[str]]
-"""Gives one with which its holder may open a socket."""
-
 
 @asynccontextmanager
 async def somebody_listens(tenant: Tenant) -> AsyncIterator[None]:
-    """A user of the tenant who is in no conversation is connected meanwhile."""
+    """
+    A user of the tenant who is in no conversation is connected from here on; where the socket ends, by its gateway's
+    death or its token's, another is opened.
+    """
     made = await tenant.call("POST", "/v1/users", {"user_id": _USER})
     if made.status not in (201, 409):
         raise Refused(f"POST /v1/users: {made.status} {made.body[:500]!r}")
 
-    async def token() -> str:
-        given: str = (await tenant.must("POST", f"/v1/users/{_USER}/tokens"))["access_token"]
-        return given
+    ready = asyncio.Event()
 
-    async with holding_a_socket(tenant.client, token):
-        yield
-
-
-@asynccontextmanager
-async def each_listens(tenants: Iterable[Tenant]) -> AsyncIterator[None]:
-    """Somebody of each."""
-    async with AsyncExitStack() as stack:
-        for tenant in tenants:
-            await stack.enter_async_context(somebody_listens(tenant))
-        yield
-
-
-@asynccontextmanager
-async def holding_a_socket(client: Client, token: Token) -> AsyncIterator[None]:
-    """One is open when this is entered; where it ends, by its gateway's death or its token's, another is opened."""
-    opened = asyncio.Event()
+    def heard(frame: bytes) -> None:
+        if b'"type":"ready"' in frame:
+            ready.set()
 
     async def hold() -> None:
         while True:
             ended = asyncio.Event()
             try:
-                headers = {"authorization": f"Bearer {await token()}"}
+                token = (await tenant.must("POST", f"/v1/users/{_USER}/tokens"))["access_token"]
                 async with asyncio.timeout(_PATIENCE):
                     socket = await Socket.open(
-                        client.port,
+                        tenant.client.port,
                         "/ws",
-                        heard=lambda frame: None,
+                        heard=heard,
                         lost=lambda code, ended=ended: ended.set(),  # type: ignore[misc]
-                        headers=headers,
-                        host=client.host,
+                        headers={"authorization": f"Bearer {token}"},
+                        host=tenant.client.host,
                     )
             except (NotOpened, OSError, Refused, TimeoutError):
                 await asyncio.sleep(_AGAIN)
                 continue
-            opened.set()
             try:
                 await ended.wait()  # pings are answered; a gateway that is gone without a word is found by its reset
             finally:
                 socket.close()
 
     holding = asyncio.create_task(hold(), name="somebody listens")
-    first = asyncio.create_task(opened.wait(), name="the first socket")
+    first = asyncio.create_task(ready.wait(), name="the first socket")
     try:
         await asyncio.wait((holding, first), timeout=_FIRST, return_when=asyncio.FIRST_COMPLETED)
-        if not opened.is_set():
+        if not ready.is_set():
             if holding.done():
                 await holding
             raise TimeoutError("nobody could open a socket")
@@ -86,3 +68,12 @@ async def holding_a_socket(client: Client, token: Token) -> AsyncIterator[None]:
         holding.cancel()
         with suppress(asyncio.CancelledError):
             await holding  # what ended it, if it did not hold to the end
+
+
+@asynccontextmanager
+async def each_listens(tenants: Iterable[Tenant]) -> AsyncIterator[None]:
+    """Somebody of each."""
+    async with AsyncExitStack() as stack:
+        for tenant in tenants:
+            await stack.enter_async_context(somebody_listens(tenant))
+        yield
