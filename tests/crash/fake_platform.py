@@ -67,6 +67,8 @@ class FakePlatform:
                 return 200, {"access_token": body["client_id"]}
             case "POST", ["v1", "users"]:
                 return 201, body
+            case "POST", ["v1", "users", _, "tokens"]:
+                return 201, {"access_token": tenant}
             case "POST", ["v1", "conversations"]:
                 room_id = body.get("conversation_id") or str(
                     uuid.uuid5(uuid.NAMESPACE_URL, f"{tenant}{len(self.rooms)}")
@@ -148,8 +150,17 @@ class FakePlatform:
                 )
         return 200, {**message, "deliveries": deliveries}
 
+    async def hold(self, receive: Any, send: Any) -> None:
+        """A socket that is told nothing but that it is open, until its end."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": '{"type":"ready"}'})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            await self.hold(receive, send)
             return
         body = b""
         while True:
