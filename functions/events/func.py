@@ -96,18 +96,12 @@ class EventDesk:
         if after is not None:
             read = await self.log.read(after=after, limit=limit, wait=wait)
             return Looked(_of_tenant(read, tenant), read[-1].offset if read else after)
-        found: list[LoggedEvent] = []
-        newest, before = None, None
-        for _ in range(_LOOKS):
-            page = await self.log.latest(_PAGE, before=before)
-            if not page:
-                break
-            newest = page[-1].offset if newest is None else newest
-            before = page[0].offset
-            found = [*_of_tenant(page, tenant), *found]
-            if len(found) >= limit:
-                break
-        return Looked(found[-limit:], newest)
+        newest = await self.log.latest(1)
+        if not newest:
+            return Looked([], None)
+        position = newest[0].offset
+        latest = await self.log.latest(limit, tenant=tenant)
+        return Looked([one for one in latest if one.offset <= position], position)  # who follows on finds the others
 
     async def chain(self, tenant: str, *, trace_id: str | None, message_id: str | None) -> list[LoggedEvent]:
         """The kept events of a trace, or of the trace that a message began."""
@@ -124,8 +118,6 @@ class EventDesk:
 
 
 _CHAIN = 1000  # events of one trace
-_PAGE = 500  # events in one look back
-_LOOKS = 20  # so many looks, for a quiet tenant beside a busy one
 
 
 def _of_tenant(logged: Iterable[LoggedEvent], tenant: str) -> list[LoggedEvent]:

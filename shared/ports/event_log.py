@@ -6,6 +6,9 @@ from typing import Protocol
 
 from events import CloudEvent
 
+LOOK_BACK = 10_000
+"""Events among which a tenant's newest are looked for, about: a quiet one finds its own beside a busy one."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
@@ -21,8 +24,8 @@ class EventLog(Protocol):
         """Events with a greater offset, oldest first; waits up to ``wait`` seconds for the first one."""
         ...
 
-    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
-        """The newest events, or the newest with an offset lower than ``before``; oldest of them first."""
+    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
+        """The newest events, or the tenant's newest among the last ``LOOK_BACK``; oldest of them first."""
         ...
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:

@@ -1,13 +1,15 @@
 """The contracts of EventSink and EventLog on a real Kafka (E1, E9), and the form of the records (B3)."""
 
 import asyncio
+import os
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from events import CloudEvent
 from shared.adapters.kafka import topics
+from shared.adapters.kafka.binding import to_headers
 from shared.adapters.kafka.cluster import Cluster
 from shared.adapters.kafka.event_log import KafkaEventLog, appended_at
 from shared.adapters.kafka.event_sink import KafkaEventSink
@@ -17,6 +19,10 @@ from shared.testing import real_engines
 from shared.testing.contracts.event_log import EventLogContract
 from shared.testing.contracts.event_sink import EventSinkContract
 from shared.testing.contracts.record_log import cloudevent
+from shared.testing.memory import Memory
+
+_LONG = 60_000
+"""Events of a log that is long: readers that kept what they had seen grew by 300 MiB."""
 
 pytestmark = pytest.mark.real("kafka")
 
@@ -166,6 +172,30 @@ async def test_events_of_many_partitions_have_one_order_page_by_page(log, sink):
     assert pages == list(whole)
     assert {one.event.attributes["id"] for one in whole} == {str(n) for n in range(300)}
     assert list(await log.latest(50)) == list(whole)[-50:]
+
+
+async def test_a_log_longer_than_a_pods_memory_is_read_by_many_at_once(log, cluster, topic):
+    """knative/ gives ``events`` 256 MiB, of which a hundred are its own (cluster-run.md)."""
+    producer = Producer(cluster.settings())
+    for n in range(_LONG):
+        attributes = cloudevent(str(n)).attributes | {"traceparent": f"00-{n:032x}-{'1' * 16}-01"}
+        producer.produce(topic, b"x" * 1000, f"c{n % 100}", headers=to_headers(CloudEvent(attributes, b"")))
+        if n % 10_000 == 0:
+            await asyncio.to_thread(producer.flush)
+    await asyncio.to_thread(producer.flush)
+
+    with Memory() as memory:
+        memory.watch("readers", os.getpid())
+        oldest = await asyncio.gather(*(log.read(after=0, limit=50) for _ in range(8)))
+        found = await asyncio.gather(*(log.of_trace(f"{n:032x}", limit=50) for n in range(_LONG - 8, _LONG)))
+        nobodys = await asyncio.gather(*(log.latest(50, tenant="nobody") for _ in range(8)))
+
+    assert [len(page) for page in oldest] == [50] * 8
+    assert [[one.event.attributes["id"] for one in page] for page in found] == [
+        [f"{_LONG - n}"] for n in range(8, 0, -1)
+    ]
+    assert [len(page) for page in nobodys] == [0] * 8
+    assert memory.watched["readers"].growth < 120
 
 
 def _murmur2(data):

@@ -4,14 +4,20 @@ Looking back at the topic, and following it: for operators, never for delivery.
 The partitions are merged by the time at which Kafka appended (LogAppendTime), so that all of them have one
 position: milliseconds, and a rank inside one. Each question is answered by a reader of its own, in a thread. Nodes
 whose clocks differ by more than ``_SETTLE`` may hide an event from a follower; a scan sees it all the same.
+
+A log is longer than a pod's memory: of a record that is not wanted a reader keeps its moment and its offset, and it
+stops reading a partition from which no more can be wanted.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from time import monotonic
 from typing import TypeVar, cast
 
@@ -21,7 +27,7 @@ from events import BadEvent, CloudEvent
 from shared.adapters.kafka.binding import RecordHeaders, from_record
 from shared.adapters.kafka.cluster import Cluster, code, reason
 from shared.domain.errors import Unavailable
-from shared.ports.event_log import LoggedEvent
+from shared.ports.event_log import LOOK_BACK, LoggedEvent
 
 _EPOCH = 1_735_689_600_000
 """2025-01-01 in milliseconds: positions stay below 2^53, which JSON carries exactly, until 2059."""
@@ -36,9 +42,10 @@ _PASSING = {
     KafkaError._UNKNOWN_PARTITION,
 }
 _READERS = 8
+_AT_ONCE = 200
+"""Records that a reader takes before it looks whether it has what it wants."""
 _T = TypeVar("_T")
-_Key = tuple[int, int, int]
-"""Time of the append in milliseconds, partition, offset: the order of the whole log."""
+Wanted = Callable[[RecordHeaders], bool]
 
 
 def appended_at(position: int) -> float:
@@ -57,16 +64,25 @@ class KafkaEventLog:
             enable_auto_commit=False,
             enable_partition_eof=True,
             auto_offset_reset="earliest",
-            queued_max_messages_kbytes=16_384,
             fetch_wait_max_ms=100,
+            fetch_max_bytes=1_048_576,  # of all partitions together; one larger record comes all the same
+            fetch_message_max_bytes=262_144,  # of one
+            queued_max_messages_kbytes=2048,
+            fetch_queue_backoff_ms=10,  # a full queue is looked at again after a second otherwise
         )
         self._threads = ThreadPoolExecutor(_READERS, "kafka reader")
 
     async def read(self, *, after: int, limit: int, wait: float = 0) -> Sequence[LoggedEvent]:
         return await self._ask(lambda reader: reader.after(after, limit, wait))
 
-    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
-        return await self._ask(lambda reader: reader.latest(limit, before)) if limit else []
+    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
+        named = tenant.encode() if tenant is not None else None
+
+        def of_tenant(headers: RecordHeaders) -> bool:
+            return named is None or ("ce_tenant", named) in headers
+
+        back = limit if tenant is None else LOOK_BACK
+        return await self._ask(lambda reader: reader.latest(of_tenant, back, limit)) if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         def of_trace(headers: RecordHeaders) -> bool:
@@ -108,12 +124,23 @@ class KafkaEventLog:
 
 @dataclass(slots=True)
 class _Partition:
-    """How far a reader has come in one partition; ``newest`` is the time of the last record seen."""
+    """What a reader has seen of one: of each record its moment and its offset, of a wanted one the event too."""
 
-    stop: int | None = None
-    """The first offset that is not wanted any more."""
     ended: bool = False
-    newest: int = -1
+    paused: bool = False
+    moments: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    events: dict[int, CloudEvent | None] = field(default_factory=dict)
+    """By the place of the record in ``moments``; None where they are only counted."""
+
+    @property
+    def newest(self) -> int:
+        return self.moments[-1] if self.moments else -1
+
+    def holds(self, count: int, *, since: int) -> bool:
+        """Whether it has so many events after a moment that are older than what may still come from elsewhere."""
+        settled = self.newest - _SETTLE
+        return len(self.events) >= count and sum(since < self.moments[n] < settled for n in self.events) >= count
 
 
 @dataclass(slots=True)
@@ -124,17 +151,16 @@ class _Reader:
     topic: str
     given_up: threading.Event
     partitions: dict[int, _Partition] = field(default_factory=dict)
-    found: dict[_Key, CloudEvent | None] = field(default_factory=dict)
-    """None for a record that is counted and not wanted."""
 
     def after(self, position: int, limit: int, wait: float) -> list[LoggedEvent]:
         moment = (position >> _RANK_BITS) + _EPOCH if position > 0 else 0
-        self._begin(self.consumer.offsets_for_times([self._at(n, moment) for n in self._numbers()], timeout=_WITHIN))
+        self._begin(self._first_at(moment))
         until = monotonic() + wait
         deadline = until + _WITHIN
         quiet_at = None
         while not self.given_up.is_set():
             took = self._take(0.002 if self._all_ended() else 0.1)
+            self._pause_who_holds(limit, since=moment)
             settled = quiet_at is not None and monotonic() > quiet_at
             ready = self._positioned(position, self._safe_before(settled))
             if len(ready) >= limit or (ready and settled):
@@ -150,30 +176,22 @@ class _Reader:
                 raise Unavailable("Kafka does not answer")
         return []
 
-    def latest(self, limit: int, before: int | None) -> list[LoggedEvent]:
+    def latest(self, wanted: Wanted, back: int, limit: int) -> list[LoggedEvent]:
         """Counts first, from where enough must be; then reads from the beginning of the oldest moment, for ranks."""
-        if before is None:
-            stops: dict[int, int] = {}
-            self._begin(self._tails(limit))
-        else:
-            moment = (max(before, 0) >> _RANK_BITS) + _EPOCH
-            stops = self._first_at(moment + 1)
-            begins = self._first_at(moment)
-            self._begin([self._at(n, max(self._low(n), first - limit)) for n, first in begins.items()], stops)
-        self._to_the_end(lambda headers: False)
-        counted = [key for key, position in self._positions() if before is None or position < before]
+        self._begin(self._tails(back, least=limit))
+        self._to_the_end(wanted, keep=False)
+        counted = sorted(self._moments_of_wanted())
         if not counted:
             return []
         oldest = counted[-limit:][0]
-        self.found.clear()
-        self._begin([self._at(n, first) for n, first in self._first_at(oldest[0]).items()], stops)
-        self._to_the_end(lambda headers: True)
-        return [one for one in self._positioned(0, None) if before is None or one.offset < before][-limit:]
-
-    def search(self, wanted: Callable[[RecordHeaders], bool], scan: int, limit: int) -> list[LoggedEvent]:
-        self._begin(self._tails(max(scan // max(len(self._numbers()), 1), 1)))
+        self._begin(self._first_at(oldest))
         self._to_the_end(wanted)
-        return self._positioned(0, None)[:limit]
+        return self._positioned(0, None)[-limit:]
+
+    def search(self, wanted: Wanted, scan: int, limit: int) -> list[LoggedEvent]:
+        self._begin(self._tails(scan))
+        self._to_the_end(wanted)
+        return self._positioned(0, None, of=set(self._moments_of_wanted()))[:limit]
 
     def _numbers(self) -> list[int]:
         found = self.consumer.list_topics(self.topic, timeout=_WITHIN).topics[self.topic]
@@ -184,43 +202,55 @@ class _Reader:
     def _at(self, number: int, offset: int) -> TopicPartition:
         return TopicPartition(self.topic, number, offset)
 
-    def _tails(self, each: int) -> list[TopicPartition]:
+    def _tails(self, count: int, *, least: int = 1) -> list[TopicPartition]:
+        """Where so many records of the log begin, taken evenly of its partitions, and so many of each at least."""
+        numbers = self._numbers()
+        each = max(count // max(len(numbers), 1), least)
         tails = []
-        for number in self._numbers():
-            low, high = self.consumer.get_watermark_offsets(self._at(number, 0), timeout=_WITHIN)
+        for number in numbers:
+            low, high = self._watermarks(number)
             tails.append(self._at(number, max(low, high - each)))
         return tails
 
-    def _low(self, number: int) -> int:
-        low, _ = self.consumer.get_watermark_offsets(self._at(number, 0), timeout=_WITHIN)
-        return low
+    def _first_at(self, moment: int) -> list[TopicPartition]:
+        """Each partition's first record of the moment or later, or the place of the next one that is written."""
+        begins = self._of_time(moment, self._numbers())
+        none = [number for number, offset in begins.items() if offset < 0]
+        if none:
+            ends = {number: self._watermarks(number)[1] for number in none}
+            # asked once more: one that came meanwhile may be before the end that was just told
+            begins |= {n: offset if offset >= 0 else ends[n] for n, offset in self._of_time(moment, none).items()}
+        return [self._at(number, offset) for number, offset in begins.items()]
 
-    def _first_at(self, moment: int) -> dict[int, int]:
-        """The offset of each partition's first record of the moment or later, or its end."""
-        found = {}
-        for part in self.consumer.offsets_for_times([self._at(n, moment) for n in self._numbers()], timeout=_WITHIN):
+    def _of_time(self, moment: int, numbers: Sequence[int]) -> dict[int, int]:
+        """By partition; negative where nothing is of the moment or later."""
+        asked = self.consumer.offsets_for_times([self._at(number, moment) for number in numbers], timeout=_WITHIN)
+        for part in asked:
             if part.error is not None:
                 raise KafkaException(part.error)
-            if part.offset >= 0:
-                found[part.partition] = part.offset
-            else:
-                _, found[part.partition] = self.consumer.get_watermark_offsets(part, timeout=_WITHIN)
-        return found
+        return {part.partition: part.offset for part in asked}
 
-    def _begin(self, starts: list[TopicPartition], stops: Mapping[int, int] | None = None) -> None:
-        self.partitions = {}
-        for part in starts:
-            stop = (stops or {}).get(part.partition)
-            self.partitions[part.partition] = _Partition(stop, ended=stop is not None and part.offset >= stop)
-        self.consumer.assign([part for part in starts if not self.partitions[part.partition].ended])
+    def _watermarks(self, number: int) -> tuple[int, int]:
+        return self.consumer.get_watermark_offsets(self._at(number, 0), timeout=_WITHIN)
+
+    def _begin(self, starts: list[TopicPartition]) -> None:
+        self.partitions = {part.partition: _Partition() for part in starts}
+        self.consumer.assign(starts)
+
+    def _pause_who_holds(self, count: int, *, since: int) -> None:
+        """The oldest are wanted: of a partition that holds as many as are asked for, no other can be among them."""
+        for number, partition in self.partitions.items():
+            if not partition.paused and partition.holds(count, since=since):
+                partition.paused = True
+                self.consumer.pause([TopicPartition(self.topic, number)])
 
     def _all_ended(self) -> bool:
         return all(partition.ended for partition in self.partitions.values())
 
-    def _to_the_end(self, wanted: Callable[[RecordHeaders], bool]) -> None:
+    def _to_the_end(self, wanted: Wanted, *, keep: bool = True) -> None:
         deadline = monotonic() + _WITHIN
         while not self._all_ended() and not self.given_up.is_set():
-            if self._take(0.1, wanted):
+            if self._take(0.1, wanted, keep=keep):
                 deadline = monotonic() + _WITHIN
             elif monotonic() > deadline:
                 raise Unavailable("Kafka does not answer")
@@ -230,14 +260,14 @@ class _Reader:
             if self._take(min(0.25, until - monotonic())):
                 return
 
-    def _take(self, within: float, wanted: Callable[[RecordHeaders], bool] = lambda headers: True) -> bool:
+    def _take(self, within: float, wanted: Wanted = lambda headers: True, *, keep: bool = True) -> bool:
         """Whether a record came."""
         first = self.consumer.poll(within)
         if first is None:
             return False
-        return any([self._see(message, wanted) for message in (first, *self.consumer.consume(1000, 0))])
+        return any([self._see(message, wanted, keep) for message in (first, *self.consumer.consume(_AT_ONCE, 0))])
 
-    def _see(self, message: Message, wanted: Callable[[RecordHeaders], bool]) -> bool:
+    def _see(self, message: Message, wanted: Wanted, keep: bool) -> bool:
         number, offset = cast(int, message.partition()), cast(int, message.offset())
         partition = self.partitions[number]
         error = message.error()
@@ -246,21 +276,17 @@ class _Reader:
                 raise KafkaException(error)
             partition.ended = True
             return False
-        if partition.stop is not None and offset >= partition.stop - 1:
-            partition.ended = True
-            if offset >= partition.stop:
-                return True
         _, moment = message.timestamp()
-        partition.newest = moment
         headers = cast(RecordHeaders, message.headers() or [])
-        event = None
         if wanted(headers):
-            try:
-                event = from_record(headers, message.value())
-            except BadEvent:
-                event = None
-        self.found[moment, number, offset] = event
+            with suppress(BadEvent):
+                partition.events[len(partition.moments)] = from_record(headers, message.value()) if keep else None
+        partition.moments.append(moment)
+        partition.offsets.append(offset)
         return True
+
+    def _moments_of_wanted(self) -> list[int]:
+        return [partition.moments[n] for partition in self.partitions.values() for n in partition.events]
 
     def _safe_before(self, settled: bool) -> int | None:
         """The time before which nothing more can come; None: nothing more comes."""
@@ -270,23 +296,27 @@ class _Reader:
         behind = [partition.newest for partition in self.partitions.values() if not partition.ended]
         return min([*behind, newest - _SETTLE])
 
-    def _positioned(self, after: int, before: int | None) -> list[LoggedEvent]:
-        logged = []
-        for key, position in self._positions():
-            if before is not None and key[0] >= before:
-                break
-            event = self.found[key]
-            if event is not None and position > after:
-                logged.append(LoggedEvent(position, event))
-        return logged
+    def _positioned(self, after: int, before: int | None, *, of: Collection[int] | None = None) -> list[LoggedEvent]:
+        return [
+            LoggedEvent(position, event)
+            for moment, position, event in self._positions(of)
+            if event is not None and position > after and (before is None or moment < before)
+        ]
 
-    def _positions(self) -> Iterator[tuple[_Key, int]]:
-        """In the order of the log; right for moments of which everything is found."""
-        moment, rank = -1, 0
-        for key in sorted(self.found):
-            rank = rank + 1 if key[0] == moment else 1
-            moment = key[0]
-            yield key, (moment - _EPOCH << _RANK_BITS) + rank
+    def _positions(self, of: Collection[int] | None = None) -> Iterator[tuple[int, int, CloudEvent | None]]:
+        """
+        Moment, position and event of what was seen, or of what was seen of these moments, in the order of the log;
+        right for moments of which everything was seen.
+        """
+        seen = sorted(
+            (moment, number, offset, n)
+            for number, partition in self.partitions.items()
+            for n, (moment, offset) in enumerate(zip(partition.moments, partition.offsets, strict=True))
+            if of is None or moment in of
+        )
+        for moment, same in groupby(seen, key=itemgetter(0)):
+            for rank, (_, number, _, n) in enumerate(same, 1):
+                yield moment, (moment - _EPOCH << _RANK_BITS) + rank, self.partitions[number].events.get(n)
 
 
 def _trace(traceparent: str | bytes | None) -> bytes | None:

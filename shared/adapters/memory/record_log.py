@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from events import CloudEvent, Event
-from shared.ports.event_log import LoggedEvent
+from shared.ports.event_log import LOOK_BACK, LoggedEvent
 
 
 class MemoryRecordLog:
@@ -36,9 +36,12 @@ class MemoryRecordLog:
                 return []
         return self.records[after : after + limit]
 
-    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
-        older = [record for record in self.records if before is None or record.offset < before]
-        return older[-limit:] if limit else []
+    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
+        if tenant is None:
+            found = self.records
+        else:
+            found = [one for one in self.records[-LOOK_BACK:] if one.event.attributes.get("tenant") == tenant]
+        return found[-limit:] if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         found = (

@@ -16,7 +16,7 @@ import orjson
 from events import CloudEvent, Event
 from shared.adapters.sqlite.database import Database
 from shared.domain.errors import Unavailable
-from shared.ports.event_log import LoggedEvent
+from shared.ports.event_log import LOOK_BACK, LoggedEvent
 
 _TAIL = 4096  # newest events kept in memory, at least; at most twice as many
 _SCHEMA = (
@@ -26,6 +26,10 @@ _SCHEMA = (
 )
 _INSERT = "INSERT INTO event_log (attributes, data) VALUES (?, ?)"
 _COLUMNS = "position, attributes, data"
+_NAMING = "WHERE instr(attributes, CAST(? AS BLOB)) ORDER BY position LIMIT ?"
+_OF_TENANT = (
+    "WHERE position > ? AND json_extract(CAST(attributes AS TEXT), '$.tenant') = ? ORDER BY position DESC LIMIT ?"
+)
 _COMMIT = (
     "INSERT INTO consumer_groups (name, position, moved_at) VALUES (?, ?, unixepoch())"
     " ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position), moved_at = excluded.moved_at"
@@ -94,15 +98,16 @@ class SqliteEventLog:
             return tail[start : start + limit]
         return self._select("WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
 
-    async def latest(self, limit: int, *, before: int | None = None) -> Sequence[LoggedEvent]:
-        end = self._head + 1 if before is None else before
-        return self._select("WHERE position < ? ORDER BY position DESC LIMIT ?", (end, limit))[::-1]
+    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
+        if tenant is None:
+            return self._select("ORDER BY position DESC LIMIT ?", (limit,))[::-1]
+        return (await self._search(_OF_TENANT, (self._head - LOOK_BACK, tenant, limit)))[::-1]
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
-        return await self._search("instr(attributes, CAST(? AS BLOB))", trace_id, limit)
+        return await self._search(_NAMING, (trace_id, limit))
 
     async def about(self, message_id: str, *, limit: int) -> Sequence[LoggedEvent]:
-        return await self._search("instr(attributes, CAST(? AS BLOB))", message_id, limit)
+        return await self._search(_NAMING, (message_id, limit))
 
     async def head(self) -> int:
         return self._head
@@ -137,15 +142,15 @@ class SqliteEventLog:
     def _select(self, clause: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
         return [_logged(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM event_log {clause}", parameters)]
 
-    async def _search(self, condition: str, text: str, limit: int) -> list[LoggedEvent]:
-        """A scan of everything kept, on a connection and a thread of its own: people wait, messages do not."""
-        sql = f"SELECT {_COLUMNS} FROM event_log WHERE {condition} ORDER BY position LIMIT ?"
+    async def _search(self, clause: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
+        """A scan of what is kept, on a connection and a thread of its own: people wait, messages do not."""
+        sql = f"SELECT {_COLUMNS} FROM event_log {clause}"
 
         def scan() -> list[LoggedEvent]:
             try:
                 connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
                 try:
-                    return [_logged(row) for row in connection.execute(sql, (text, limit))]
+                    return [_logged(row) for row in connection.execute(sql, parameters)]
                 finally:
                     connection.close()
             except sqlite3.Error as error:

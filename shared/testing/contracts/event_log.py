@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,13 +66,24 @@ class EventLogContract:
         assert _events(await log.latest(4)) == events[-4:]
         assert _events(await log.latest(100)) == events
 
-    async def test_looking_back_goes_on_before_an_offset(self, log: EventLog, emit: Emit) -> None:
-        events = _numbered(9)
-        await emit(*events)
-        newest = await log.latest(4)
-        older = await log.latest(4, before=newest[0].offset)
-        assert _events(older) == events[1:5]
-        assert list(await log.latest(4, before=(await log.latest(9))[0].offset)) == []
+    async def test_the_latest_of_a_tenant_are_found_among_those_of_others(self, log: EventLog, emit: Emit) -> None:
+        ours = [replace(event, tenant="quiet") for event in _numbered(9)]
+        for event in ours:
+            await emit(event, *(replace(other, tenant="busy") for other in _numbered(20)))
+        found = await log.latest(4, tenant="quiet")
+        assert _events(found) == ours[-4:]
+        assert _events(await log.latest(100, tenant="quiet")) == ours
+        assert list(await log.latest(100, tenant="nobody")) == []
+        assert list(await log.latest(0, tenant="quiet")) == []
+        whole = await log.read(after=0, limit=1000)
+        assert [one for one in whole if one.event.attributes["tenant"] == "quiet"][-4:] == list(found)
+
+    async def test_who_goes_on_after_any_event_finds_the_rest(self, log: EventLog, emit: Emit) -> None:
+        """However many are before it, and however many come after."""
+        await emit(*_numbered(500))
+        whole = await log.read(after=0, limit=1000)
+        for at in (0, 1, 250, 498):
+            assert list(await log.read(after=whole[at].offset, limit=10)) == list(whole)[at + 1 : at + 11]
 
     async def test_a_reader_that_waits_is_told_when_an_event_comes(self, log: EventLog, emit: Emit) -> None:
         (event,) = _numbered(1)
