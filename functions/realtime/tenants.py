@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from weakref import WeakValueDictionary
 
 from functions.realtime.coalescing import each
 from shared.domain.errors import Unavailable
+from shared.keyed_locks import KeyedLocks
 from shared.repositories.listeners import Listeners
 from shared.repositories.presence import Presence
 
@@ -28,7 +28,7 @@ class Tenants:
         self._written: set[str] = set()
         """Whose row may be there: all that are heard, and what could not be taken away."""
         self._lives = False
-        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._lanes: KeyedLocks[str] = KeyedLocks()
 
     def came(self, tenant: str) -> None:
         self._people[tenant] += 1
@@ -46,7 +46,7 @@ class Tenants:
         """Once it returns, what happens to the tenant is pushed. True: of what came before, not all may have been."""
         if tenant in self._heard:
             return False
-        async with self._lane(tenant):
+        async with self._lanes.of(tenant):
             if tenant in self._heard:
                 return False
             if not self._lives:
@@ -59,7 +59,7 @@ class Tenants:
 
     async def holds(self, tenant: str) -> bool:
         """False: somebody has forgotten that the tenant is heard here; it is to be heard anew."""
-        async with self._lane(tenant):
+        async with self._lanes.of(tenant):
             if tenant in self._heard and not await self._listeners.holds(tenant, self._gateway):
                 self._heard.discard(tenant)
             return tenant in self._heard
@@ -81,14 +81,8 @@ class Tenants:
                 await each(list(self._written), leave)
 
     async def _leave(self, tenant: str) -> None:
-        async with self._lane(tenant):
+        async with self._lanes.of(tenant):
             if tenant not in self._people:
                 self._heard.discard(tenant)  # first: after a deletion without an answer nobody knows
                 await self._listeners.closed(tenant, self._gateway)
                 self._written.discard(tenant)
-
-    def _lane(self, tenant: str) -> asyncio.Lock:
-        lane = self._lanes.get(tenant)
-        if lane is None:
-            self._lanes[tenant] = lane = asyncio.Lock()
-        return lane

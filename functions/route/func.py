@@ -9,17 +9,16 @@ before it stand too (design.md 4). That needs nobody to wait; that a process pla
 wake-ups come at once, does: they go through the conversation's lane one behind the other (ADR 31).
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
 
 from events import DeliveryRequested, Event, EventData, MessageAccepted, StatusReported
 from events.vocabulary import Status
 from shared.domain.mailbox import Item
 from shared.domain.routing import Delivery, Undeliverable, Way, plan, users_to_look_up
+from shared.keyed_locks import KeyedLocks
 from shared.observability import metrics
 from shared.ports import Clock, EventSink, Ports
 from shared.repositories.conversations import Conversations
@@ -74,20 +73,13 @@ class Route:
     deliveries: Deliveries
     mailboxes: Mailboxes
     cursors: Cursors
-    lanes: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """Of conversations that somebody plans or waits for."""
+    lanes: KeyedLocks[tuple[str, str]] = field(default_factory=KeyedLocks)
+    """Of a conversation's wake-ups; whoever comes later finds the cursor moved."""
     page: int = PAGE
 
     async def handle(self, event: Event[MessageAccepted]) -> None:
-        async with self.lane(event.tenant, event.data.conversation_id):
+        async with self.lanes.of((event.tenant, event.data.conversation_id)):
             await self._catch_up(event)
-
-    def lane(self, tenant: str, conversation_id: str) -> asyncio.Lock:
-        """The lock that lives as long as somebody has it; whoever comes later finds the cursor moved."""
-        lane = self.lanes.get((tenant, conversation_id))
-        if lane is None:
-            self.lanes[tenant, conversation_id] = lane = asyncio.Lock()
-        return lane
 
     async def _catch_up(self, event: Event[MessageAccepted]) -> None:
         tenant, woken_for = event.tenant, event.data

@@ -180,7 +180,7 @@ async def test_who_waits_for_a_handler_that_is_cut_goes_on_itself(house):
 async def test_conversations_do_not_wait_for_each_other(house):
     events = await house.backlog(5)
     function = route.new(house.ports)
-    async with function.lane(TENANT, "another conversation"):
+    async with function.lanes.of((TENANT, "another conversation")):
         await function.handle(events[-1])
     assert house.rows() == [1, 2, 3, 4, 5]
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakValueDictionary
 
 from shared.adapters.cassandra.migration import LOCK, Migration
 from shared.adapters.cassandra.settings import CassandraSettings
 from shared.adapters.cassandra.statements import APPLIED, Statements
 from shared.domain.errors import Unavailable
+from shared.keyed_locks import KeyedLocks
 from shared.ports.tables import Put, Row, Table, Value
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CassandraTables:
         self._statements = {table.name: Statements(settings.keyspace, table, unset=session.unset) for table in tables}
         self._ping = f'SELECT holder FROM "{settings.keyspace}"."{LOCK}" WHERE name = \'schema\''
         self._patience = settings.request_timeout
-        self._lanes: WeakValueDictionary[tuple[Value, ...], asyncio.Lock] = WeakValueDictionary()
+        self._lanes: KeyedLocks[tuple[Value, ...]] = KeyedLocks()
 
     @classmethod
     async def connect(cls, settings: CassandraSettings, tables: Iterable[Table]) -> Self:
@@ -174,9 +174,7 @@ class CassandraTables:
             Unavailable: those before took as long as one may take; nothing was sent.
         """
         place = (table.name, *bound[: len(table.partition)])
-        lane = self._lanes.get(place)
-        if lane is None:
-            self._lanes[place] = lane = asyncio.Lock()
+        lane = self._lanes.of(place)
         try:
             async with asyncio.timeout(self._patience):
                 await lane.acquire()
