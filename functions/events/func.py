@@ -100,8 +100,7 @@ class EventDesk:
         if not newest:
             return Looked([], None)
         position = newest[0].offset
-        latest = await self.log.latest(limit, tenant=tenant)
-        return Looked([one for one in latest if one.offset <= position], position)  # who follows on finds the others
+        return Looked(await self.log.latest(limit, before=position + 1, tenant=tenant), position)
 
     async def chain(self, tenant: str, *, trace_id: str | None, message_id: str | None) -> list[LoggedEvent]:
         """The kept events of a trace, or of the trace that a message began."""

@@ -41,6 +41,8 @@ _PEOPLE = (
 _PLAN = Plan(rooms=6, senders=2)
 _PAUSE = 0.3
 """Seconds between two messages of one sender."""
+_PENDING = 100
+"""Webhooks that may wait for the platform; beyond it the people behind them write no more."""
 _COME_BACK = 90.0
 _METRICS_PORT = 8080
 BY_TURNS = (
@@ -173,7 +175,7 @@ async def run(given: argparse.Namespace, deployed: Deployed) -> dict[str, Any]:
     """The checker's report, how often each service was hit, and how many pods it had at most."""
     folder = deployed.data
     client = EntryClient(80, host=ENTRY_ADDRESS, connections=64)
-    providers = Providers(deployed.url, folder, _PEOPLE, host=NODE_ADDRESS)
+    providers = Providers(deployed.url, folder, _PEOPLE, host=NODE_ADDRESS, most_pending=_PENDING)
     try:
         awake = pods.knative(await asyncio.to_thread(pods.pods))
         say(f"awake at the beginning: {', '.join(sorted(awake)) or 'nobody'}")

@@ -24,8 +24,13 @@ class EventLog(Protocol):
         """Events with a greater offset, oldest first; waits up to ``wait`` seconds for the first one."""
         ...
 
-    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
-        """The newest events, or the tenant's newest among the last ``LOOK_BACK``; oldest of them first."""
+    async def latest(
+        self, limit: int, *, before: int | None = None, tenant: str | None = None
+    ) -> Sequence[LoggedEvent]:
+        """
+        The newest events, or the newest with an offset lower than ``before``; oldest of them first. A tenant's are
+        looked for among the last ``LOOK_BACK`` only.
+        """
         ...
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:

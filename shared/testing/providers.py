@@ -108,6 +108,11 @@ class Providers:
     uncertain_wait: float = 2.0
     pause: float = 0.4
     """Seconds between two rounds in which everybody writes something."""
+    most_pending: int = 1000
+    """
+    Webhooks that the platform has not taken, beyond which nobody writes more: a load that it can never take proves
+    nothing, for what is not there at the end may only be late.
+    """
     simulators: dict[str, Simulators] = field(default_factory=dict)
     between: Callable[[str, int], Awaitable[int]] | None = None
     """Given a tenant and its simulators' port, the port that the platform is told."""
@@ -161,6 +166,9 @@ class Providers:
         """The people answer, one after another, each some of it twice: providers repeat their webhooks."""
         n = 0
         while not campaign.stopping:
+            if len(await self.pending()) > self.most_pending:
+                await asyncio.sleep(self.pause)
+                continue
             for room in self.rooms:
                 n += 1
                 target = room.targets[0]

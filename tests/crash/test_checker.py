@@ -355,6 +355,16 @@ def test_a_run_that_does_not_come_to_rest_is_found() -> None:
     assert story.broken == {"I10"}
 
 
+def test_what_still_waits_at_its_provider_is_late_and_not_lost() -> None:
+    story = told()
+    story.page((1, "m1"), (2, "m2"))
+    story.inbound("hello")
+    assert story.broken == {"I1"}
+    story.operations.append(Quiesced(60.0, 1, "0 events, 1 webhooks"))
+
+    assert story.broken == {"I10"}
+
+
 def test_a_platform_that_stays_away_is_found() -> None:
     story = told()
     story.page((1, "m1"), (2, "m2"))

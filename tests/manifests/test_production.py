@@ -373,6 +373,21 @@ def test_kafka_keeps_three_copies_of_which_two_are_written_before_an_answer() ->
     assert int(broker["default.topic.config.retention.ms"]) == 7 * 86_400_000
 
 
+def test_the_log_of_events_has_kafkas_times_and_not_its_producers() -> None:
+    """Producers' clocks differ: a follower of /v1/events would pass over what one that is behind has published (E9)."""
+    assert told_to_broker()["default.topic.config.message.timestamp.type"] == "LogAppendTime"
+
+
+def test_only_files_lets_a_proxy_answer_before_it_has_read_the_request() -> None:
+    """For all others it has cost messages (ADR 43)."""
+    annotation = "features.knative.dev/http-full-duplex"
+    assert {
+        one["metadata"]["name"]
+        for one in of_kind("Service")
+        if annotation in one.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+    } == {"files"}
+
+
 def test_the_broker_s_producer_neither_doubles_nor_reorders() -> None:
     maps = {one["metadata"]["name"]: one for one in manifests(ROOT / "infra/overlays/production-knative")}
     text = maps["config-kafka-broker-data-plane"]["data"]["config-kafka-broker-producer.properties"]

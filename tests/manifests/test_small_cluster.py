@@ -47,6 +47,7 @@ def test_broker_and_functions_are_told_the_same_of_kafka() -> None:
     assert told["CHAT4ALL_KAFKA_PARTITIONS"] == broker["default.topic.partitions"]
     assert told["CHAT4ALL_KAFKA_REPLICATION_FACTOR"] == broker["default.topic.replication.factor"] == "1"
     assert broker["default.topic.config.min.insync.replicas"] == "1"
+    assert broker["default.topic.config.message.timestamp.type"] == "LogAppendTime"
     assert not misled(rendered(), "chat4all")
 
 

@@ -48,6 +48,11 @@ def from_record(headers: RecordHeaders | None, value: bytes | None) -> CloudEven
     return CloudEvent(attributes, value or b"")
 
 
+def is_structured(headers: RecordHeaders) -> bool:
+    """Whether its attributes are not in the headers."""
+    return not any(name == "ce_specversion" for name, _ in headers)
+
+
 def _text(raw: str | bytes | None) -> str:
     return raw.decode() if isinstance(raw, bytes) else raw or ""
 

@@ -36,11 +36,12 @@ class MemoryRecordLog:
                 return []
         return self.records[after : after + limit]
 
-    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
-        if tenant is None:
-            found = self.records
-        else:
-            found = [one for one in self.records[-LOOK_BACK:] if one.event.attributes.get("tenant") == tenant]
+    async def latest(
+        self, limit: int, *, before: int | None = None, tenant: str | None = None
+    ) -> Sequence[LoggedEvent]:
+        found = self.records if before is None else self.records[: max(before - 1, 0)]
+        if tenant is not None:
+            found = [one for one in found[-LOOK_BACK:] if one.event.attributes.get("tenant") == tenant]
         return found[-limit:] if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:

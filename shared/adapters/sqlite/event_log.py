@@ -28,7 +28,8 @@ _INSERT = "INSERT INTO event_log (attributes, data) VALUES (?, ?)"
 _COLUMNS = "position, attributes, data"
 _NAMING = "WHERE instr(attributes, CAST(? AS BLOB)) ORDER BY position LIMIT ?"
 _OF_TENANT = (
-    "WHERE position > ? AND json_extract(CAST(attributes AS TEXT), '$.tenant') = ? ORDER BY position DESC LIMIT ?"
+    "WHERE position >= ? AND position < ? AND json_extract(CAST(attributes AS TEXT), '$.tenant') = ?"
+    " ORDER BY position DESC LIMIT ?"
 )
 _COMMIT = (
     "INSERT INTO consumer_groups (name, position, moved_at) VALUES (?, ?, unixepoch())"
@@ -98,10 +99,13 @@ class SqliteEventLog:
             return tail[start : start + limit]
         return self._select("WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
 
-    async def latest(self, limit: int, *, tenant: str | None = None) -> Sequence[LoggedEvent]:
+    async def latest(
+        self, limit: int, *, before: int | None = None, tenant: str | None = None
+    ) -> Sequence[LoggedEvent]:
+        end = self._head + 1 if before is None else before
         if tenant is None:
-            return self._select("ORDER BY position DESC LIMIT ?", (limit,))[::-1]
-        return (await self._search(_OF_TENANT, (self._head - LOOK_BACK, tenant, limit)))[::-1]
+            return self._select("WHERE position < ? ORDER BY position DESC LIMIT ?", (end, limit))[::-1]
+        return (await self._search(_OF_TENANT, (end - LOOK_BACK, end, tenant, limit)))[::-1]
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
         return await self._search(_NAMING, (trace_id, limit))

@@ -17,12 +17,11 @@ def _calls(run: Run) -> Iterator[Finding]:
         calls.setdefault((one.channel, one.address, one.text), one.n)
     mailboxes: dict[tuple[Place, str, str], list[tuple[int, int]]] = defaultdict(list)
     expected: set[Call] = set()
-    at_rest = not any(one.unfinished for one in run.quiesced)  # else it may still be sent, and I10 is broken
     for message in run.messages.values():
         for target in message.first.targets:
             call = target.channel, target.address, message.first.text
             expected.add(call)
-            if message.answers and call not in calls and at_rest:
+            if message.answers and call not in calls and run.at_rest:
                 yield Finding("I4", f"{message.first.message_id} never reached {target.address} ({target.channel})")
             elif message.answers and call in calls:
                 mailbox = message.place, target.channel, target.address

@@ -102,6 +102,11 @@ class Run:
             message.answers.add(send.seq)
             message.answered = min(send.answered, message.answered or send.answered)
 
+    @property
+    def at_rest(self) -> bool:
+        """Else what is not there yet may only be late, and I10 is broken."""
+        return not any(one.unfinished for one in self.quiesced)
+
     def accepted(self) -> Iterator[Message]:
         return (message for message in self.messages.values() if message.answers)
 

@@ -66,6 +66,14 @@ class EventLogContract:
         assert _events(await log.latest(4)) == events[-4:]
         assert _events(await log.latest(100)) == events
 
+    async def test_looking_back_goes_on_before_an_offset(self, log: EventLog, emit: Emit) -> None:
+        events = _numbered(9)
+        await emit(*events)
+        newest = await log.latest(4)
+        older = await log.latest(4, before=newest[0].offset)
+        assert _events(older) == events[1:5]
+        assert list(await log.latest(4, before=(await log.latest(9))[0].offset)) == []
+
     async def test_the_latest_of_a_tenant_are_found_among_those_of_others(self, log: EventLog, emit: Emit) -> None:
         ours = [replace(event, tenant="quiet") for event in _numbered(9)]
         for event in ours:
@@ -75,8 +83,10 @@ class EventLogContract:
         assert _events(await log.latest(100, tenant="quiet")) == ours
         assert list(await log.latest(100, tenant="nobody")) == []
         assert list(await log.latest(0, tenant="quiet")) == []
-        whole = await log.read(after=0, limit=1000)
-        assert [one for one in whole if one.event.attributes["tenant"] == "quiet"][-4:] == list(found)
+        quiet = [one for one in await log.read(after=0, limit=1000) if one.event.attributes["tenant"] == "quiet"]
+        assert quiet[-4:] == list(found)
+        assert list(await log.latest(4, before=quiet[6].offset, tenant="quiet")) == quiet[2:6]
+        assert list(await log.latest(4, before=quiet[6].offset + 1, tenant="quiet")) == quiet[3:7]
 
     async def test_who_goes_on_after_any_event_finds_the_rest(self, log: EventLog, emit: Emit) -> None:
         """However many are before it, and however many come after."""
