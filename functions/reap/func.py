@@ -30,8 +30,8 @@ _ONCE_AN_HOUR = 10
 Minutes at its beginning in which orphans are looked for; ticks come every ten. That imports the store's client, half a
 second of CPU where the process was just started. A lost tick costs an hour, which is nothing to what is days old.
 """
-_STEP = 7919
-"""A prime: ticks come every so many minutes, and may not come to the same few tenants again and again."""
+_GOLDEN = 0.6180339887498949
+"""Its multiples lie evenly between 0 and 1, those by minutes of ticks too: nothing is further from every fraction."""
 _BEING_MADE = timedelta(minutes=10)
 """A place in the quota is taken before the file has a row."""
 
@@ -50,9 +50,9 @@ def in_turn(tenants: Sequence[str], minute: int) -> list[str]:
     Each minute begins with another, so that where a tick has no time for all none is always left out.
 
     >>> in_turn("abc", 10), in_turn("abc", 20)
-    (['c', 'a', 'b'], ['b', 'c', 'a'])
+    (['a', 'b', 'c'], ['b', 'c', 'a'])
     """
-    first = minute * _STEP % max(len(tenants), 1)
+    first = int(minute * _GOLDEN % 1 * len(tenants))
     return [*tenants[first:], *tenants[:first]]
 
 

@@ -15,6 +15,8 @@ from datetime import timedelta
 from enum import Enum
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from events import CATALOGUE, FileCompleteRequested, FileInitiateRequested, TimerTicked, from_cloudevent
 from functions.complete_upload import func as complete_upload
@@ -629,6 +631,22 @@ async def test_orphans_are_looked_for_once_an_hour(new_house):
         await house.reap()
         house.clock.advance(timer.every)
     assert len(looked) == 24
+
+
+@given(tenants=st.integers(1, 3_000), first=st.integers(29_000_000, 31_000_000))
+@example(tenants=7_919, first=29_700_000)
+@example(tenants=15_838, first=29_700_000)
+@example(tenants=8_798, first=29_700_000)
+@example(tenants=9_898, first=29_700_000)
+@example(tenants=11_312, first=29_700_000)
+def test_where_a_tick_has_time_for_a_third_every_tenant_has_its_turn_within_hours(tenants, first):
+    names = range(tenants)
+    unseen = set(names)
+    for minute in range(first, first + 4 * 60, 10):
+        unseen.difference_update(reap.in_turn(names, minute)[: max(1, tenants * 3 // 10)])
+        if not unseen:
+            return
+    raise AssertionError(f"{len(unseen)} have waited for hours")
 
 
 async def test_a_file_id_that_is_no_uuid_makes_no_file(new_house):
