@@ -87,7 +87,9 @@ files_deduplicated = Counter(
 file_bytes_patched = Counter(
     "chat4all_file_bytes_patched_total", "Bytes of files that came through the platform by PATCH.", registry=REGISTRY
 )
-uploads_open = Gauge("chat4all_uploads_open", "Uploads that take parts, when reap last looked.", registry=REGISTRY)
+uploads_open = Gauge(
+    "chat4all_uploads_open", "Uploads that take parts, when reap last reached every tenant.", registry=REGISTRY
+)
 uploads_reaped = Counter(
     "chat4all_uploads_reaped_total", "Uploads that were aborted because nobody finished them.", registry=REGISTRY
 )

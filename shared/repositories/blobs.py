@@ -13,6 +13,7 @@ from shared.domain.errors import Unavailable
 from shared.ports import Clock, ObjectStore, Tables
 from shared.ports.tables import Put, Row
 from shared.repositories.file_schema import BLOB_FILES, BLOBS, DOOMED_BLOBS
+from shared.ticks import Tick
 
 _LIVE, _DOOMED, _GOING = "live", "doomed", "going"
 _ATTEMPTS = 5
@@ -78,15 +79,15 @@ class Blobs:
         if blob is not None and blob["state"] == _LIVE:
             await self._change(tenant, blob, state=_DOOMED, doomed_at=now)
 
-    async def bury(self, tenant: str, before: datetime) -> int:
-        """Delete the bytes that no file has used since then; how many blobs."""
+    async def bury(self, tenant: str, before: datetime, tick: Tick) -> int:
+        """Delete the bytes that no file has used since then, as far as ``tick`` has time; how many blobs."""
         buried = 0
         after: str | None = None
-        while rows := await self.tables.slice(DOOMED_BLOBS, (tenant,), after=after, limit=_PAGE):
+        while tick.goes_on and (rows := await self.tables.slice(DOOMED_BLOBS, (tenant,), after=after, limit=_PAGE)):
             for row in rows:
                 after, since = str(row["checksum"]), row["since"]
                 assert isinstance(since, datetime)
-                if since < before:
+                if since < before and tick.goes_on:
                     buried += await self._bury(tenant, after, before)
         return buried
 

@@ -16,6 +16,7 @@ from shared.ports.object_store import StoredObject
 from shared.repositories.blobs import Blobs
 from shared.repositories.file_schema import BLOB_FILES, BLOBS
 from shared.testing.schedule import Crashed, Schedule, play
+from shared.ticks import Tick
 
 TENANT, CHECKSUM = "acme", "0" * 64
 
@@ -69,7 +70,8 @@ class House:
 
     async def reap(self):
         self.clock.advance(timedelta(seconds=1))
-        self.seen["buried"] += await self.blobs.bury(TENANT, self.clock.now() + timedelta(days=1))
+        before = self.clock.now() + timedelta(days=1)
+        self.seen["buried"] += await self.blobs.bury(TENANT, before, Tick(self.clock))
         self.check()
 
     def check(self):

@@ -3,9 +3,11 @@ One order of many partitions: whatever order Kafka hands its partitions on in, w
 long its copies take (less than SETTLE), who follows gets every event once and in order, and who looks back gets the
 newest, with the positions by which the others go on (E9).
 
-What it catches, tried by planting each: going on although a partition that is behind may have older ones; no wait at
-the end; a partition paused too early; asking for the end after the look for a moment only; ranks of moments that were
-seen in part; an event of the position's own moment told again; the tail of the log taken by partitions.
+What it catches, tried by planting each: going on although a partition that is behind may have older ones, or records of
+the same moment; no wait at the end; a partition paused too early; the end of a partition asked for only after the look
+for a moment; ranks of moments that were seen in part; an event of the position's own moment told again, or pushed out
+by later ones; the tail of the log taken by partitions; a look back that stops short of what its own moment hides, or
+goes on beyond what was written when it began.
 """
 
 import threading
