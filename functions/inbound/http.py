@@ -6,6 +6,12 @@ from functions.inbound.func import Inbound
 from shared.http.routing import api_router, problems
 from shared.ports.channel import WebhookRequest
 
+TAKEN = "EVENT_RECEIVED"
+"""
+In words: after answers without a body one of Knative's proxies may tell the next provider 200 though nobody has taken
+what it told (ADR 43).
+"""
+
 
 def router(inbound: Inbound) -> APIRouter:
     routes = api_router("Channels in")
@@ -19,7 +25,7 @@ def router(inbound: Inbound) -> APIRouter:
         )
         traceparent = request.scope["state"]["traceparent"]
         challenge = await inbound.receive(tenant, channel, webhook, traceparent)
-        return Response(challenge.answer if challenge else "", 200, media_type="text/plain")
+        return Response(challenge.answer if challenge else TAKEN, 200, media_type="text/plain")
 
     @routes.post("/v1/inbound/{tenant}/{channel}", responses=problems(404))
     async def receive_webhook(tenant: str, channel: str, request: Request) -> Response:

@@ -34,6 +34,8 @@ class Callbacks:
         self.url = url
         self.answered = 0
         self.refused = 0
+        self.blank = 0
+        """Of those answered: without a word, as proxies do in the place of a receiver that says something."""
         self._kind = kind
         self._secret = app_secret.encode()
         self._given = http
@@ -155,6 +157,7 @@ class Callbacks:
             answer = await self._http().post(url, content=raw, headers=headers, timeout=20.0)
         except httpx.RequestError:
             return False
+        self.blank += answer.is_success and not answer.content
         return answer.is_success
 
     def _http(self) -> httpx.AsyncClient:

@@ -331,6 +331,7 @@ class Stage:
                     "pending": self.callbacks.pending,
                     "answered": self.callbacks.answered,
                     "refused": self.callbacks.refused,
+                    "blank": self.callbacks.blank,
                 },
             }
         )

@@ -196,12 +196,20 @@ class Providers:
 
     async def pending(self) -> list[str]:
         """Webhooks that the platform has not taken yet."""
-        pending = []
-        for client in self.clients.values():
-            for channel in {person.channel for person in self.people}:
-                state = await _told(client, f"/{channel}/_sim/state")
-                pending += [f"a webhook of {channel}"] * state["callbacks"]["pending"]
-        return pending
+        return [f"a webhook of {channel}" for channel, told in await self._callbacks() for _ in range(told["pending"])]
+
+    async def blank(self) -> int:
+        """Webhooks that were answered with a 2xx without a word: by a proxy, for the platform says something."""
+        return sum([told["blank"] for _, told in await self._callbacks()])
+
+    async def _callbacks(self) -> list[tuple[str, dict[str, int]]]:
+        """What the simulators say of their webhooks, by channel."""
+        channels = {person.channel for person in self.people}
+        return [
+            (channel, (await _told(client, f"/{channel}/_sim/state"))["callbacks"])
+            for client in self.clients.values()
+            for channel in channels
+        ]
 
     async def shown(self) -> set[str]:
         """The texts that have reached anybody."""

@@ -240,6 +240,7 @@ async def test_callbacks_outlive_a_receiver_that_is_down(bench):
         "pending": 0,
         "answered": 1,
         "refused": 2,
+        "blank": 1,
     }
 
 
