@@ -9,7 +9,7 @@ from shared.ports.channel import WebhookRequest
 TAKEN = "EVENT_RECEIVED"
 """
 In words: after answers without a body one of Knative's proxies may tell the next provider 200 though nobody has taken
-what it told (ADR 43).
+what it told (ADR 45).
 """
 
 

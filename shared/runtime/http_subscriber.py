@@ -53,11 +53,11 @@ class HttpSubscriber:
     def _is_a_proxys(self, answer: Answer) -> bool:
         """
         Knative's proxies leave an empty 200 in the place of an answer, where another call of theirs was given up at the
-        wrong moment (ADR 43). Who says 204 when there is nothing to say, as every function of ours, did not say that.
+        wrong moment (ADR 45). Who says 204 when there is nothing to say, as every function of ours, did not say that.
         """
         self._says_204 = self._says_204 or answer.status == 204
-        typed = any(name == b"content-type" for name, _ in answer.headers)
-        return self._says_204 and answer.status == 200 and not answer.body and not typed
+        says_something = answer.body or any(name in (b"content-type", b"ce-id") for name, _ in answer.headers)
+        return self._says_204 and answer.status == 200 and not says_something
 
     async def _answer(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """

@@ -43,6 +43,8 @@ class Callbacks:
         self._due: list[tuple[float, int, bool, str]] = []  # a heap of (when, n, alone, entry)
         self._count = 0
         self._posting = 0
+        self.pending_alone = 0
+        """Of those pending."""
         self._pump: asyncio.Task[None] | None = None
         self._earlier = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +68,7 @@ class Callbacks:
         if self.url is None:
             return
         self._count += 1
+        self.pending_alone += alone
         when = asyncio.get_running_loop().time() + after
         raw = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
         heappush(self._due, (when, self._count, alone, raw))
@@ -97,7 +100,7 @@ class Callbacks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._due.clear()
-        self._posting = 0  # a task that was cancelled before it began has not said so
+        self._posting = self.pending_alone = 0  # a task that was cancelled before it began has not said so
         if self._own is not None:
             await self._own.aclose()
 
@@ -118,23 +121,26 @@ class Callbacks:
                 continue
             await asyncio.sleep(GATHER)
             while self._due and self._due[0][0] <= loop.time():
-                self._owned(self._until_taken(url, self._webhook(loop.time())))
+                self._owned(self._until_taken(url, *self._webhook(loop.time())))
 
-    def _webhook(self, now: float) -> list[str]:
-        """The entries of one webhook. The same entry twice is two webhooks, which is how providers repeat."""
+    def _webhook(self, now: float) -> tuple[list[str], bool]:
+        """
+        The entries of one webhook, and whether it is of one that is alone. The same entry twice is two webhooks, which
+        is how providers repeat.
+        """
         entries: list[str] = []
-        while self._due and self._due[0][0] <= now and len(entries) < MOST_ENTRIES:
+        of_one = False
+        while self._due and self._due[0][0] <= now and len(entries) < MOST_ENTRIES and not of_one:
             _, _, alone, raw = self._due[0]
             if entries and (alone or raw in entries):
                 break
             heappop(self._due)
             entries.append(raw)
-            if alone:
-                break
+            of_one = alone
         self._posting += len(entries)
-        return entries
+        return entries, of_one
 
-    async def _until_taken(self, url: str, entries: list[str]) -> None:
+    async def _until_taken(self, url: str, entries: list[str], alone: bool) -> None:
         try:
             raw = f'{{"object":"{self._kind}","entry":[{",".join(entries)}]}}'.encode()
             signed = "sha256=" + hmac.new(self._secret, raw, hashlib.sha256).hexdigest()
@@ -151,6 +157,7 @@ class Callbacks:
                 waited, pause = waited + wait, min(2 * pause, LONGEST_PAUSE)
         finally:
             self._posting -= len(entries)
+            self.pending_alone -= alone
 
     async def _taken(self, url: str, raw: bytes, headers: dict[str, str]) -> bool:
         try:

@@ -329,6 +329,7 @@ class Stage:
                 "latency": self.latency,
                 "callbacks": {
                     "pending": self.callbacks.pending,
+                    "pending_messages": self.callbacks.pending_alone,
                     "answered": self.callbacks.answered,
                     "refused": self.callbacks.refused,
                     "blank": self.callbacks.blank,

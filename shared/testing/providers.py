@@ -110,8 +110,8 @@ class Providers:
     """Seconds between two rounds in which everybody writes something."""
     most_pending: int = 1000
     """
-    Webhooks that the platform has not taken, beyond which nobody writes more: a load that it can never take proves
-    nothing, for what is not there at the end may only be late.
+    Messages of people that the platform has not taken, beyond which nobody writes more: a load that it can never take
+    proves nothing, for what is not there at the end may only be late.
     """
     simulators: dict[str, Simulators] = field(default_factory=dict)
     between: Callable[[str, int], Awaitable[int]] | None = None
@@ -166,7 +166,7 @@ class Providers:
         """The people answer, one after another, each some of it twice: providers repeat their webhooks."""
         n = 0
         while not campaign.stopping:
-            if len(await self.pending()) > self.most_pending:
+            if sum([told["pending_messages"] for _, told in await self._callbacks()]) > self.most_pending:
                 await asyncio.sleep(self.pause)
                 continue
             for room in self.rooms:

@@ -238,10 +238,26 @@ async def test_callbacks_outlive_a_receiver_that_is_down(bench):
     assert len(await bench.heard()) == 1
     assert (await bench.http.get("/_sim/state")).json()["callbacks"] == {
         "pending": 0,
+        "pending_messages": 0,
         "answered": 1,
         "refused": 2,
         "blank": 1,
     }
+
+
+async def test_messages_that_wait_are_told_apart_from_statuses(bench):
+    bench.receiver.refusals = 1_000_000
+    for text in ("one", "two"):
+        await bench.http.post("/_sim/inbound", json={"from": bench.person("4321"), "text": text, "times": 2})
+    await bench.send("0001")
+    callbacks = (await bench.http.get("/_sim/state")).json()["callbacks"]
+    assert callbacks["pending_messages"] == 4
+    assert callbacks["pending"] > 4
+    bench.receiver.refusals = 0
+    assert len(await bench.heard()) > 4
+    assert bench.stage.callbacks.pending_alone == 0
+    await bench.stage.aclose()
+    assert bench.stage.callbacks.pending_alone == 0
 
 
 async def test_closing_cancels_what_is_still_to_be_called(receiver):

@@ -53,6 +53,11 @@ def test_a_deployment_is_never_without() -> None:
 
 
 def test_a_drill_in_which_nothing_happened_has_shown_nothing() -> None:
-    assert shortfalls(accepted=1, delivered=1, killed=24, asked=24) == []
-    found = shortfalls(accepted=0, delivered=0, killed=3, asked=24)
-    assert found == ["no message was accepted", "no message was delivered", "3 kills, and 24 were asked for"]
+    assert shortfalls(accepted=240, delivered=240, inbound=240, killed=24, asked=24) == []
+    found = shortfalls(accepted=0, delivered=39, inbound=7, killed=3, asked=4)
+    assert found == [
+        "0 messages were accepted, fewer than 40",
+        "39 messages were delivered, fewer than 40",
+        "7 messages were written by customers, fewer than 40",
+        "3 kills, and 4 were asked for",
+    ]

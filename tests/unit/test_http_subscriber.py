@@ -299,10 +299,11 @@ async def test_an_empty_200_of_who_never_says_otherwise_is_believed() -> None:
 async def test_a_200_that_says_something_is_believed_of_anybody() -> None:
     typed = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
     said = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    event = b"HTTP/1.1 200 OK\r\nce-id: 1\r\nContent-Length: 0\r\n\r\n"
 
     async def say(request: int) -> bytes:
-        return (DONE, typed, said)[request - 1]
+        return (DONE, typed, said, event)[request - 1]
 
     async with service(say) as (_, subscriber):
-        answers = [await subscriber.call(TICK.to_cloudevent(), [], 10.0) for _ in range(3)]
-    assert [answer.status if answer else None for answer in answers] == [204, 200, 200]
+        answers = [await subscriber.call(TICK.to_cloudevent(), [], 10.0) for _ in range(4)]
+    assert [answer.status if answer else None for answer in answers] == [204, 200, 200, 200]

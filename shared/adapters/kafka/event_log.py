@@ -2,7 +2,8 @@
 Looking back at the topic, and following it: for operators, never for delivery.
 
 Each question is answered by a reader of its own (log_reader.py), in a thread. Who follows may miss an event whose
-copies took longer than ``SETTLE``, or whose node's clock is behind by more; a scan sees it all the same.
+copies took longer than ``SETTLE``, which was fetched later by more, or whose node's clock is behind by more; a scan
+sees it all the same.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ _PASSING = {
     KafkaError._UNKNOWN_PARTITION,
 }
 _READERS = 8
+_BROKEN = 100
+"""Records at the end of the topic that are no events, beyond which the newest are not found any more."""
 
 
 def appended_at(position: int) -> float:
@@ -66,7 +69,7 @@ class KafkaEventLog:
         def of_tenant(headers: RecordHeaders) -> bool:
             return ("ce_tenant", named) in headers
 
-        wanted, back = (everything, limit) if tenant is None else (of_tenant, LOOK_BACK)
+        wanted, back = (everything, limit + _BROKEN) if tenant is None else (of_tenant, LOOK_BACK)
         return await self._ask(lambda reader: reader.latest(wanted, back, limit, before)) if limit else []
 
     async def of_trace(self, trace_id: str, *, limit: int) -> Sequence[LoggedEvent]:
