@@ -239,6 +239,10 @@ def gauges(*names: tuple[str, str]) -> tuple[GaugeMetricFamily, ...]:
 
 TRIGGER_LAG = ("chat4all_trigger_lag_events", "Records of the log that the Trigger has not finished.")
 TRIGGER_IN_FLIGHT = ("chat4all_trigger_in_flight", "Events that the Trigger has begun and not finished.")
+TRIGGER_CALL_LIMIT = (
+    "chat4all_trigger_call_limit",
+    "Calls that the Trigger makes at once at most; lowered where none is answered in time.",
+)
 
 
 def expose(registry: CollectorRegistry = REGISTRY) -> bytes:
@@ -246,4 +250,13 @@ def expose(registry: CollectorRegistry = REGISTRY) -> bytes:
     return generate_latest(registry)
 
 
-__all__ = ["CONTENT_TYPE", "REGISTRY", "TRIGGER_IN_FLIGHT", "TRIGGER_LAG", "Collector", "expose", "gauges"]
+__all__ = [
+    "CONTENT_TYPE",
+    "REGISTRY",
+    "TRIGGER_CALL_LIMIT",
+    "TRIGGER_IN_FLIGHT",
+    "TRIGGER_LAG",
+    "Collector",
+    "expose",
+    "gauges",
+]

@@ -6,7 +6,6 @@ Better than the real one in one point: a dead letter whose sink fails is kept an
 
 import asyncio
 import base64
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Any
@@ -17,6 +16,7 @@ from shared.domain.errors import Unavailable
 from shared.observability import metrics
 from shared.observability.log import log
 from shared.ports.event_log import LoggedEvent
+from shared.runtime.slots import Slots
 from shared.runtime.subscriber import Answer, Headers, Subscriber
 from shared.runtime.wiring import Trigger
 
@@ -24,6 +24,8 @@ KEEP_AT_MOST = 60.0
 """Longest pause, in seconds, between two tries of a dead letter sink that fails."""
 _ERROR_DATA = 1024
 _RETRIED = frozenset((404, 408, 409, 429))
+_GATEWAY_TIMEOUT = 504
+"""A proxy's word for no answer in time."""
 
 
 class Fate(Enum):
@@ -51,40 +53,6 @@ def fate(answer: Answer | None) -> Fate | CloudEvent:
         except BadEvent:
             return Fate.GARBLED
     return Fate.AGAIN if status >= 500 or status in _RETRIED else Fate.DEAD
-
-
-class Slots:
-    """How many calls a Trigger makes at once; whoever waited longest gets the next one."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    def try_take(self) -> bool:
-        if self._free == 0:
-            return False
-        self._free -= 1
-        return True
-
-    async def take(self) -> None:
-        if self.try_take():
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give()
-            raise
-
-    def give(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
 
 
 class Dispatch:
@@ -125,10 +93,7 @@ class Dispatch:
         delivery = self._delivery
         retries = 0
         while True:
-            try:
-                answer = await self._subscriber.call(event, self._constant, delivery.timeout)
-            finally:
-                self.slots.give()
+            answer = await self._call(self._subscriber, event)
             meant = fate(answer)
             if meant is Fate.DONE:
                 return
@@ -149,6 +114,19 @@ class Dispatch:
         self._given_up.update(tasks)
         for task in self._pausing.intersection(self._given_up):
             task.cancel()
+
+    async def _call(self, subscriber: Subscriber, event: CloudEvent) -> Answer | None:
+        """Gives back the slot that was taken for it."""
+        begun = self.slots.round
+        try:
+            answer = await subscriber.call(event, self._constant, self._delivery.timeout)
+        finally:
+            self.slots.give()
+        if answer is not None and answer.status != _GATEWAY_TIMEOUT:
+            self.slots.answered()
+        elif self.slots.late(begun):
+            log.info("no answer in time: fewer calls at once", trigger=self._trigger.name, calls=self.slots.limit)
+        return answer
 
     async def _replied(self, reply: CloudEvent) -> bool:
         try:
@@ -176,10 +154,7 @@ class Dispatch:
         tries = 0
         while True:
             await self._take()
-            try:
-                answer = await self._sink.call(letter, self._constant, self._delivery.timeout)
-            finally:
-                self.slots.give()
+            answer = await self._call(self._sink, letter)
             meant = fate(answer)
             if meant is Fate.DONE or (isinstance(meant, CloudEvent) and await self._replied(meant)):
                 return

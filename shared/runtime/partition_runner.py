@@ -207,7 +207,7 @@ class _Group:
         committed = sum(one.committed for one in progress.values())
         for calls in self._calls:
             lag = sum(max(heads.get(claim, 0) - one.finished_by(calls), 0) for claim, one in progress.items())
-            yield Standing(calls.trigger, read, committed, calls.unfinished, lag)
+            yield Standing(calls.trigger, read, committed, calls.unfinished, lag, calls.dispatch.slots.limit)
 
     async def _follow(self) -> None:
         while True:

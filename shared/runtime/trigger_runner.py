@@ -31,8 +31,9 @@ _PAUSE_AFTER_FAILURE = 1.0
 @dataclass(frozen=True, slots=True)
 class Pace:
     """
-    ``calls``: at once, for each Trigger. ``unfinished``: begun events a Trigger may hold, those in retry
-    included; with that many it stops reading. ``commit_every``: seconds, the window of a crash's duplicates.
+    ``calls``: at once, for each Trigger, while they are answered in time. ``unfinished``: begun events a Trigger
+    may hold, those in retry included; with that many it stops reading. ``commit_every``: seconds, the window of a
+    crash's duplicates.
     """
 
     calls: int = 100
@@ -49,6 +50,8 @@ class Standing:
     committed: int
     in_flight: int
     lag: int
+    calls: int
+    """At once, at most, now."""
 
 
 class Runner(Protocol):
@@ -152,6 +155,7 @@ class TriggerRunner:
                 committed=consumer.committed,
                 in_flight=len(consumer.unfinished),
                 lag=self.read - consumer.prefix,
+                calls=consumer.calls,
             )
             for consumer in self._consumers
         ]
@@ -221,6 +225,10 @@ class _Consumer:
         self._read = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
+
+    @property
+    def calls(self) -> int:
+        return self._dispatch.slots.limit
 
     @property
     def read(self) -> int:
@@ -341,8 +349,11 @@ def dispatch_of(
 
 
 def gauges(standings: Iterable[Standing]) -> list[GaugeMetricFamily]:
-    lag, in_flight = metrics.gauges(metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT)
+    lag, in_flight, calls = families = metrics.gauges(
+        metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT, metrics.TRIGGER_CALL_LIMIT
+    )
     for standing in standings:
         lag.add_metric([standing.trigger.name], standing.lag)
         in_flight.add_metric([standing.trigger.name], standing.in_flight)
-    return [lag, in_flight]
+        calls.add_metric([standing.trigger.name], standing.calls)
+    return list(families)

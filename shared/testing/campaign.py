@@ -337,9 +337,11 @@ class Campaign:
             open_messages = await self._still_leaving(open_messages)
             lag = await self._lag()
             pending = await beside.pending() if beside is not None else ()
-            unfinished = len(open_messages) + int(lag) + len(pending)
+            events = int(sum(lag.values()))
+            unfinished = len(open_messages) + events + len(pending)
             named = [*list(open_messages)[:3], *pending[:3]]
-            detail = f"{len(open_messages)} deliveries, {lag:g} events, {len(pending)} webhooks and parked; {named}"
+            detail = f"{len(open_messages)} deliveries, {events} events, {len(pending)} webhooks and parked; {named}"
+            detail += "".join(f", {trigger}: {lag[trigger]:g}" for trigger in sorted(lag, key=lag.__getitem__)[-3:])
             if not unfinished or now() - began > patience:
                 break
             if now() > next_said:
@@ -362,12 +364,14 @@ class Campaign:
                 group.create_task(ask())
         return still
 
-    async def _lag(self) -> float:
-        """Events that Triggers have not seen, or are busy with."""
-        lag = 0.0
+    async def _lag(self) -> dict[str, float]:
+        """By Trigger, events that it has not seen, or is busy with."""
+        lag: dict[str, float] = {}
         for client in self.watched or (self.client,):
             samples = measure.parse((await client.call("GET", "/metrics")).body)
-            lag += samples.total("chat4all_trigger_lag_events") + samples.total("chat4all_trigger_in_flight")
+            for name in ("chat4all_trigger_lag_events", "chat4all_trigger_in_flight"):
+                for trigger, events in samples.by(name, "trigger").items():
+                    lag[trigger] = lag.get(trigger, 0.0) + events
         return lag
 
     def _leaving(self) -> dict[tuple[str, str], Room]:

@@ -20,6 +20,14 @@ class Samples:
         wanted = set(labels.items())
         return sum(value for (at, have), value in self.values.items() if at == name and wanted <= have)
 
+    def by(self, name: str, label: str) -> dict[str, float]:
+        """What ``total`` sums up, by the value of one label."""
+        sums: dict[str, float] = {}
+        for (at, have), value in self.values.items():
+            if at == name and (of := dict(have).get(label)) is not None:
+                sums[of] = sums.get(of, 0.0) + value
+        return sums
+
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
         """Upper bound -> how many observations up to it."""
         wanted = set(labels.items())
@@ -37,6 +45,8 @@ def parse(page: bytes) -> Samples:
 
     >>> parse(b'# HELP a b\\na_total{x="1"} 2.0\\na_total{x="2"} 3\\nb 1.0\\n').total("a_total")
     5.0
+    >>> parse(b'a{t="x"} 1\\na{t="y"} 2\\n').by("a", "t")
+    {'x': 1.0, 'y': 2.0}
     """
     return Samples(
         {

@@ -78,6 +78,36 @@ class Scripted:
         return [round(after - before, 6) for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
+class Shared:
+    """A subscriber with one processor for all its calls: the more there are at once, the longer each takes."""
+
+    address = "http://shared"
+
+    def __init__(self, seconds: float) -> None:
+        """``seconds``: of a call that is alone."""
+        self.seconds = seconds
+        self.calls = 0
+        self.at_once = 0
+        self.done: list[str] = []
+
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
+        self.calls += 1
+        self.at_once += 1
+        try:
+            async with asyncio.timeout(within):
+                left = self.seconds
+                while left > 0:
+                    step = min(self.seconds, left * self.at_once)
+                    left -= step / self.at_once
+                    await asyncio.sleep(step)
+        except TimeoutError:
+            return None
+        finally:
+            self.at_once -= 1
+        self.done.append(event.attributes["id"])
+        return Answer(204)
+
+
 class NoAnswer:
     """A subscriber that closes the connection, is refused, or has no address."""
 

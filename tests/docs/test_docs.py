@@ -86,7 +86,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
 
 
 def metric_names() -> set[str]:
-    named = {metrics.TRIGGER_LAG[0], metrics.TRIGGER_IN_FLIGHT[0]}
+    named = {metrics.TRIGGER_LAG[0], metrics.TRIGGER_IN_FLIGHT[0], metrics.TRIGGER_CALL_LIMIT[0]}
     for family in metrics.REGISTRY.collect():
         named.add(family.name + ("_total" if family.type == "counter" else ""))
     return named

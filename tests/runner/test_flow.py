@@ -14,7 +14,7 @@ from shared.runtime.wiring import Delivery, Trigger
 from shared.runtime.wiring_error import WiringError
 from shared.testing.contracts.record_log import cloudevent
 from shared.testing.grouped_log import group_of, runner_over
-from shared.testing.scripted import Scripted, Slow, local
+from shared.testing.scripted import Scripted, Shared, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
 RETRY = Delivery(retry=3, delay=0.2, timeout=2.0, dead_letter="sink")
@@ -66,6 +66,27 @@ async def test_events_in_retry_take_no_room_from_calls(log: MemoryRecordLog) -> 
     await log.append(*(cloudevent(str(n)) for n in range(301)))
     await asyncio.sleep(0.1)
     assert "300" in function.ids
+    await runner.stop()
+
+
+async def test_a_service_that_cannot_take_a_hundred_calls_gets_as_many_as_it_answers_in_time(
+    log: MemoryRecordLog,
+) -> None:
+    """ADR 46: with a hundred at once each would take ten seconds, be given up after two, and none ever be done."""
+    function, sink = Shared(0.1), Scripted()
+    runner = runner_over(log, [trigger()], local({"sink": sink}, ("f", function)))
+    await runner.start()
+    await log.append(*(cloudevent(str(n)) for n in range(1000)))
+    await asyncio.sleep(200)
+    assert sorted({*function.done, *sink.ids}, key=int) == [str(n) for n in range(1000)]
+    assert len(sink.ids) < 10
+    assert function.calls < 1300
+    assert runner.standings()[0].calls < 40
+    function.seconds = 0.001
+    await log.append(*(cloudevent(str(n)) for n in range(1000, 9000)))
+    await asyncio.sleep(30)
+    assert len(function.done) >= 8990
+    assert runner.standings()[0].calls == 100
     await runner.stop()
 
 
@@ -318,5 +339,6 @@ async def test_lag_and_events_in_flight_are_gauges_by_trigger(log: MemoryRecordL
     assert samples == {
         "chat4all_trigger_lag_events": ({"trigger": "t"}, 2),
         "chat4all_trigger_in_flight": ({"trigger": "t"}, 2),
+        "chat4all_trigger_call_limit": ({"trigger": "t"}, Pace().calls),
     }
     await runner.stop()
