@@ -1,4 +1,4 @@
-"""A service at a URL, called by aiohttp: what a call costs does not grow with those under way (ADR 39)."""
+"""A function at a URL, called by aiohttp: what a call costs does not grow with those under way (ADR 39)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,6 @@ class HttpSubscriber:
     def __init__(self, address: str, sessions: Sessions) -> None:
         self.address = address
         self._sessions = sessions
-        self._says_204 = False
 
     async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         try:
@@ -45,19 +44,10 @@ class HttpSubscriber:
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:  # ValueError: no header holds such a value
             log.warning("no answer from a subscriber", subscriber=self.address, error=type(error).__name__)
             return None
-        if self._is_a_proxys(answer):
+        if _is_a_proxys(answer):
             log.warning("no answer from a subscriber, but an empty one from a proxy", subscriber=self.address)
             return None
         return answer
-
-    def _is_a_proxys(self, answer: Answer) -> bool:
-        """
-        Knative's proxies leave an empty 200 in the place of an answer, where another call of theirs was given up at the
-        wrong moment (ADR 45). Who says 204 when there is nothing to say, as every function of ours, did not say that.
-        """
-        self._says_204 = self._says_204 or answer.status == 204
-        says_something = answer.body or any(name in (b"content-type", b"ce-id") for name, _ in answer.headers)
-        return self._says_204 and answer.status == 200 and not says_something
 
     async def _answer(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """
@@ -82,6 +72,15 @@ class HttpSubscriber:
             content = await response.read()
             answered = [(name.lower(), value) for name, value in response.raw_headers]
             return Answer(response.status, answered, content)
+
+
+def _is_a_proxys(answer: Answer) -> bool:
+    """
+    Knative's proxies leave an empty 200 in the place of an answer, where another call of theirs was given up at the
+    wrong moment (ADR 45). A function of ours says 204 when there is nothing to say.
+    """
+    says_something = answer.body or any(name in (b"content-type", b"ce-id") for name, _ in answer.headers)
+    return answer.status == 200 and not says_something
 
 
 class _Connection:
