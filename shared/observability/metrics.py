@@ -62,6 +62,12 @@ requests_limited = Counter(
 messages_failed = Counter(
     "chat4all_messages_failed_total", "Deliveries that will not happen.", ["tenant", "channel"], registry=REGISTRY
 )
+calls_late = Counter(
+    "chat4all_calls_late_total",
+    "Calls of a Trigger's subscriber that had no answer when their time was over.",
+    ["trigger"],
+    registry=REGISTRY,
+)
 events_retried = Counter(
     "chat4all_events_retried_total",
     "Calls of a Trigger's subscriber that were repeated.",
@@ -221,7 +227,7 @@ frames_replayed = Counter(
     "chat4all_frames_replayed_total", "Messages read again for a client that came back.", registry=REGISTRY
 )
 gaps_filled = Counter(
-    "chat4all_gaps_filled_total", "Messages read from the timeline that fan-out did not bring.", registry=REGISTRY
+    "chat4all_gaps_filled_total", "Messages read from the timeline before fan-out brought them.", registry=REGISTRY
 )
 sockets_cut = Counter(
     "chat4all_sockets_cut_total", "Sockets we closed: slow, silent, expired, revoked.", ["reason"], registry=REGISTRY
@@ -241,7 +247,7 @@ TRIGGER_LAG = ("chat4all_trigger_lag_events", "Records of the log that the Trigg
 TRIGGER_IN_FLIGHT = ("chat4all_trigger_in_flight", "Events that the Trigger has begun and not finished.")
 TRIGGER_CALL_LIMIT = (
     "chat4all_trigger_call_limit",
-    "Calls that the Trigger makes at once at most; lowered where none is answered in time.",
+    "Calls that the Trigger makes at once at most, now; falls when one is not answered in time.",
 )
 
 

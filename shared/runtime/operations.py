@@ -19,6 +19,7 @@ class TriggerAnswer(Answer):
     offset: int
     lag: int
     in_flight: int
+    call_limit: int
 
 
 def router(runner: Runner) -> APIRouter:
@@ -53,4 +54,5 @@ def _answer(standing: Standing) -> TriggerAnswer:
         offset=standing.committed,
         lag=standing.lag,
         in_flight=standing.in_flight,
+        call_limit=standing.call_limit,
     )

@@ -52,7 +52,7 @@ class PartitionRunner:
         pace = pace or Pace()
         of_service: dict[str, list[_Calls]] = {}
         for trigger in triggers:
-            calls = _Calls(trigger, dispatch_of(trigger, subscribers, append, pace), pace.unfinished)
+            calls = _Calls(trigger, dispatch_of(trigger, subscribers, append, pace), pace)
             of_service.setdefault(trigger.service_group, []).append(calls)
         self._groups = [
             _Group(
@@ -111,11 +111,13 @@ def fingerprint(filters: Iterable[Mapping[str, str]]) -> str:
 class _Calls:
     """One Trigger of a group, and the room that it has for events."""
 
-    def __init__(self, trigger: Trigger, dispatch: Dispatch, most: int) -> None:
+    def __init__(self, trigger: Trigger, dispatch: Dispatch, pace: Pace) -> None:
         self.trigger = trigger
         self.dispatch = dispatch
         self.unfinished = 0
-        self._most = most
+        self._most = pace.unfinished
+        # So many may wait for their first call before the service's other Triggers wait too, however few it makes.
+        self._ahead = asyncio.Semaphore(pace.calls)
         self._room: asyncio.Future[None] | None = None
 
     def wants(self, attributes: Mapping[str, str]) -> bool:
@@ -125,7 +127,18 @@ class _Calls:
         while self.unfinished >= self._most:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
-        await self.dispatch.slots.take()
+        await self._ahead.acquire()
+
+    def leave_room(self) -> None:
+        """What room was taken for is not begun."""
+        self._ahead.release()
+
+    async def finish(self, record: LoggedEvent) -> None:
+        try:
+            await self.dispatch.take()
+        finally:
+            self._ahead.release()
+        await self.dispatch(record)
 
     def give_room(self) -> None:
         self.unfinished -= 1
@@ -224,7 +237,7 @@ class _Group:
                 if calls.wants(attributes):
                     await calls.take_room()
                     if not fetched.claim.held:
-                        calls.dispatch.slots.give()
+                        calls.leave_room()
                         return
                     self._begin(calls, progress, record)
             progress.read = record.offset + 1
@@ -246,7 +259,7 @@ class _Group:
 
     async def _finish(self, calls: _Calls, progress: _Progress, record: LoggedEvent) -> None:
         try:
-            await calls.dispatch(record)
+            await calls.finish(record)
         except Exception:  # noqa: BLE001  a defect of ours: the event stays unfinished until somebody else has its partition
             progress.broken.append(calls)
             name = calls.trigger.name

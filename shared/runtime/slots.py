@@ -1,15 +1,15 @@
 """
 How many calls a Trigger makes at once: as many as are answered in time (ADR 46).
 
-AIMD, as of TCP's congestion avoidance (RFC 5681, 3.1) and Netflix's ``AIMDLimit``: a call without an answer halves the
-limit, once for all that were under way together; each answer raises it, by one for a limit's worth of them.
+AIMD, as of TCP's congestion avoidance (RFC 5681, 3.1): a call whose time is over halves the limit, once for all that
+were under way together; each answer raises it, by one for a limit's worth of them.
 """
 
 import asyncio
 from collections import deque
 
 _LEAST = 20
-"""The limit stays above this part of the most, so that one event without an answer does not hold up all others."""
+"""The limit never falls below this part of the most, nor to one: a call without an answer must not hold up all."""
 
 
 class Slots:
@@ -17,7 +17,7 @@ class Slots:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._least = max(most // _LEAST, 1)
+        self._least = min(max(most // _LEAST, 2), most)
         self._limit = float(most)
         self._under_way = 0
         self._round = 0
@@ -61,11 +61,11 @@ class Slots:
             self._hand_out()
 
     def late(self, begun: int) -> bool:
-        """A call that began in the round ``begun`` had no answer; whether the limit is lowered for that."""
-        if begun != self._round or self._limit == self._least:
+        """The time of a call that began in the round ``begun`` is over; whether the limit falls for that."""
+        if begun != self._round or self.limit == self._least:
             return False
         self._round += 1
-        self._limit = max(self._limit / 2, self._least)
+        self._limit = max(self._limit / 2, float(self._least))
         return True
 
     def _hand_out(self) -> None:

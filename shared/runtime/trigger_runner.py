@@ -50,8 +50,8 @@ class Standing:
     committed: int
     in_flight: int
     lag: int
-    calls: int
-    """At once, at most, now."""
+    call_limit: int
+    """Calls at once, at most, now."""
 
 
 class Runner(Protocol):
@@ -155,7 +155,7 @@ class TriggerRunner:
                 committed=consumer.committed,
                 in_flight=len(consumer.unfinished),
                 lag=self.read - consumer.prefix,
-                calls=consumer.calls,
+                call_limit=consumer.call_limit,
             )
             for consumer in self._consumers
         ]
@@ -227,7 +227,7 @@ class _Consumer:
         self._room: asyncio.Future[None] | None = None
 
     @property
-    def calls(self) -> int:
+    def call_limit(self) -> int:
         return self._dispatch.slots.limit
 
     @property
@@ -349,11 +349,10 @@ def dispatch_of(
 
 
 def gauges(standings: Iterable[Standing]) -> list[GaugeMetricFamily]:
-    lag, in_flight, calls = families = metrics.gauges(
-        metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT, metrics.TRIGGER_CALL_LIMIT
-    )
+    names = metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT, metrics.TRIGGER_CALL_LIMIT
+    lag, in_flight, call_limit = metrics.gauges(*names)
     for standing in standings:
         lag.add_metric([standing.trigger.name], standing.lag)
         in_flight.add_metric([standing.trigger.name], standing.in_flight)
-        calls.add_metric([standing.trigger.name], standing.calls)
-    return list(families)
+        call_limit.add_metric([standing.trigger.name], standing.call_limit)
+    return [lag, in_flight, call_limit]

@@ -341,7 +341,8 @@ class Campaign:
             unfinished = len(open_messages) + events + len(pending)
             named = [*list(open_messages)[:3], *pending[:3]]
             detail = f"{len(open_messages)} deliveries, {events} events, {len(pending)} webhooks and parked; {named}"
-            detail += "".join(f", {trigger}: {lag[trigger]:g}" for trigger in sorted(lag, key=lag.__getitem__)[-3:])
+            most = sorted(filter(lag.get, lag), key=lag.__getitem__)[-3:]
+            detail += "".join(f", {trigger}: {lag[trigger]:g}" for trigger in most)
             if not unfinished or now() - began > patience:
                 break
             if now() > next_said:

@@ -78,34 +78,38 @@ class Scripted:
         return [round(after - before, 6) for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
-class Shared:
-    """A subscriber with one processor for all its calls: the more there are at once, the longer each takes."""
+class OneProcessor:
+    """A subscriber with one processor for all it is called for, also for what its callers have given up."""
 
-    address = "http://shared"
+    address = "http://one-processor"
 
     def __init__(self, seconds: float) -> None:
         """``seconds``: of a call that is alone."""
         self.seconds = seconds
         self.calls = 0
-        self.at_once = 0
-        self.done: list[str] = []
+        self.done: set[str] = set()
+        self._working: set[asyncio.Task[None]] = set()
 
     async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
         self.calls += 1
-        self.at_once += 1
+        work = asyncio.create_task(self._work(event.attributes["id"]))
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
         try:
             async with asyncio.timeout(within):
-                left = self.seconds
-                while left > 0:
-                    step = min(self.seconds, left * self.at_once)
-                    left -= step / self.at_once
-                    await asyncio.sleep(step)
+                await asyncio.shield(work)
         except TimeoutError:
             return None
-        finally:
-            self.at_once -= 1
-        self.done.append(event.attributes["id"])
         return Answer(204)
+
+    async def _work(self, event_id: str) -> None:
+        left = self.seconds
+        while left > 0:
+            share = len(self._working)
+            step = min(self.seconds, left * share)
+            await asyncio.sleep(step)
+            left -= step / share
+        self.done.add(event_id)
 
 
 class NoAnswer:

@@ -193,6 +193,7 @@ ANSWERS: dict[str, Any] = {
                 "offset": 10,
                 "lag": 0,
                 "in_flight": 0,
+                "call_limit": 100,
             }
         ]
     },
@@ -681,7 +682,7 @@ def test_names_of_triggers_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPat
     items = [
         {
             **{"name": one.name, "filter": dict(one.filter), "function": one.subscriber},
-            **{"delivery": delivery, "offset": 12_345_678, "lag": 54_321, "in_flight": 100},
+            **{"delivery": delivery, "offset": 12_345_678, "lag": 54_321, "in_flight": 100, "call_limit": 100},
         }
         for one in wiring.read().triggers
     ]

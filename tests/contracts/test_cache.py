@@ -39,7 +39,7 @@ class TestRedis(CacheContract):
     @pytest.fixture
     async def cache(self):
         # Who is late goes on without a cache, as it should; what it answers is on trial here, not how soon.
-        async with real_engines.redis_cache(timeout=30) as cache:
+        async with real_engines.redis_cache(timeout=5) as cache:
             yield cache
 
     @pytest.fixture

@@ -117,7 +117,7 @@ def test_the_triggers_stand_where_they_are_and_catch_up(acme: Caller) -> None:
     assert set(lags()) >= {"send", "route", "push", "record-status", "record-receipt", "deliver-whatsapp", "redrive"}
     eventually(lambda: set(lags().values()) == {0})
     one = acme.must("GET", "/v1/triggers")["items"][0]
-    assert set(one) == {"name", "filter", "function", "delivery", "offset", "lag", "in_flight"}
+    assert set(one) == {"name", "filter", "function", "delivery", "offset", "lag", "in_flight", "call_limit"}
 
 
 def test_health_says_what_it_depends_on(platform: Process) -> None:

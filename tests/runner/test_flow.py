@@ -14,7 +14,7 @@ from shared.runtime.wiring import Delivery, Trigger
 from shared.runtime.wiring_error import WiringError
 from shared.testing.contracts.record_log import cloudevent
 from shared.testing.grouped_log import group_of, runner_over
-from shared.testing.scripted import Scripted, Shared, Slow, local
+from shared.testing.scripted import NoAnswer, OneProcessor, Scripted, Slow, local
 
 TYPE = cloudevent("1").attributes["type"]
 RETRY = Delivery(retry=3, delay=0.2, timeout=2.0, dead_letter="sink")
@@ -72,22 +72,70 @@ async def test_events_in_retry_take_no_room_from_calls(log: MemoryRecordLog) -> 
 async def test_a_service_that_cannot_take_a_hundred_calls_gets_as_many_as_it_answers_in_time(
     log: MemoryRecordLog,
 ) -> None:
-    """ADR 46: with a hundred at once each would take ten seconds, be given up after two, and none ever be done."""
-    function, sink = Shared(0.1), Scripted()
+    """ADR 46: with a hundred at once each would take ten seconds, be given up after two, and all be dead letters."""
+    function, sink = OneProcessor(0.1), Scripted()
     runner = runner_over(log, [trigger()], local({"sink": sink}, ("f", function)))
     await runner.start()
     await log.append(*(cloudevent(str(n)) for n in range(1000)))
     await asyncio.sleep(200)
-    assert sorted({*function.done, *sink.ids}, key=int) == [str(n) for n in range(1000)]
-    assert len(sink.ids) < 10
-    assert function.calls < 1300
-    assert runner.standings()[0].calls < 40
+    assert function.done == {str(n) for n in range(1000)}
+    assert sink.ids == []
+    assert function.calls < 1500
+    assert runner.standings()[0].call_limit < 40
     function.seconds = 0.001
     await log.append(*(cloudevent(str(n)) for n in range(1000, 9000)))
     await asyncio.sleep(30)
-    assert len(function.done) >= 8990
-    assert runner.standings()[0].calls == 100
+    assert len(function.done) == 9000
+    assert runner.standings()[0].call_limit == 100
     await runner.stop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "limit"),
+    [
+        (Answer(204), 51),
+        (Answer(422), 51),
+        (Answer(429), 50),
+        (Answer(503), 50),
+        (Answer(504), 5),
+        (Slow(5), 25),
+    ],
+    ids=lambda value: str(getattr(value, "status", value)),
+)
+async def test_what_an_answer_means_to_the_number_of_calls(
+    log: MemoryRecordLog, answer: Answer | Slow, limit: int
+) -> None:
+    """ADR 46: one that came in time raises it, one that is late halves it, who is away or ill says nothing."""
+    once = trigger(delivery=Delivery(retry=0, timeout=2.0, dead_letter="sink"))
+    runner = await started(log, once, f=Scripted(Slow(5), answer))
+    await log.append(cloudevent("late"))
+    await asyncio.sleep(3)
+    assert runner.standings()[0].call_limit == 50
+    for n in range(51):
+        await log.append(cloudevent(str(n)))
+        await asyncio.sleep(0 if isinstance(answer, Slow) else 0.1)
+    await asyncio.sleep(3)
+    assert runner.standings()[0].call_limit == limit
+    await runner.stop()
+
+
+async def test_who_is_away_or_takes_no_dead_letters_is_not_late(log: MemoryRecordLog) -> None:
+    away = runner_over(log, [trigger()], local({"sink": Scripted(Slow(5))}, ("f", NoAnswer())))
+    await away.start()
+    await log.append(*(cloudevent(str(n)) for n in range(20)))
+    await asyncio.sleep(60)
+    assert away.standings()[0].call_limit == 100
+    await away.stop()
+
+
+async def test_a_call_that_is_cut_at_the_end_is_not_late(log: MemoryRecordLog) -> None:
+    function = Scripted(Slow(1.9))
+    runner = await started(log, f=function)
+    await log.append(cloudevent("1"))
+    await asyncio.sleep(0.1)
+    await runner.stop(grace=0.1)
+    assert function.cut == 1
+    assert runner.standings()[0].call_limit == 100
 
 
 async def test_a_trigger_that_holds_too_many_unfinished_events_stops_reading(log: MemoryRecordLog) -> None:

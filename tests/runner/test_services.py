@@ -61,6 +61,35 @@ async def test_what_one_trigger_has_not_finished_holds_back_the_service_and_not_
     await runner.stop()
 
 
+async def test_a_hundred_that_wait_for_a_late_trigger_do_not_hold_up_the_other_of_its_service(log: GroupedLog) -> None:
+    """ADR 46: however few calls are made at once."""
+    late = Trigger("late", "chat4all", {"channel": "whatsapp"}, "f", Delivery(0, True, 10.0, 2.0, "sink"))
+    quick = Trigger("quick", "chat4all", {"channel": "instagram"}, "f", Delivery(0, True, 10.0, 2.0, "sink"))
+    began: dict[str, float] = {}
+
+    class Function:
+        address = "http://f"
+
+        async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
+            began[event.attributes["id"]] = asyncio.get_running_loop().time()
+            await asyncio.sleep(within or 0 if event.attributes["channel"] == "whatsapp" else 0)
+            return None if event.attributes["channel"] == "whatsapp" else Answer(204)
+
+    runner = runner_over(log, [late, quick], local({"sink": Scripted()}, ("f", Function())))
+    await runner.start()
+    for n in range(10):
+        await log.append(cloudevent(f"first {n}", channel="whatsapp"))
+        await asyncio.sleep(3)
+    assert {one.trigger.name: one.call_limit for one in runner.standings()} == {"late": 5, "quick": 100}
+    await log.append(*(cloudevent(f"late {n}", channel="whatsapp") for n in range(105)))
+    await log.append(*(cloudevent(f"quick {n}", channel="instagram") for n in range(50)))
+    appended = asyncio.get_running_loop().time()
+    await asyncio.sleep(60)
+    assert all(began[f"quick {n}"] - appended < 0.5 for n in range(50))
+    assert len(began) == 165
+    await runner.stop()
+
+
 async def test_a_trigger_at_its_limit_goes_on_when_what_filled_it_went_with_its_partition(log: GroupedLog) -> None:
     function = Scripted(*[Answer(503)] * 4, Answer(204))
     runner = await started(log, function, EVERY, pace=Pace(unfinished=2))

@@ -18,7 +18,9 @@ def dispatch(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", min=1, help="Calls under way at once, for each Trigger.", show_default=False),
+        typer.Option(
+            "--concurrency", min=1, help="Calls under way at once at most, for each Trigger.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """

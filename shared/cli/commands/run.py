@@ -32,7 +32,9 @@ def run(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", min=1, help="Events under way at once, for each Trigger.", show_default=False),
+        typer.Option(
+            "--concurrency", min=1, help="Events under way at once at most, for each Trigger.", show_default=False
+        ),
     ] = None,
     events: Annotated[
         bool, typer.Option("--events/--no-events", help="Take its events from Kafka, or only what is POSTed.")

@@ -21,12 +21,12 @@ def triggers(session: Session) -> None:
                 "\n  ".join((each["function"], _delivery(each["delivery"]))),
                 each["offset"],
                 each["lag"],
-                each["in_flight"],
+                f"{each['in_flight']}\n  {each['call_limit']}",
             )
             for each in page["items"]
         ]
         # Several lines a row: side by side the names would not fit into 80 columns, and broken ones cannot be copied.
-        columns = ("trigger\n  wakes up on", "function\n  retries and timeout", "offset", "lag", "in flight")
+        columns = ("trigger\n  wakes up on", "function\n  retries and timeout", "offset", "lag", "in flight\n  at most")
         session.output.table(columns, rows)
 
     session.output.document(page, human)
