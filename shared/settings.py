@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         "all",
         description="What events this process takes, of its functions: `all`, `none`, or services, comma-separated",
     )
-    concurrency: int = Field(100, ge=1, description="Events that each Trigger has under way in this process, at most")
+    concurrency: int = Field(100, ge=1, description="Calls that each Trigger makes at once in this process, at most")
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(

@@ -89,6 +89,7 @@ class Dispatch:
         calls: int,
     ) -> None:
         self.slots = Slots(calls)
+        self._first_in_turn = asyncio.Lock()
         self._pausing: set[asyncio.Task[None]] = set()
         self._given_up: WeakSet[asyncio.Task[None]] = WeakSet()
         self._trigger = trigger
@@ -125,7 +126,7 @@ class Dispatch:
             retries += 1
             self._retried.inc()
             await self._pause(delivery.pause(retries))
-            await self.take()
+            await self._take()
         await self._bury(event, None if meant is Fate.GARBLED else answer)
 
     def give_up(self, tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -178,7 +179,7 @@ class Dispatch:
         letter = CloudEvent({**event.attributes, **_error(self._subscriber.address, answer)}, event.data)
         tries = 0
         while True:
-            await self.take()
+            await self._take()
             try:
                 answer = await self._sink.call(letter, self._constant, self._delivery.timeout)
             finally:
@@ -196,8 +197,19 @@ class Dispatch:
     async def _pause(self, seconds: float) -> None:
         await self._aside(asyncio.sleep(seconds))
 
-    async def take(self) -> None:
-        """A slot; the task may be given up meanwhile."""
+    async def take_first(self) -> None:
+        """
+        A slot for the first call of an event; it may be given up meanwhile. Of all that wait for theirs one stands
+        in the queue, so that what was begun before them, and is to be tried again or buried, comes soon.
+        """
+        if self._first_in_turn.locked() or not self.slots.try_take():
+            await self._aside(self._take_in_turn())
+
+    async def _take_in_turn(self) -> None:
+        async with self._first_in_turn:
+            await self.slots.take()
+
+    async def _take(self) -> None:
         if not self.slots.try_take():
             await self._aside(self.slots.take())
 

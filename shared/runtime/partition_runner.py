@@ -135,7 +135,7 @@ class _Calls:
 
     async def finish(self, record: LoggedEvent) -> None:
         try:
-            await self.dispatch.take()
+            await self.dispatch.take_first()
         finally:
             self._ahead.release()
         await self.dispatch(record)
@@ -199,6 +199,8 @@ class _Group:
                 task.cancel()
         if self._commit_timer is not None:
             self._commit_timer.cancel()
+        # Now: a log that is away asks for its claims late, or never.
+        self._give_up({task for progress in self._progress.values() for task in progress.tasks()})
         try:
             async with asyncio.timeout(grace + _PARTING):
                 await self._member.leave()
@@ -275,8 +277,7 @@ class _Group:
     async def _let_go(self, claims: Collection[Claim]) -> Mapping[Claim, int]:
         given_up = {claim: self._progress.pop(claim) for claim in claims if claim in self._progress}
         tasks = {task for progress in given_up.values() for task in progress.tasks()}
-        for calls in self._calls:
-            calls.dispatch.give_up(tasks)
+        self._give_up(tasks)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._drain)
             for task in late:
@@ -286,6 +287,10 @@ class _Group:
             for calls in progress.broken:
                 calls.give_room()
         return {claim: progress.finished for claim, progress in given_up.items()}
+
+    def _give_up(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        for calls in self._calls:
+            calls.dispatch.give_up(tasks)
 
     def _moved(self) -> None:
         """Something may be committed now."""

@@ -31,9 +31,9 @@ _PAUSE_AFTER_FAILURE = 1.0
 @dataclass(frozen=True, slots=True)
 class Pace:
     """
-    ``calls``: at once, for each Trigger, while they are answered in time. ``unfinished``: begun events a Trigger
-    may hold, those in retry included; with that many it stops reading. ``commit_every``: seconds, the window of a
-    crash's duplicates.
+    ``calls``: at once, for each Trigger, while they are answered in time; so many events, too, may wait for their
+    first call beside a reader that Triggers share. ``unfinished``: begun events a Trigger may hold, those in retry
+    included; with that many it stops reading. ``commit_every``: seconds, the window of a crash's duplicates.
     """
 
     calls: int = 100

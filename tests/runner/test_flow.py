@@ -7,6 +7,7 @@ import pytest
 
 from shared.adapters.memory.record_log import MemoryRecordLog
 from shared.domain.errors import Unavailable
+from shared.observability import metrics
 from shared.ports.event_log import LoggedEvent
 from shared.runtime.subscriber import Answer
 from shared.runtime.trigger_runner import Pace, Runner
@@ -91,21 +92,23 @@ async def test_a_service_that_cannot_take_a_hundred_calls_gets_as_many_as_it_ans
 
 
 @pytest.mark.parametrize(
-    ("answer", "limit"),
+    ("answer", "limit", "late"),
     [
-        (Answer(204), 51),
-        (Answer(422), 51),
-        (Answer(429), 50),
-        (Answer(503), 50),
-        (Answer(504), 5),
-        (Slow(5), 25),
+        (Answer(204), 51, 1),
+        (Answer(422), 51, 1),
+        (Answer(429), 50, 1),
+        (Answer(503), 50, 1),
+        (Answer(504), 5, 52),
+        (Slow(5), 25, 51),
     ],
     ids=lambda value: str(getattr(value, "status", value)),
 )
 async def test_what_an_answer_means_to_the_number_of_calls(
-    log: MemoryRecordLog, answer: Answer | Slow, limit: int
+    log: MemoryRecordLog, answer: Answer | Slow, limit: int, late: int
 ) -> None:
     """ADR 46: one that came in time raises it, one that is late halves it, who is away or ill says nothing."""
+    counted = metrics.calls_late.labels("t")._value
+    before = counted.get()
     once = trigger(delivery=Delivery(retry=0, timeout=2.0, dead_letter="sink"))
     runner = await started(log, once, f=Scripted(Slow(5), answer))
     await log.append(cloudevent("late"))
@@ -116,6 +119,7 @@ async def test_what_an_answer_means_to_the_number_of_calls(
         await asyncio.sleep(0 if isinstance(answer, Slow) else 0.1)
     await asyncio.sleep(3)
     assert runner.standings()[0].call_limit == limit
+    assert counted.get() - before == late
     await runner.stop()
 
 
@@ -129,10 +133,10 @@ async def test_who_is_away_or_takes_no_dead_letters_is_not_late(log: MemoryRecor
 
 
 async def test_a_call_that_is_cut_at_the_end_is_not_late(log: MemoryRecordLog) -> None:
-    function = Scripted(Slow(1.9))
+    function = Scripted(Slow(1.95))
     runner = await started(log, f=function)
     await log.append(cloudevent("1"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1.8)
     await runner.stop(grace=0.1)
     assert function.cut == 1
     assert runner.standings()[0].call_limit == 100

@@ -90,6 +90,45 @@ async def test_a_hundred_that_wait_for_a_late_trigger_do_not_hold_up_the_other_o
     await runner.stop()
 
 
+class Silent:
+    """Never answers."""
+
+    address = "http://f"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, float]] = []
+
+    async def call(self, event: CloudEvent, headers: Headers, within: float | None) -> Answer | None:
+        self.calls.append((event.attributes["id"], asyncio.get_running_loop().time()))
+        await asyncio.sleep(within or 0)
+        return None
+
+
+async def test_a_retry_does_not_come_after_all_that_wait_for_their_first_call(log: GroupedLog) -> None:
+    function = Silent()
+    runner = runner_over(log, [EVERY], local({"sink": Scripted()}, ("f", function)))
+    await runner.start()
+    await log.append(*(cloudevent(str(n)) for n in range(1000)))
+    await asyncio.sleep(300)
+    tries = [at for event_id, at in function.calls if event_id == "0"]
+    assert len(tries) == 1 + SINK.retry
+    assert tries[-1] - tries[0] < 150
+    await runner.stop()
+
+
+async def test_nothing_is_begun_by_who_stops_though_the_log_does_not_answer(log: GroupedLog) -> None:
+    function = Silent()
+    runner = runner_over(log, [EVERY], local({"sink": Scripted()}, ("f", function)), pace=Pace(calls=10))
+    await runner.start()
+    await log.append(*(cloudevent(str(n)) for n in range(200)))
+    await asyncio.sleep(5)
+    async with log.away():
+        calls = len(function.calls)
+        await runner.stop(grace=10)
+        await asyncio.sleep(20)
+        assert len(function.calls) == calls
+
+
 async def test_a_trigger_at_its_limit_goes_on_when_what_filled_it_went_with_its_partition(log: GroupedLog) -> None:
     function = Scripted(*[Answer(503)] * 4, Answer(204))
     runner = await started(log, function, EVERY, pace=Pace(unfinished=2))

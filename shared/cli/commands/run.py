@@ -33,7 +33,7 @@ def run(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "--concurrency", min=1, help="Events under way at once at most, for each Trigger.", show_default=False
+            "--concurrency", min=1, help="Calls under way at once at most, for each Trigger.", show_default=False
         ),
     ] = None,
     events: Annotated[

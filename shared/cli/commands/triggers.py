@@ -26,7 +26,7 @@ def triggers(session: Session) -> None:
             for each in page["items"]
         ]
         # Several lines a row: side by side the names would not fit into 80 columns, and broken ones cannot be copied.
-        columns = ("trigger\n  wakes up on", "function\n  retries and timeout", "offset", "lag", "in flight\n  at most")
+        columns = ("trigger\n  wakes up on", "function\n  retries and timeout", "offset", "lag", "in flight\n  calls ≤")
         session.output.table(columns, rows)
 
     session.output.document(page, human)
