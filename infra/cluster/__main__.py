@@ -6,6 +6,7 @@ is ready; ``exec`` and ``kubectl`` end as what they run.
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -32,12 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("exec needs a command")
     if given.command in _OPTIONS:  # before minutes are spent on what they are of
         _OPTIONS[given.command]().parse_args(given.words)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this command at once; the cluster goes on
+    signal.signal(signal.SIGINT, _interrupted if given.command in _LEFT_GOING else signal.SIG_DFL)
     try:
         return int(_COMMANDS[given.command](given) or 0)
     except (ClusterError, InstallError, ImageError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _interrupted(number: int, _: object) -> None:
+    sys.stderr.write(
+        "\nstopped; what was begun goes on: scripts/cluster status says what, scripts/cluster down ends it\n"
+    )
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,7 +129,11 @@ def _status(_: argparse.Namespace) -> bool:
     columns = (
         "NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,READY:.status.containerStatuses[*].ready"
     )
-    pods = cluster.kubectl("get", "pods", "-A", "-o", f"custom-columns={columns}")
+    try:
+        pods = cluster.kubectl("get", "pods", "-A", "-o", f"custom-columns={columns}")
+    except ClusterError:
+        sys.stdout.write("not up, or not completely: scripts/cluster down, then scripts/cluster up\n")
+        return True
     sys.stdout.write(pods)
     return any(one.memory is None for one in seen) or "false" in pods
 
@@ -184,6 +197,8 @@ def _kubectl(given: argparse.Namespace) -> None:
     _cluster().become(["kubectl", *given.words])
 
 
+_LEFT_GOING = ("up", "deploy", "test", "drill", "figures", "demo")
+"""Who has no end of its own but leaves a node that runs: Ctrl-C ends the command at once, and the node goes on."""
 _OPTIONS: dict[str, Callable[..., argparse.ArgumentParser]] = {"drill": drill.arguments, "figures": figures.arguments}
 _TRIALS: dict[str, Callable[[Trials, list[str]], bool]] = {
     "test": Trials.flows,

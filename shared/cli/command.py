@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import httpx
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 130
+"""By Ctrl-C, as shells say it."""
 
 START_IT = "start the platform with scripts/up (or `chat4all up`), or name it with --url"
 

@@ -32,6 +32,7 @@ JSON object on stderr.
 | 1 | the platform refused, or what was asked for did not come true: title, detail and errors are on stderr |
 | 2 | wrong usage |
 | 3 | the platform cannot be reached, or nothing says who asks; stderr says what to do |
+| 130 | stopped by Ctrl-C in the midst of something |
 """
 
 _CONNECTION = """## Options of every command that talks to the platform

@@ -480,6 +480,22 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_who_stops_waiting_is_told_that_the_message_is_accepted(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    """Or they send it again."""
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shared.cli.commands.messages.time.sleep", interrupted)
+    json_or_not = ("--json",) if as_json else ()
+    result = invoke("send", "c1", "Olá", "--from", "ana", "--wait-for", "read", *json_or_not)
+    assert result.exit_code == 130
+    if not as_json:
+        assert f"as {MESSAGE}, number" in result.stdout
+    assert f"{MESSAGE} is accepted" in result.stderr
+
+
 def test_waiting_for_a_message_that_fails_is_exit_code_1() -> None:
     def failing(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/status"):

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import typer
 
-from shared.cli.command import Failed, Session, command
+from shared.cli.command import INTERRUPTED, Failed, Session, command
 from shared.cli.platform import Json
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def upload(
             )
             running.run()
     except KeyboardInterrupt:
-        raise Failed("stopped; the same command goes on from here") from None
+        raise Failed("stopped; the same command goes on from here", exit_code=INTERRUPTED) from None
     document: Json = {
         "file_id": running.file_id,
         "filename": file.name,
@@ -130,6 +130,6 @@ def download(
             running = Download(session.platform, file_id, user, output, seen, pace=_pace(limit_rate))
             path = running.run()
     except KeyboardInterrupt:
-        raise Failed("stopped; the same command goes on from here") from None
+        raise Failed("stopped; the same command goes on from here", exit_code=INTERRUPTED) from None
     document = {"path": str(path), "size": running.facts["size"], "checksum": running.facts["checksum"]}
     session.output.document(document, lambda: session.output.say(f"[green]verified[/green] {path}"))

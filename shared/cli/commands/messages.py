@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.cli.command import Failed, Session, command
+from shared.cli.command import INTERRUPTED, Failed, Session, command
 from shared.cli.platform import NEWEST, Json, segment
 
 app = typer.Typer(help="Messages and their statuses.", no_args_is_help=True)
@@ -63,23 +63,27 @@ def send(
     answer = session.platform.call("POST", "/v1/messages", body)
     accepted: Json = answer.body
     replayed = answer.headers.get("Idempotent-Replayed") == "true"
+    _say_accepted(session, accepted, replayed)
     status = None
     if wait_for is not None:
-        status = _wait(session, accepted["message_id"], sender, wait_for.upper(), timeout)
+        try:
+            status = _wait(session, accepted["message_id"], sender, wait_for.upper(), timeout)
+        except KeyboardInterrupt:
+            why = f"stopped waiting; {accepted['message_id']} is accepted, and goes on"
+            raise Failed(why, exit_code=INTERRUPTED, message_id=accepted["message_id"]) from None
     document = {**accepted, "idempotent_replayed": replayed, **({"reached": status} if status else {})}
+    session.output.document(document, lambda: session.output.say(f"now {status}") if status else None)
 
-    def human() -> None:
-        from rich.markup import escape
 
-        again = " [yellow](it was there already)[/yellow]" if replayed else ""
-        session.output.say(
-            f"[green]{accepted['status']}[/green] as {accepted['message_id']}, "
-            f"number {accepted['seq']} of {escape(accepted['conversation_id'])}{again}"
-        )
-        if status:
-            session.output.say(f"now {status}")
+def _say_accepted(session: Session, accepted: Json, replayed: bool) -> None:
+    """At once: whoever gives up waiting must know that it is there, or they send it again."""
+    from rich.markup import escape
 
-    session.output.document(document, human)
+    again = " [yellow](it was there already)[/yellow]" if replayed else ""
+    session.output.say(
+        f"[green]{accepted['status']}[/green] as {accepted['message_id']}, "
+        f"number {accepted['seq']} of {escape(accepted['conversation_id'])}{again}"
+    )
 
 
 def _wait(session: Session, message_id: str, sender: str, wanted: str, timeout: float) -> str:
