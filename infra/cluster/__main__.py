@@ -135,7 +135,10 @@ def _status(_: argparse.Namespace) -> bool:
         sys.stdout.write("not up, or not completely: scripts/cluster down, then scripts/cluster up\n")
         return True
     sys.stdout.write(pods)
-    return any(one.memory is None for one in seen) or "false" in pods
+    engines = cluster.run((sys.executable, "-m", "infra.stack", "status"), capture_output=True)
+    sys.stdout.write(engines.stdout)
+    ill = bool(engines.stdout) and engines.returncode != 0  # without a word: none was started
+    return any(one.memory is None for one in seen) or "false" in pods or ill
 
 
 def _image(_: argparse.Namespace) -> None:
