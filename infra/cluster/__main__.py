@@ -135,7 +135,7 @@ def _status(_: argparse.Namespace) -> bool:
         sys.stdout.write("not up, or not completely: scripts/cluster down, then scripts/cluster up\n")
         return True
     sys.stdout.write(pods)
-    engines = cluster.run((sys.executable, "-m", "infra.stack", "status"), capture_output=True)
+    engines = cluster.engines("status")
     sys.stdout.write(engines.stdout)
     ill = bool(engines.stdout) and engines.returncode != 0  # without a word: none was started
     return any(one.memory is None for one in seen) or "false" in pods or ill
@@ -201,7 +201,7 @@ def _kubectl(given: argparse.Namespace) -> None:
 
 
 _LEFT_GOING = ("up", "deploy", "test", "drill", "figures", "demo")
-"""Who has no end of its own but leaves a node that runs: Ctrl-C ends the command at once, and the node goes on."""
+"""Ctrl-C ends these at once, and what they began on the node goes on."""
 _OPTIONS: dict[str, Callable[..., argparse.ArgumentParser]] = {"drill": drill.arguments, "figures": figures.arguments}
 _TRIALS: dict[str, Callable[[Trials, list[str]], bool]] = {
     "test": Trials.flows,

@@ -114,6 +114,10 @@ class Cluster:
         inside = self._inside(command)
         os.execvpe(inside[0], inside, self.environment)
 
+    def engines(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """The command line of the stack, over the engines inside."""
+        return self.run((sys.executable, "-m", "infra.stack", *arguments), capture_output=True)
+
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """
         Arguments:

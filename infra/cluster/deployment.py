@@ -131,7 +131,7 @@ class Deployment:
         self._say("engines", "answer")
 
     def _engines(self, *arguments: str) -> str:
-        ended = self._cluster.run((sys.executable, "-m", "infra.stack", *arguments), capture_output=True)
+        ended = self._cluster.engines(*arguments)
         if ended.returncode != 0:
             raise ClusterError(f"the engines: {ended.stderr}")
         return str(ended.stdout)

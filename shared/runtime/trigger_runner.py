@@ -349,8 +349,9 @@ def dispatch_of(
 
 
 def gauges(standings: Iterable[Standing]) -> list[GaugeMetricFamily]:
-    names = metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT, metrics.TRIGGER_CALL_LIMIT
-    lag, in_flight, call_limit = metrics.gauges(*names)
+    lag, in_flight, call_limit = metrics.gauges(
+        metrics.TRIGGER_LAG, metrics.TRIGGER_IN_FLIGHT, metrics.TRIGGER_CALL_LIMIT
+    )
     for standing in standings:
         lag.add_metric([standing.trigger.name], standing.lag)
         in_flight.add_metric([standing.trigger.name], standing.in_flight)

@@ -130,8 +130,7 @@ class Bench:
         """What was accepted is also pushed: its CPU belongs to its step."""
         deadline = now() + patience
         while now() < deadline:
-            samples = await self.metrics()
-            if not samples.total("chat4all_trigger_lag_events") + samples.total("chat4all_trigger_in_flight"):
+            if not (await self.metrics()).unfinished().total():
                 return
             await asyncio.sleep(0.1)
 

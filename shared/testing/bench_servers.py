@@ -172,9 +172,7 @@ class Bench:
         quiet = 0
         while quiet < 3 and now() < deadline:
             pages = [await worker.metrics() for worker in self.fleet.takers()]
-            busy = sum(
-                page.total("chat4all_trigger_lag_events") + page.total("chat4all_trigger_in_flight") for page in pages
-            )
+            busy = any(page.unfinished().total() for page in pages)
             quiet = 0 if busy else quiet + 1
             await asyncio.sleep(0.2)
 

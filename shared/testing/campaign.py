@@ -8,6 +8,7 @@ history, and only that is judged.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -337,12 +338,12 @@ class Campaign:
             open_messages = await self._still_leaving(open_messages)
             lag = await self._lag()
             pending = await beside.pending() if beside is not None else ()
-            events = int(sum(lag.values()))
-            unfinished = len(open_messages) + events + len(pending)
+            unfinished = len(open_messages) + lag.total() + len(pending)
             named = [*list(open_messages)[:3], *pending[:3]]
-            detail = f"{len(open_messages)} deliveries, {events} events, {len(pending)} webhooks and parked; {named}"
-            most = sorted(filter(lag.get, lag), key=lag.__getitem__)[-3:]
-            detail += "".join(f", {trigger}: {lag[trigger]:g}" for trigger in most)
+            detail = (
+                f"{len(open_messages)} deliveries, {lag.total()} events, {len(pending)} webhooks and parked; {named}"
+            )
+            detail += "".join(f", {trigger}: {events}" for trigger, events in lag.most_common(3) if events)
             if not unfinished or now() - began > patience:
                 break
             if now() > next_said:
@@ -365,14 +366,11 @@ class Campaign:
                 group.create_task(ask())
         return still
 
-    async def _lag(self) -> dict[str, float]:
+    async def _lag(self) -> Counter[str]:
         """By Trigger, events that it has not seen, or is busy with."""
-        lag: dict[str, float] = {}
+        lag: Counter[str] = Counter()
         for client in self.watched or (self.client,):
-            samples = measure.parse((await client.call("GET", "/metrics")).body)
-            for name in ("chat4all_trigger_lag_events", "chat4all_trigger_in_flight"):
-                for trigger, events in samples.by(name, "trigger").items():
-                    lag[trigger] = lag.get(trigger, 0.0) + events
+            lag += measure.parse((await client.call("GET", "/metrics")).body).unfinished()
         return lag
 
     def _leaving(self) -> dict[tuple[str, str], Room]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,13 +21,13 @@ class Samples:
         wanted = set(labels.items())
         return sum(value for (at, have), value in self.values.items() if at == name and wanted <= have)
 
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """What ``total`` sums up, by the value of one label."""
-        sums: dict[str, float] = {}
-        for (at, have), value in self.values.items():
-            if at == name and (of := dict(have).get(label)) is not None:
-                sums[of] = sums.get(of, 0.0) + value
-        return sums
+    def unfinished(self) -> Counter[str]:
+        """By Trigger, events that it has not seen, or is busy with."""
+        found: Counter[str] = Counter()
+        for (name, labels), value in self.values.items():
+            if name in ("chat4all_trigger_lag_events", "chat4all_trigger_in_flight"):
+                found[dict(labels)["trigger"]] += int(value)
+        return found
 
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
         """Upper bound -> how many observations up to it."""
@@ -45,8 +46,8 @@ def parse(page: bytes) -> Samples:
 
     >>> parse(b'# HELP a b\\na_total{x="1"} 2.0\\na_total{x="2"} 3\\nb 1.0\\n').total("a_total")
     5.0
-    >>> parse(b'a{t="x"} 1\\na{t="y"} 2\\n').by("a", "t")
-    {'x': 1.0, 'y': 2.0}
+    >>> parse(b'chat4all_trigger_lag_events{trigger="push"} 2.0\\n').unfinished()
+    Counter({'push': 2})
     """
     return Samples(
         {
